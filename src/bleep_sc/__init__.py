@@ -1,0 +1,24 @@
+"""Spatially resolved gene expression from H&E histology: BLEEP, inside scverse.
+
+The subpackages are loaded when they are first used, so that ``import bleep_sc`` stays light.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bleep_sc import datasets, models, pl, pp, tl
+
+__version__ = version("bleep-sc")
+__all__ = ["datasets", "models", "pl", "pp", "tl"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return import_module(f"bleep_sc.{name}")
+    raise AttributeError(f"module 'bleep_sc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,16 @@
+"""Logger and progress bars; torch-free."""
+
+import logging
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+logger = logging.getLogger("bleep_sc")
+
+T = TypeVar("T")
+
+
+def progress(items: Iterable[T], description: str, *, show: bool = True, total: int | None = None) -> "tqdm[T]":
+    """Iterate with a progress bar that works in terminals and notebooks alike."""
+    return tqdm(items, desc=description, disable=not show, total=total, leave=False)
