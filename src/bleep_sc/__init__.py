@@ -4,21 +4,23 @@ The subpackages are loaded when they are first used, so that ``import bleep_sc``
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
     from bleep_sc import datasets, models, pl, pp, tl
 
-__version__ = version("bleep-sc")
-__all__ = ["datasets", "models", "pl", "pp", "tl"]
+__all__ = ["__version__", "datasets", "models", "pl", "pp", "tl"]
+
+SUBPACKAGES = ("datasets", "models", "pl", "pp", "tl")
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in SUBPACKAGES:
         return import_module(f"bleep_sc.{name}")
     raise AttributeError(f"module 'bleep_sc' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})

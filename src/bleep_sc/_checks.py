@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from scipy import sparse
+
+from bleep_sc import _keys
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from anndata import AnnData
+    from numpy.typing import NDArray
+
+LARGEST_LOG = 25.0
+"""Logarithms of expression stay far below: log1p of a million is 14."""
 
 
-def listed(names: Any, limit: int = 8) -> str:
+def listed(names: Iterable[Any], limit: int = 8) -> str:
     """Names for an error message, the first few of many."""
-    names = [repr(str(name)) for name in names]
-    if not names:
+    quoted = [repr(str(name)) for name in names]
+    if not quoted:
         return "none"
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+    rest = len(quoted) - limit
+    return ", ".join(quoted[:limit]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def require_obsm(adata: AnnData, key: str, remedy: str) -> Any:
@@ -29,3 +40,88 @@ def require_obs(adata: AnnData, key: str, remedy: str) -> Any:
     if key not in adata.obs:
         raise KeyError(f"obs[{key!r}] not found (adata.obs has: {listed(adata.obs)}). {remedy}")
     return adata.obs[key]
+
+
+def require_layer(adata: AnnData, layer: str | None, remedy: str) -> Any:
+    """Return ``adata.layers[layer]``, or ``adata.X`` for None, or raise a KeyError that names the remedy."""
+    if layer is None:
+        if adata.X is None:
+            raise KeyError(f"adata.X is empty (adata.layers has: {listed(adata.layers)}). {remedy}")
+        return adata.X
+    if layer not in adata.layers:
+        raise KeyError(f"layers[{layer!r}] not found (adata.layers has: {listed(adata.layers)}). {remedy}")
+    return adata.layers[layer]
+
+
+def require_unique_genes(adata: AnnData) -> None:
+    """Refuse duplicate gene names, which would make columns ambiguous."""
+    if not adata.var_names.is_unique:
+        twice = adata.var_names[adata.var_names.duplicated()].unique()
+        raise ValueError(f"adata.var_names are not unique: {listed(twice)}. Run adata.var_names_make_unique() first.")
+
+
+def libraries(adata: AnnData, library_key: str) -> NDArray[np.str_]:
+    """Return the slide of every spot: ``obs[library_key]``, or the one library of ``uns["spatial"]``."""
+    if library_key in adata.obs:
+        column = adata.obs[library_key]
+        if column.isna().any():
+            raise ValueError(f"obs[{library_key!r}] is missing for {int(column.isna().sum())} spots; name their slide.")
+        return column.astype(str).to_numpy(dtype=str)
+    names = list(adata.uns.get(_keys.SPATIAL, {}))
+    if library_key != _keys.LIBRARY or len(names) > 1:
+        require_obs(adata, library_key, "Pass library_key=, the column that names the slide of every spot.")
+    return np.full(adata.n_obs, names[0] if names else "slide")
+
+
+def stored_values(matrix: Any) -> NDArray[Any]:
+    """Return the numbers that a dense or sparse matrix stores."""
+    return matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
+
+
+def holds_counts(matrix: Any) -> bool:
+    """Tell whether a matrix holds nothing but non-negative integers, and some above one."""
+    values = stored_values(matrix)
+    return bool(values.size and values.min() >= 0 and values.max() > 1 and np.all(values == np.floor(values)))
+
+
+def log_expression(adata: AnnData, layer: str | None = None) -> Any:
+    """Return a matrix of log-normalised expression, or raise an error that says why it is not one."""
+    require_unique_genes(adata)
+    matrix = require_layer(adata, layer, "Pass layer=, the name of the layer with log-normalised expression.")
+    name = "adata.X" if layer is None else f"layers[{layer!r}]"
+    values = stored_values(matrix)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinite values. Drop those spots or genes, or mend them, first.")
+    if values.size and values.min() < 0:
+        raise ValueError(
+            f"{name} holds negative values (down to {values.min():.3g}), which log-normalised expression does not. "
+            "Scaled or corrected values are no expression: keep them in obsm and pass target_rep=."
+        )
+    if holds_counts(matrix) or (values.size and values.max() > LARGEST_LOG):
+        raise ValueError(
+            f"{name} looks like counts, not logarithms (largest value {values.max():.4g}). Run "
+            "sc.pp.normalize_total(adata, target_sum=1e4) and sc.pp.log1p(adata) first, or pass layer=."
+        )
+    empty = int((np.asarray(matrix.sum(axis=1)).ravel() == 0).sum())
+    if empty:
+        raise ValueError(
+            f"{name} has {empty} empty spots, with no expression. Drop them: sc.pp.filter_cells(adata, min_counts=1)."
+        )
+    return matrix
+
+
+def panel(adata: AnnData) -> NDArray[np.bool_]:
+    """Return the genes to learn on, as ``sc.pp.pca`` does: ``var["highly_variable"]`` where present, else all."""
+    if _keys.HIGHLY_VARIABLE not in adata.var:
+        return np.ones(adata.n_vars, dtype=bool)
+    chosen = adata.var[_keys.HIGHLY_VARIABLE].to_numpy(dtype=bool)
+    if not chosen.any():
+        raise ValueError(
+            "var['highly_variable'] chooses no gene. Run bleep_sc.pp.select_genes(adata) again, or drop it."
+        )
+    return chosen
+
+
+def dense(matrix: Any) -> NDArray[np.float32]:
+    """Return a dense float32 array of a dense or sparse matrix."""
+    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix, dtype=np.float32)

@@ -4,14 +4,14 @@ LIBRARY = "library_id"
 SPATIAL = "spatial"
 PATCHES = "patches"
 HARMONY = "X_harmony"
-HIGHLY_VARIABLE = "highly_variable"
+HIGHLY_VARIABLE, CHOSEN_BY = "highly_variable", "highly_variable_nbatches"
 LOG1P = "log1p"
 ARRAY_ROW, ARRAY_COL = "array_row", "array_col"
 
 
 def features(encoder: str) -> str:
-    """Obsm key of the features of a frozen encoder."""
-    return f"X_{encoder}"
+    """Obsm key of the features of a frozen encoder; files know no key with a slash, as "hf-hub:owner/model" has."""
+    return "X_" + encoder.removeprefix("hf-hub:").replace("/", "_")
 
 
 def image_embedding(key: str) -> str:

@@ -1,0 +1,9 @@
+"""Torch modules and functions of tensors and arrays; they have never heard of AnnData."""
+
+from bleep_sc.models import retrieval
+from bleep_sc.models.bleep import BLEEP
+from bleep_sc.models.encoders import Encoder, load_encoder
+from bleep_sc.models.fitted import FittedModel, load, save
+from bleep_sc.models.losses import bleep_loss
+
+__all__ = ["BLEEP", "Encoder", "FittedModel", "bleep_loss", "load", "load_encoder", "retrieval", "save"]

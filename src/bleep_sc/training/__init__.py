@@ -1,0 +1,1 @@
+"""Training on arrays and tensors: data, loop, devices. Its configuration is plain data."""

@@ -1,0 +1,64 @@
+"""What is written into `uns` beside a result, so that a later call can replay it, or refuse."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anndata import AnnData
+
+
+def names_hash(names: Iterable[str]) -> str:
+    """Hash of an ordered list of names."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+def patch_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
+    """How the patches of all slides were cut: key, side in px, and mean side in µm (NaN where not known)."""
+    slides = adata.uns.get(patches_key, {}).values()
+    sides = [slide["size_um"] for slide in slides]
+    return {
+        "patches_key": patches_key,
+        "size": int(adata.obsm[patches_key].shape[1]),
+        "size_um": float(np.mean(sides)) if sides else float("nan"),
+    }
+
+
+def feature_recipe(adata: AnnData, use_rep: str) -> dict[str, Any]:
+    """How features were made: the recipe that ``pp.image_features`` wrote, plain; empty for features made elsewhere."""
+    record = adata.uns.get(use_rep, {})
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in record.items()}
+
+
+def check_same_patches(seen: dict[str, Any], trained: dict[str, Any]) -> None:
+    """Refuse patches that show another field of view than those that a model was trained on."""
+    if seen["size"] != trained["size"]:
+        raise ValueError(
+            f"The patches are {seen['size']} px wide, but the model was trained on {trained['size']} px. "
+            f"Cut them with bleep_sc.pp.extract_patches(..., size={trained['size']}, ...)."
+        )
+    side, expected = seen["size_um"], trained["size_um"]
+    if np.isfinite(side) and np.isfinite(expected) and abs(side / expected - 1) > 0.05:
+        raise ValueError(
+            f"The patches show {side:.0f} µm of tissue, but the model was trained on {expected:.0f} µm. "
+            f"Cut them with bleep_sc.pp.extract_patches(..., size_um={expected:.0f})."
+        )
+
+
+def check_same_features(seen: dict[str, Any], trained: dict[str, Any], use_rep: str) -> None:
+    """Refuse features that another encoder made, or the same one from other patches."""
+    if not seen or not trained:
+        return
+    if seen["fingerprint"] != trained["fingerprint"] or seen["symmetries"] != trained["symmetries"]:
+        raise ValueError(
+            f"obsm[{use_rep!r}] was computed by another encoder than the model was trained on (encoder "
+            f"{seen['encoder'] or 'module'!r} against {trained['encoder'] or 'module'!r}, "
+            f"symmetries={seen['symmetries']} "
+            f"against {trained['symmetries']}). Compute it with bleep_sc.pp.image_features as for the reference."
+        )
+    check_same_patches(seen, trained)

@@ -1,0 +1,77 @@
+"""Sections of original Spatial Transcriptomics as AnnData in the field's layout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from bleep_sc import _keys, slides
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPOT_DIAMETER_UM = 100.0
+
+
+def read_section(counts: Path, spots: Path, image: Path, section: str, *, pitch_um: float, source: str) -> ad.AnnData:
+    """Read a section: counts (spots ``XxY`` × genes), selection (``x``, ``y``, ``pixel_x``, ``pixel_y``) and image.
+
+    ``pitch_um`` is the length of one array step. Spots with counts that are selected are kept, and among these the ones
+    with any count.
+    """
+    table = pd.read_csv(counts, sep="\t", index_col=0, dtype={0: str}, engine="c")
+    selection = pd.read_csv(spots, sep="\t").query("selected == 1")
+    selection.index = pd.Index([f"{x}x{y}" for x, y in zip(selection["x"], selection["y"], strict=True)])
+    kept = table.index[table.index.isin(selection.index) & (table.to_numpy().sum(axis=1) > 0)]
+    selection = selection.loc[kept]
+    adata = ad.AnnData(
+        sparse.csr_matrix(table.loc[kept].to_numpy(dtype=np.float32)),
+        obs=pd.DataFrame(
+            {
+                _keys.LIBRARY: pd.Categorical([section] * len(kept)),
+                "in_tissue": 1,
+                _keys.ARRAY_ROW: selection["y"].to_numpy(),
+                _keys.ARRAY_COL: selection["x"].to_numpy(),
+            },
+            index=[f"{section}_{spot}" for spot in kept],
+        ),
+        var=pd.DataFrame(index=table.columns.astype(str)),
+    )
+    adata.var_names_make_unique()
+    adata.obsm[_keys.SPATIAL] = selection[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
+    mpp, _ = slides.microns_per_pixel(
+        adata.obs[_keys.ARRAY_COL], adata.obs[_keys.ARRAY_ROW], adata.obsm[_keys.SPATIAL], pitch_um=pitch_um
+    )
+    adata.uns[_keys.SPATIAL] = {section: _library(image, mpp, source)}
+    return adata
+
+
+def _library(image: Path, mpp: float, source: str) -> dict[str, dict[str, object]]:
+    preview, scale = slides.read_preview(image)
+    return {
+        "images": {"hires": preview},
+        "scalefactors": {
+            "tissue_hires_scalef": scale,
+            "spot_diameter_fullres": SPOT_DIAMETER_UM / mpp,
+            "microns_per_pixel": mpp,
+        },
+        "metadata": {
+            "source_image_path": str(image.resolve()),
+            "technology": "Spatial Transcriptomics",
+            "source": source,
+        },
+    }
+
+
+def join_sections(sections: list[ad.AnnData]) -> ad.AnnData:
+    """Stack sections; a gene that one of them lacks was not seen there, and is zero."""
+    if len(sections) == 1:
+        return sections[0]
+    joined = ad.concat(sections, join="outer", fill_value=0, uns_merge="unique", merge="first")
+    joined.X = sparse.csr_matrix(joined.X, dtype=np.float32)
+    joined.obs[_keys.LIBRARY] = joined.obs[_keys.LIBRARY].astype("category")
+    return joined

@@ -1,0 +1,234 @@
+"""Image encoders behind their own normalisation: torchvision, timm, any module, and statistics of the stains."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bleep_sc._runtime import progress
+from bleep_sc.models import symmetries as sym
+from bleep_sc.models.stain_stats import StainStats
+
+Transform = Callable[[Tensor], Tensor]
+
+
+class Encoder(nn.Module):
+    """A network that turns patches into pooled features, behind the normalisation that it was trained with.
+
+    Parameters
+    ----------
+    network
+        Takes normalised images (B, 3, H, W), returns features (B, d).
+    transform
+        Normalises a batch of images (B, 3, H, W) whose values lie in [0, 1].
+    name
+        What ``load_encoder`` can rebuild it from; empty for a module given by hand.
+    input_size
+        Side in px that the network insists on; None if it takes any.
+    """
+
+    def __init__(
+        self, network: nn.Module, transform: Transform, *, name: str = "", input_size: int | None = None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.transform = transform
+        self.name = name
+        self.input_size = input_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, d) of images (B, 3, H, W), uint8 or floats in [0, 1]."""
+        images = images.float() / 255 if images.dtype == torch.uint8 else images
+        if self.input_size is not None and images.shape[-1] != self.input_size:
+            side = (self.input_size, self.input_size)
+            images = torch.nn.functional.interpolate(images, side, mode="bilinear", antialias=True)
+        features = self.network(self.transform(images))
+        if not isinstance(features, Tensor) or features.ndim != 2:
+            shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ValueError(
+                f"The encoder must return pooled features (batch, width), but returned {shape}. "
+                "Wrap it in a module that pools them, or pass num_classes=0 to timm."
+            )
+        return features
+
+    def fingerprint(self) -> str:
+        """Hash of the weights and of what the normalisation does to a fixed image."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        ramp = torch.linspace(0, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+        digest.update(np.round(self.transform(ramp).cpu().numpy(), 4).tobytes())
+        return digest.hexdigest()[:16]
+
+
+class Normalize(nn.Module):
+    """Subtract a mean and divide by a standard deviation, channel by channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Any, std: Any) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise images (B, 3, H, W)."""
+        return (images - self.mean) / self.std
+
+
+def load_encoder(encoder: str | nn.Module, *, transform: Transform | None = None, pretrained: bool = True) -> Encoder:
+    """Build an encoder from a name or a module.
+
+    Parameters
+    ----------
+    encoder
+        ``"stain_stats"``; a torchvision classifier (``"resnet50"``); a timm name or ``"hf-hub:owner/model"``;
+        or a module that takes images (B, 3, H, W) and returns features (B, d).
+    transform
+        For modules: normalises images (B, 3, H, W) in [0, 1]. By default the module's own ``pretrained_cfg`` says how.
+    pretrained
+        For names: load the published weights, which may be downloaded; or leave the weights random.
+    """
+    if isinstance(encoder, Encoder):
+        return encoder
+    if isinstance(encoder, nn.Module):
+        return _from_module(encoder, transform)
+    if transform is not None:
+        raise ValueError(f"transform= is for modules; encoder {encoder!r} brings its own normalisation. Leave it out.")
+    if encoder == "stain_stats":
+        return Encoder(StainStats(), nn.Identity(), name=encoder)
+    from torchvision import models
+
+    if encoder in models.list_models(module=models):
+        return _from_torchvision(encoder, pretrained)
+    return _from_timm(encoder, pretrained)
+
+
+def _from_module(module: nn.Module, transform: Transform | None) -> Encoder:
+    config = getattr(module, "pretrained_cfg", None) or {}
+    if transform is None:
+        if "mean" not in config or "std" not in config:
+            raise ValueError(
+                f"How to normalise images for encoder {type(module).__name__} is not known: it has no pretrained_cfg. "
+                "Pass transform=, for example torchvision.transforms.v2.Normalize(mean, std)."
+            )
+        transform = Normalize(config["mean"], config["std"])
+    return Encoder(module, transform, input_size=_fixed_size(config))
+
+
+def _fixed_size(config: dict[str, Any]) -> int | None:
+    return int(config["input_size"][-1]) if config.get("fixed_input_size") else None
+
+
+def _from_torchvision(name: str, pretrained: bool) -> Encoder:
+    from torchvision import models
+
+    weights = models.get_model_weights(name).DEFAULT
+    try:
+        network = models.get_model(name, weights=weights if pretrained else None)
+    except OSError as error:
+        folder = f"{torch.hub.get_dir()}/checkpoints"
+        raise OSError(
+            f"The weights of encoder {name!r} could not be downloaded ({error}). Put {weights.url} into {folder} by "
+            "hand, pass a module that has its weights as encoder=, or use encoder='stain_stats', which needs none."
+        ) from error
+    preset = weights.transforms()
+    input_size = getattr(network, "image_size", None)
+    return Encoder(
+        _without_classifier(network, name), Normalize(preset.mean, preset.std), name=name, input_size=input_size
+    )
+
+
+def _without_classifier(network: nn.Module, name: str) -> nn.Module:
+    """Replace the last linear layer, which is the classifier, so that the network returns what it would classify."""
+    linear = [path for path, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError(
+            f"Encoder {name!r} has no linear classifier to remove; pass it as a module that returns features."
+        )
+    parent, _, child = linear[-1].rpartition(".")
+    setattr(network.get_submodule(parent), child, nn.Identity())
+    return network
+
+
+def _from_timm(name: str, pretrained: bool) -> Encoder:
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(
+            f"Encoder {name!r} is neither 'stain_stats' nor a torchvision model. If it is a timm model, "
+            "install timm: pip install 'bleep-sc[timm]'."
+        ) from error
+    if not name.startswith("hf-hub:") and not timm.is_model(name):
+        raise ValueError(
+            f"Encoder {name!r} is not known. Use 'stain_stats', a torchvision name such as 'resnet50', a timm name "
+            "such as 'vit_small_patch16_224', 'hf-hub:owner/model', or a torch module."
+        )
+    try:
+        network = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    except OSError as error:
+        raise OSError(
+            f"The weights of encoder {name!r} could not be loaded ({error}). Check the network and, for a gated model, "
+            "your access (huggingface-cli login); or load the module yourself and pass it as encoder=."
+        ) from error
+    config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    return Encoder(network, Normalize(config["mean"], config["std"]), name=name, input_size=_fixed_size(config))
+
+
+def patch_batches(patches: NDArray[Any], batch_size: int) -> Iterator[Tensor]:
+    """Patches (n, S, S, 3) as batches of images (B, 3, S, S), uint8."""
+    for start in range(0, len(patches), batch_size):
+        yield torch.from_numpy(np.ascontiguousarray(patches[start : start + batch_size])).permute(0, 3, 1, 2)
+
+
+def encode(
+    encoder: Encoder,
+    patches: NDArray[np.uint8],
+    *,
+    symmetries: bool = False,
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
+    show_progress_bar: bool = True,
+) -> NDArray[np.float32]:
+    """Compute the features of patches with a frozen encoder.
+
+    Parameters
+    ----------
+    encoder
+        From :func:`load_encoder`.
+    patches
+        (n, S, S, 3), uint8.
+    symmetries
+        Average the features over the eight symmetries of a patch.
+    batch_size
+        Patches at once.
+    device
+        Where to compute. On CUDA, autocast to bfloat16 or float16.
+    show_progress_bar
+        Whether to show a bar.
+
+    Returns
+    -------
+    Features, (n, d).
+    """
+    device = torch.device(device)
+    encoder = encoder.eval().to(device)
+    half = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
+    autocast = torch.autocast("cuda", dtype=half) if device.type == "cuda" else nullcontext()
+    turns = range(sym.N_SYMMETRIES) if symmetries else range(1)
+    total = -(-len(patches) // batch_size)
+    features = []
+    with torch.inference_mode(), autocast:
+        for batch in progress(
+            patch_batches(patches, batch_size), "Encoding patches", show=show_progress_bar, total=total
+        ):
+            images = batch.to(device)
+            features.append(torch.stack([encoder(sym.transform(images, k)).float() for k in turns]).mean(dim=0).cpu())
+    return torch.cat(features).numpy()

@@ -1,0 +1,114 @@
+"""A fitted model with all that is needed to use it again, as bytes or as a folder. Nothing is ever pickled."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+from bleep_sc.models.bleep import BLEEP
+from bleep_sc.models.encoders import load_encoder
+
+WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class Description:
+    """Plain data from which a fitted model is built again."""
+
+    method: str
+    """``"bleep"`` or ``"ridge"``."""
+    architecture: dict[str, Any]
+    """Widths of the layers, and the encoder that was trained, if one was."""
+    genes: list[str]
+    """What the expression side was trained on, in order."""
+    recipe: dict[str, Any]
+    """How the images became the input."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Hyper-parameters."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the call that fitted it."""
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A trained module and its description."""
+
+    module: Any
+    """BLEEP, or a linear layer for ridge regression."""
+    description: Description
+
+    def to_bytes(self) -> bytes:
+        """Return the weights as safetensors bytes."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
+        return safetensors.torch.save(tensors)
+
+
+def weights_hash(weights: bytes) -> str:
+    """Return the name of a set of weights."""
+    return hashlib.sha256(weights).hexdigest()[:16]
+
+
+def from_bytes(description: Description, weights: bytes, *, encoder: nn.Module | None = None) -> FittedModel:
+    """Build a fitted model from its description and its weights.
+
+    ``encoder`` is needed only where a module given by hand was trained: its architecture is not in the description.
+    """
+    module = _build(description, encoder)
+    module.load_state_dict(safetensors.torch.load(weights))
+    return FittedModel(module.eval(), description)
+
+
+def _build(description: Description, encoder: nn.Module | None) -> nn.Module:
+    shape = dict(description.architecture)
+    if description.method == "ridge":
+        return nn.Linear(shape["n_features"], shape["n_genes"])
+    name = shape.pop("encoder", None)
+    if name is None:
+        return BLEEP(**shape)
+    architecture = encoder if name == "" else name
+    if architecture is None:
+        raise ValueError(
+            "This model trained an encoder given as a module; pass a module of the same architecture as encoder=."
+        )
+    return BLEEP(**shape, encoder=load_encoder(architecture, pretrained=False))
+
+
+def save(model: FittedModel, path: str | Path, *, overwrite: bool = False) -> None:
+    """Save a fitted model as a folder with ``model.safetensors`` and ``model.json``.
+
+    The folder appears when it is complete. An existing one is replaced only with ``overwrite=True``.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{str(path)!r} exists already. Choose another path, or pass overwrite=True.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        (draft / WEIGHTS_FILE).write_bytes(model.to_bytes())
+        (draft / DESCRIPTION_FILE).write_text(json.dumps(asdict(model.description), indent=2))
+        if path.exists():
+            retired = draft.with_name(draft.name + "-old")
+            os.replace(path, retired)
+            os.replace(draft, path)
+            shutil.rmtree(retired)
+        else:
+            os.replace(draft, path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def load(path: str | Path, *, encoder: nn.Module | None = None) -> FittedModel:
+    """Load a fitted model from a folder that :func:`save` wrote."""
+    path = Path(path)
+    missing = [name for name in (WEIGHTS_FILE, DESCRIPTION_FILE) if not (path / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{str(path)!r} is no saved model: {' and '.join(missing)} not found in it.")
+    description = Description(**json.loads((path / DESCRIPTION_FILE).read_text()))
+    return from_bytes(description, (path / WEIGHTS_FILE).read_bytes(), encoder=encoder)

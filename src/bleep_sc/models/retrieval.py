@@ -1,0 +1,150 @@
+"""Query-reference imputation: find the nearest reference spots, average their expression."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+Metric = Literal["cosine", "euclidean"]
+Weighting = Literal["uniform", "softmax"]
+
+
+def nearest(
+    query: NDArray[np.float32] | Tensor,
+    keys: NDArray[np.float32] | Tensor,
+    *,
+    n_neighbors: int = 50,
+    metric: Metric = "cosine",
+    chunk: int = 4096,
+) -> tuple[Tensor, Tensor]:
+    """Find the most similar keys of every query, exactly.
+
+    Memory is bounded by ``chunk`` on both sides: the keys pass by in blocks, and the best are kept.
+
+    Parameters
+    ----------
+    query, keys
+        Embeddings, (n_query, d) and (n_keys, d).
+    n_neighbors
+        How many keys to return for a query.
+    metric
+        ``"cosine"``: the similarity is the cosine. ``"euclidean"``: minus half the squared distance.
+    chunk
+        Rows of either side that are compared at once.
+
+    Returns
+    -------
+    Similarities and indices of the keys, (n_query, n_neighbors) each, best first.
+    """
+    query, keys = torch.as_tensor(query, dtype=torch.float32), torch.as_tensor(keys, dtype=torch.float32)
+    if not 1 <= n_neighbors <= len(keys):
+        raise ValueError(f"n_neighbors={n_neighbors} must lie between 1 and the size of the reference, {len(keys)}.")
+    if metric == "cosine":
+        query, keys = torch.nn.functional.normalize(query), torch.nn.functional.normalize(keys)
+    blocks = [_nearest_block(rows, keys, n_neighbors, metric, chunk) for rows in query.split(chunk)]
+    return torch.cat([values for values, _ in blocks]), torch.cat([indices for _, indices in blocks])
+
+
+def _nearest_block(query: Tensor, keys: Tensor, n_neighbors: int, metric: Metric, chunk: int) -> tuple[Tensor, Tensor]:
+    best = query.new_empty(len(query), 0)  # (b, up to n_neighbors)
+    index = torch.empty(len(query), 0, dtype=torch.long, device=query.device)
+    for start in range(0, len(keys), chunk):
+        block = keys[start : start + chunk]
+        similarity = query @ block.T if metric == "cosine" else -torch.cdist(query, block).square() / 2  # (b, chunk)
+        columns = torch.arange(start, start + len(block), device=query.device).expand(len(query), -1)
+        candidates = torch.cat([best, similarity], dim=1)
+        best, kept = candidates.topk(min(n_neighbors, candidates.shape[1]), dim=1)
+        index = torch.cat([index, columns], dim=1).gather(1, kept)
+    return best, index
+
+
+def neighbor_weights(similarity: Tensor, weights: Weighting = "uniform", temperature: float = 0.1) -> Tensor:
+    """Weigh the neighbours of every query; (n_query, n_neighbors), rows sum to one.
+
+    ``"uniform"`` is the plain mean of the paper, ``"softmax"`` the softmax of ``similarity / temperature``.
+    """
+    if weights == "uniform":
+        return torch.full_like(similarity, 1 / similarity.shape[1])
+    if weights == "softmax":
+        return torch.softmax(similarity / temperature, dim=1)
+    raise ValueError(f"weights={weights!r} is not known; use 'uniform' or 'softmax'.")
+
+
+def average(index: Tensor, weights: Tensor, values: Any, *, block: int = 1024) -> NDArray[np.float32]:
+    """Average the values of the neighbours, gene block by gene block.
+
+    Parameters
+    ----------
+    index, weights
+        Neighbours of every query and their weights, (n_query, n_neighbors).
+    values
+        Expression of the reference, (n_keys, n_genes), dense or sparse.
+    block
+        Genes that are held dense at once.
+
+    Returns
+    -------
+    Weighted means, (n_query, n_genes).
+    """
+    columns = values.tocsc() if sparse.issparse(values) else values
+    result = np.empty((len(index), values.shape[1]), dtype=np.float32)
+    index, weights = index.cpu(), weights.cpu().float()
+    for start in range(0, values.shape[1], block):
+        dense = columns[:, start : start + block]
+        dense = dense.toarray() if sparse.issparse(dense) else np.asarray(dense)
+        table = torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))  # (n_keys, block)
+        mean = torch.nn.functional.embedding_bag(index, table, per_sample_weights=weights, mode="sum")
+        result[:, start : start + block] = mean.numpy()
+    return result
+
+
+def weight_matrix(index: Tensor, weights: Tensor, n_keys: int) -> sparse.csr_matrix:
+    """Neighbours and weights as one sparse matrix, (n_query, n_keys), rows sum to one."""
+    n_query, n_neighbors = index.shape
+    matrix = sparse.csr_matrix(
+        (
+            weights.cpu().float().numpy().ravel(),
+            index.cpu().numpy().ravel(),
+            np.arange(0, n_query * n_neighbors + 1, n_neighbors),
+        ),
+        shape=(n_query, n_keys),
+    )
+    matrix.sort_indices()
+    return matrix
+
+
+def impute(
+    query: NDArray[np.float32] | Tensor,
+    keys: NDArray[np.float32] | Tensor,
+    values: Any,
+    *,
+    n_neighbors: int = 50,
+    weights: Weighting = "uniform",
+    temperature: float = 0.1,
+    metric: Metric = "cosine",
+) -> tuple[NDArray[np.float32], sparse.csr_matrix]:
+    """Read expression off the nearest reference spots (Xie et al., NeurIPS 2023, section 3.3).
+
+    Parameters
+    ----------
+    query
+        Image embeddings of the query spots, (n_query, d).
+    keys
+        Expression embeddings of the reference spots, (n_keys, d).
+    values
+        Expression of the reference spots, (n_keys, n_genes), dense or sparse.
+    n_neighbors, metric
+        See :func:`nearest`.
+    weights, temperature
+        See :func:`neighbor_weights`.
+
+    Returns
+    -------
+    The predicted expression, (n_query, n_genes), and the weights behind it, (n_query, n_keys).
+    """
+    similarity, index = nearest(query, keys, n_neighbors=n_neighbors, metric=metric)
+    weight = neighbor_weights(similarity, weights, temperature)
+    return average(index, weight, values), weight_matrix(index, weight, len(keys))

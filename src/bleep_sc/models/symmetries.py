@@ -1,0 +1,25 @@
+"""The eight symmetries of a square patch: four quarter turns, and their mirror images."""
+
+import torch
+from torch import Tensor
+
+N_SYMMETRIES = 8
+
+
+def transform(images: Tensor, symmetry: int) -> Tensor:
+    """Turn (and mirror, from 4 on) a batch of square images (B, C, S, S) by one of the eight symmetries."""
+    turned = torch.rot90(images, symmetry % 4, dims=(-2, -1))
+    return turned.flip(-1) if symmetry >= 4 else turned
+
+
+def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn every image of a batch (B, C, S, S) by a symmetry of its own, all eight equally likely.
+
+    Random flips along both axes followed by a random quarter turn, as BLEEP trains, have just this distribution.
+    """
+    drawn = torch.randint(N_SYMMETRIES, (len(images),), generator=generator).to(images.device)
+    result = torch.empty_like(images)
+    for symmetry in range(N_SYMMETRIES):
+        chosen = drawn == symmetry
+        result[chosen] = transform(images[chosen], symmetry)
+    return result

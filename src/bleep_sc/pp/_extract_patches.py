@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from bleep_sc import _keys, slides
+from bleep_sc._checks import libraries, listed, require_obsm
+from bleep_sc._resolution import microns_per_pixel
+from bleep_sc._runtime import logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    Image = str | Path | NDArray[np.uint8]
+
+
+def extract_patches(
+    adata: AnnData,
+    image: Image | Mapping[str, Image] | None = None,
+    *,
+    size: int = 224,
+    size_um: float | None = None,
+    mpp: float | None = None,
+    pitch_um: float | None = None,
+    pad: Literal["reflect", "constant", "drop"] = "reflect",
+    library_key: str = _keys.LIBRARY,
+    spatial_key: str = _keys.SPATIAL,
+    key_added: str = _keys.PATCHES,
+    copy: bool = False,
+) -> AnnData | None:
+    """Cut a square patch of the H&E image around every spot, slide by slide.
+
+    A patch is given by its physical side, ``size_um``, which is resampled to ``size`` px and means the same on every
+    scanner; or, as in the paper, by ``size`` px of the full-resolution image, whatever they measure. Micrometres per px
+    come from ``mpp``; from ``pitch_um`` and a fit of the spot lattice; from ``microns_per_pixel`` in the scale factors
+    (Visium HD); or from a fit of the spot lattice and the pitch of the technology (Visium 100 µm, original Spatial
+    Transcriptomics 200 µm), in this order. Spot diameters are not used: Space Ranger writes 65 or 70 µm there.
+
+    Parameters
+    ----------
+    adata
+        Spots, with full-resolution (x, y) in ``obsm[spatial_key]``.
+    image
+        The full-resolution image: a path (JPEG, PNG or TIFF), an RGB uint8 array (height, width, 3), or for several
+        slides a mapping from their names to either. By default the file that
+        ``uns["spatial"][library_id]["metadata"]["source_image_path"]`` names, or the stored image with scale factor 1.
+    size
+        Side of the patches, px.
+    size_um
+        Side of the tissue that a patch shows, µm. None cuts ``size`` px of the full-resolution image.
+    mpp
+        µm per full-resolution px.
+    pitch_um
+        Centre-to-centre distance of neighbouring spots, µm, where the technology is not known.
+    pad
+        What lies beyond the image: its reflection, white, or no patch (``"drop"`` removes such spots from ``adata``).
+    library_key
+        Column of ``obs`` that names the slide; not needed for a single one.
+    spatial_key
+        Key of the coordinates in ``obsm``.
+    key_added
+        Key under which the patches are written.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    None, or the changed copy with ``copy=True``. Written are:
+
+    ``obsm[key_added]`` : uint8, (n_obs, size, size, 3)
+        RGB patches.
+    ``uns[key_added]`` : dict
+        For every slide ``size`` (px), ``side_px``, ``size_um``, ``mpp`` and ``mpp_source``, ``pad`` and ``image``; NaN
+        where µm are not known.
+
+    Raises
+    ------
+    KeyError
+        Without coordinates or image.
+    ValueError
+        When coordinates lie outside the image, µm per px are needed and not known, or the image is no 8-bit RGB.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs
+    >>> adata = bs.datasets.toy(n_slices=1)
+    >>> bs.pp.extract_patches(adata, size=64, size_um=112)
+    >>> adata.obsm["patches"].shape[1:]
+    (64, 64, 3)
+    """
+    if size < 1 or (size_um is not None and not size_um > 0):
+        raise ValueError(f"size={size} px and size_um={size_um} must be positive.")
+    if pad not in ("reflect", "constant", "drop"):
+        raise ValueError(f"pad={pad!r} is not known; use 'reflect', 'constant' or 'drop'.")
+    adata = adata.copy() if copy else adata
+    centers = require_obsm(adata, spatial_key, "Read the slide with squidpy.read, or pass spatial_key=.")
+    centers = np.asarray(centers, dtype=np.float64)[:, :2]
+    names = libraries(adata, library_key)
+    _check_images(image, names)
+    patches = np.empty((adata.n_obs, size, size, 3), dtype=np.uint8)
+    kept, records = np.ones(adata.n_obs, dtype=bool), {}
+    for name in dict.fromkeys(names.tolist()):
+        rows = np.flatnonzero(names == name)
+        source, pixels = _open(adata, image, name)
+        slides.check_centers(pixels.shape, centers[rows], _scale_factors(adata, name))
+        scale, scale_source = microns_per_pixel(adata, rows, centers[rows], name, mpp=mpp, pitch_um=pitch_um)
+        if size_um is not None and np.isnan(scale):
+            raise ValueError(
+                f"µm per px of slide {name!r} are not known ({scale_source}), so size_um={size_um} cannot be cut. "
+                "Pass mpp=, or pitch_um= with obs['array_row'] and obs['array_col']; or give size= in px alone."
+            )
+        side = size if size_um is None else max(1, round(size_um / scale))
+        if pad == "drop":
+            kept[rows] = ~slides.off_slide(pixels.shape, centers[rows], side)
+        patches[rows] = slides.cut_patches(
+            pixels, centers[rows], side=side, size=size, pad="constant" if pad == "constant" else "reflect"
+        )
+        records[name] = {
+            "size": size,
+            "side_px": side,
+            "size_um": side * scale,
+            "mpp": scale,
+            "mpp_source": scale_source,
+            "pad": pad,
+            "image": source,
+        }
+    if not kept.all():
+        logger.warning("%d spots whose patch leaves the slide were dropped (pad='drop').", int((~kept).sum()))
+        adata._inplace_subset_obs(kept)
+    adata.obsm[key_added] = patches[kept]
+    adata.uns[key_added] = records
+    return adata if copy else None
+
+
+def _check_images(image: Any, names: NDArray[np.str_]) -> None:
+    expected = np.unique(names)
+    if isinstance(image, Mapping):
+        missing = [name for name in expected if name not in image]
+        if missing:
+            raise KeyError(f"image= has no entry for slide {listed(missing)} (it has: {listed(image)}).")
+    elif image is not None and len(expected) > 1:
+        raise ValueError(
+            f"image= is one image, but there are {len(expected)} slides ({listed(expected)}). Pass a mapping from "
+            "their names to their images."
+        )
+
+
+def _open(adata: AnnData, image: Any, name: str) -> tuple[str, NDArray[np.uint8]]:
+    """Return where the image of a slide comes from, and its pixels."""
+    if isinstance(image, Mapping):
+        image = image[name]
+    if image is None:
+        image = _recorded_image(adata, name)
+    if isinstance(image, str | Path):
+        return str(image), slides.read_image(image)
+    return "array", slides.as_rgb(image)
+
+
+def _recorded_image(adata: AnnData, name: str) -> Image:
+    """Return the full-resolution image that ``uns["spatial"]`` knows of."""
+    record = adata.uns.get(_keys.SPATIAL, {}).get(name, {})
+    path = record.get("metadata", {}).get("source_image_path")
+    if path is not None:
+        return str(path)
+    for resolution, pixels in record.get("images", {}).items():
+        if record.get("scalefactors", {}).get(f"tissue_{resolution}_scalef") == 1:
+            return pixels
+    stored = list(record.get("images", {}))
+    hint = f" The stored images ({listed(stored)}) are scaled down and would blur the patches." if stored else ""
+    raise KeyError(
+        f"No full-resolution image of slide {name!r} is known: uns['spatial'][{name!r}]['metadata']"
+        f"['source_image_path'] is not set. Pass image=, a path or an array.{hint}"
+    )
+
+
+def _scale_factors(adata: AnnData, name: str) -> dict[str, float]:
+    factors = adata.uns.get(_keys.SPATIAL, {}).get(name, {}).get("scalefactors", {})
+    return {key: float(value) for key, value in factors.items() if key.startswith("tissue_")}

@@ -1,0 +1,120 @@
+"""The lattice of the spots, and from it µm per px."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+PITCH_UM = {"visium": 100.0, "square": 200.0}
+"""Centre-to-centre distance of neighbouring spots: 10x Visium, original Spatial Transcriptomics."""
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Affine map from array coordinates to px, ``origin + array_col * column + array_row * row``."""
+
+    origin: NDArray[np.float64]
+    column: NDArray[np.float64]
+    """Step of one array column, px (2,)."""
+    row: NDArray[np.float64]
+    """Step of one array row, px (2,)."""
+    residual_px: float
+    """Root mean square distance of the spots from the lattice."""
+    kind: Literal["visium", "square", "staggered", "unknown"]
+    """Visium's hexagons; a square grid; every second place of one; or none of these."""
+
+    @property
+    def unit_px(self) -> float:
+        """Mean length of one array step, px."""
+        return float(np.linalg.norm(self.column) + np.linalg.norm(self.row)) / 2
+
+    @property
+    def pitch_px(self) -> float:
+        """Centre-to-centre distance of neighbouring spots, px; one array step where the lattice is not known."""
+        if self.kind != "visium":
+            return self.unit_px
+        neighbors = (2 * self.column, self.row + self.column, self.row - self.column)
+        return float(np.mean([np.linalg.norm(step) for step in neighbors]))
+
+
+def fit_lattice(array_col: ArrayLike, array_row: ArrayLike, spatial: ArrayLike) -> Lattice:
+    """Fit the lattice of the spots by least squares, which evens out how each one was placed.
+
+    Parameters
+    ----------
+    array_col, array_row
+        Array coordinates of the spots, (n,).
+    spatial
+        Their centres (x, y), full-resolution px, (n, 2).
+
+    Raises
+    ------
+    ValueError
+        With too few spots for a lattice, or when array coordinates and px do not belong together.
+    """
+    array = np.column_stack([np.asarray(array_col, dtype=np.float64), np.asarray(array_row, dtype=np.float64)])
+    spatial = np.asarray(spatial, dtype=np.float64)
+    if not (np.isfinite(array).all() and np.isfinite(spatial).all()):
+        raise ValueError("array_row, array_col and the coordinates must be finite; some spots have none.")
+    design = np.column_stack([np.ones(len(array)), array])
+    if len(array) < 4 or np.linalg.matrix_rank(design) < 3:
+        raise ValueError("A lattice needs at least 4 spots in more than one array_row and array_col.")
+    coefficients, *_ = np.linalg.lstsq(design, spatial, rcond=None)
+    origin, column, row = coefficients
+    residual = float(np.sqrt(((design @ coefficients - spatial) ** 2).sum(axis=1).mean()))
+    shorter = min(np.linalg.norm(column), np.linalg.norm(row))
+    if residual > 0.25 * shorter:
+        raise ValueError(
+            f"array_row and array_col do not fit the coordinates: spots lie {residual:.1f} px off a lattice with steps "
+            f"of {shorter:.1f} px. Check that they come from the same slide."
+        )
+    return Lattice(origin, column, row, residual, _kind(array, column, row))
+
+
+def _kind(
+    array: NDArray[np.float64], column: NDArray[np.float64], row: NDArray[np.float64]
+) -> Literal["visium", "square", "staggered", "unknown"]:
+    ratio = np.linalg.norm(row) / np.linalg.norm(column)
+    parity = np.round(array.sum(axis=1)).astype(int) % 2
+    alternating = bool((parity == parity[0]).all())
+    if alternating and abs(ratio / np.sqrt(3) - 1) < 0.05:
+        return "visium"
+    if abs(ratio - 1) < 0.05:
+        return "staggered" if alternating else "square"
+    return "unknown"
+
+
+def microns_per_pixel(
+    array_col: ArrayLike, array_row: ArrayLike, spatial: ArrayLike, *, pitch_um: float | None = None
+) -> tuple[float, str]:
+    """Derive µm per px from the lattice of the spots and the distance between them.
+
+    Parameters
+    ----------
+    array_col, array_row, spatial
+        See :func:`fit_lattice`.
+    pitch_um
+        Centre-to-centre distance of neighbouring spots, µm; of one array step where the lattice is neither Visium's nor
+        square. None takes the pitch of the technology: Visium 100 µm, original Spatial Transcriptomics 200 µm.
+
+    Returns
+    -------
+    µm per px, and how they are known.
+    """
+    lattice = fit_lattice(array_col, array_row, spatial)
+    if pitch_um is not None:
+        if not pitch_um > 0:
+            raise ValueError(f"pitch_um={pitch_um} must be positive.")
+        return pitch_um / lattice.pitch_px, f"lattice fit, pitch {pitch_um:g} µm given"
+    if lattice.kind not in PITCH_UM:
+        raise ValueError(
+            f"the spots lie on a lattice of kind {lattice.kind!r}, whose pitch is not known; pass pitch_um= or mpp="
+        )
+    pitch = PITCH_UM[lattice.kind]
+    technology = "Visium" if lattice.kind == "visium" else "Spatial Transcriptomics"
+    return pitch / lattice.pitch_px, f"lattice fit, {technology} pitch {pitch:g} µm"

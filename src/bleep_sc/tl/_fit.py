@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from bleep_sc import _keys
+from bleep_sc._checks import libraries
+from bleep_sc.tl import _inputs
+from bleep_sc.tl._store import write_model
+from bleep_sc.training.config import FitConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from torch import nn
+
+
+def fit(
+    adata: AnnData,
+    *,
+    use_rep: str | Sequence[str] | None = None,
+    patches_key: str = _keys.PATCHES,
+    encoder: str | nn.Module | None = None,
+    layer: str | None = None,
+    target_rep: str | None = None,
+    library_key: str = _keys.LIBRARY,
+    config: FitConfig | None = None,
+    key_added: str = "bleep",
+    random_state: int = 0,
+    devices: str = "auto",
+    show_progress_bar: bool = True,
+    copy: bool = False,
+) -> AnnData | None:
+    """Train BLEEP on a reference: a joint embedding of image patches and expression.
+
+    Pairs of patch and expression of the same spot are drawn together and all others of the batch apart, with targets
+    smoothed by the similarities inside each modality (Xie et al., NeurIPS 2023; see
+    :func:`bleep_sc.models.bleep_loss`). Other slides are then read off the reference by :func:`bleep_sc.tl.impute`.
+
+    The image side starts from features that a frozen encoder computed (``use_rep``), or from patches: these are encoded
+    once by a frozen encoder, or train it end to end (``FitConfig.paper()``, or ``train_encoder=True``).
+
+    Parameters
+    ----------
+    adata
+        The reference: log-normalised expression and images. It is all that fitting ever sees, so leave out the slides
+        that are to be predicted. Genes are those of ``var["highly_variable"]`` where that exists, else all.
+    use_rep
+        One key or several of image features in ``obsm``, as :func:`bleep_sc.pp.image_features` writes them.
+    patches_key
+        Key of the patches in ``obsm``, used without ``use_rep``.
+    encoder
+        For patches: a name or a module, as in :func:`bleep_sc.pp.image_features`. None is ``"resnet50"``.
+    layer
+        Where the expression to learn on is; None is ``X``.
+    target_rep
+        Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
+    library_key
+        Column of ``obs`` that names the slide; not needed for a single one.
+    config
+        Hyper-parameters; None is ``FitConfig()``. With early stopping one of several slides is held out to choose the
+        number of epochs, and the model is then trained on all.
+    key_added
+        Name of the model.
+    random_state
+        Seeds everything that is random.
+    devices
+        ``"auto"`` takes the best there is: ``"cuda"``, ``"mps"``, ``"cpu"``.
+    show_progress_bar
+        Whether to show a bar.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    None, or the changed copy with ``copy=True``. Written are:
+
+    ``obsm["X_{key_added}_image"]``, ``obsm["X_{key_added}_expression"]`` : float32, (n_obs, n_dims)
+        Joint embeddings of patches and of expression.
+    ``uns[key_added]`` : dict
+        The model itself (``model``, safetensors bytes) with ``genes``, ``architecture``, ``recipe`` of the images,
+        ``config``, ``params`` and ``history``: ``loss``, and ``validation_pearson`` where a slide was held out. As
+        h5ad or zarr, the reference is complete.
+
+    Raises
+    ------
+    KeyError
+        Without features, patches or expression.
+    ValueError
+        When the expression holds counts, negative or missing values, or empty spots.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs, scanpy as sc
+    >>> adata = bs.datasets.toy(n_slices=2)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
+    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    >>> bs.tl.fit(adata, use_rep="X_stain_stats", config=bs.tl.FitConfig(max_epochs=5), show_progress_bar=False)
+    >>> adata.obsm["X_bleep_image"].shape[1]
+    256
+    """
+    from bleep_sc.models.encoders import encode, load_encoder
+    from bleep_sc.models.fitted import Description, FittedModel
+    from bleep_sc.training.device import resolve_device
+    from bleep_sc.training.fit import Pairs, embed_expression, embed_images, fit_bleep
+
+    config = config or FitConfig()
+    values, genes = _inputs.expression(adata, layer, target_rep)
+    slides = libraries(adata, library_key)
+    device = resolve_device(devices)
+    trained_encoder = None
+    if use_rep is not None:
+        if encoder is not None:
+            raise ValueError("use_rep= gives features and encoder= would make them from patches; pass one of them.")
+        keys = _inputs.as_keys(use_rep)
+        images: Any = _inputs.features(adata, keys)
+        recipe = _inputs.features_recipe(adata, keys)
+    else:
+        images = _inputs.patches(adata, patches_key)
+        network = load_encoder(encoder or _inputs.DEFAULT_ENCODER)
+        recipe = _inputs.patches_recipe(adata, patches_key, network, trained=config.train_encoder)
+        if config.train_encoder:
+            trained_encoder = network
+        else:
+            images = encode(network, images, device=device, show_progress_bar=show_progress_bar)
+    trained = fit_bleep(
+        Pairs(images, values),
+        slides,
+        config=config,
+        encoder=trained_encoder,
+        random_state=random_state,
+        device=device,
+        show_progress_bar=show_progress_bar,
+    )
+    image_embedding = embed_images(trained.model, images, device=device)
+    expression_embedding = embed_expression(trained.model, values, device=device)
+
+    architecture: dict[str, Any] = {
+        "n_features": trained.model.image_head.projection.in_features,
+        "n_genes": len(genes),
+        "n_dims": config.n_dims,
+        "dropout": config.dropout,
+    }
+    if trained_encoder is not None:
+        architecture["encoder"] = trained_encoder.name
+    params = {
+        "layer": layer,
+        "target_rep": target_rep,
+        "library_key": library_key,
+        "random_state": random_state,
+        "held_out_library": trained.validation_group,
+    }
+    description = Description("bleep", architecture, genes, recipe, asdict(config), params)
+    history = {"loss": trained.loss, "validation_pearson": trained.validation_pearson}
+    adata = adata.copy() if copy else adata
+    write_model(adata, key_added, FittedModel(trained.model, description), history)
+    adata.obsm[_keys.image_embedding(key_added)] = image_embedding
+    adata.obsm[_keys.expression_embedding(key_added)] = expression_embedding
+    return adata if copy else None

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._checks import libraries
+from bleep_sc.tl import _inputs
+from bleep_sc.tl._prediction import units
+from bleep_sc.tl._store import write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+
+def fit_ridge(
+    adata: AnnData,
+    *,
+    use_rep: str | Sequence[str],
+    layer: str | None = None,
+    target_rep: str | None = None,
+    library_key: str = _keys.LIBRARY,
+    alphas: Sequence[float] = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6),
+    key_added: str = "ridge",
+    copy: bool = False,
+) -> AnnData | None:
+    """Fit a ridge regression from image features to expression: the baseline to beat.
+
+    Features are standardised. The penalty is chosen inside the reference, by leaving out one slide after another (five
+    random folds where there is one slide), as the one with the best mean :math:`R^2` over genes.
+
+    Parameters
+    ----------
+    adata
+        The reference: log-normalised expression and image features. Genes are those of ``var["highly_variable"]`` where
+        that exists, else all.
+    use_rep
+        One key or several of image features in ``obsm``.
+    layer
+        Where the expression is; None is ``X``.
+    target_rep
+        Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
+    library_key
+        Column of ``obs`` that names the slide; not needed for a single one.
+    alphas
+        Penalties to choose from.
+    key_added
+        Name of the model.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    None, or the changed copy with ``copy=True``. Written is:
+
+    ``uns[key_added]`` : dict
+        The model, as :func:`bleep_sc.tl.fit` writes it; ``params`` holds the chosen ``alpha``.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs, scanpy as sc
+    >>> adata = bs.datasets.toy(n_slices=2)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
+    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    >>> bs.tl.fit_ridge(adata, use_rep="X_stain_stats")
+    """
+    from bleep_sc.models.fitted import Description, FittedModel
+    from bleep_sc.models.ridge import linear
+
+    keys = _inputs.as_keys(use_rep)
+    values, genes = _inputs.expression(adata, layer, target_rep)
+    images = _inputs.features(adata, keys)
+    weight, bias, alpha = _fit(images, values, libraries(adata, library_key), alphas)
+    description = Description(
+        method="ridge",
+        architecture={"n_features": images.shape[1], "n_genes": len(genes)},
+        genes=genes,
+        recipe=_inputs.features_recipe(adata, keys),
+        params={
+            "layer": layer,
+            "target_rep": target_rep,
+            "library_key": library_key,
+            "alpha": alpha,
+            "units": units(adata, layer, target_rep),
+        },
+    )
+    adata = adata.copy() if copy else adata
+    write_model(adata, key_added, FittedModel(linear(weight, bias), description), {})
+    return adata if copy else None
+
+
+def _fit(
+    images: NDArray[np.float32], values: NDArray[np.float32], slides: NDArray[np.str_], alphas: Sequence[float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return weights (genes, features) and biases (genes,) on the features as they are, and the chosen penalty."""
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    folds = LeaveOneGroupOut() if len(np.unique(slides)) > 1 else KFold(5, shuffle=True, random_state=0)
+    search = GridSearchCV(make_pipeline(StandardScaler(), Ridge()), {"ridge__alpha": list(alphas)}, cv=folds)
+    search.fit(images, values, groups=slides)
+    scaler, ridge = search.best_estimator_.named_steps.values()
+    weight = np.atleast_2d(ridge.coef_) / scaler.scale_
+    return weight, ridge.intercept_ - weight @ scaler.mean_, float(ridge.alpha)

@@ -1,0 +1,73 @@
+"""Matching the genes of a query with those of a reference."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from bleep_sc._checks import listed, require_unique_genes
+from bleep_sc._runtime import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+ENSEMBL = re.compile(r"^(ENS[A-Z]*G\d{11})(\.\d+)?$")
+
+
+def gene_names(adata: AnnData, gene_key: str | None) -> pd.Index:
+    """Return the identifiers of the genes: ``var[gene_key]``, or ``var_names``; Ensembl ids without their version."""
+    if gene_key is None or gene_key not in adata.var:
+        require_unique_genes(adata)
+        names = adata.var_names.astype(str)
+    else:
+        names = pd.Index(adata.var[gene_key].astype(str))
+        if not names.is_unique:
+            twice = names[names.duplicated()].unique()
+            raise ValueError(f"var[{gene_key!r}] is not unique: {listed(twice)}; it cannot identify genes.")
+    return names if gene_key is None else names.map(lambda name: ENSEMBL.sub(r"\1", name))
+
+
+def match_genes(query: AnnData, ref: AnnData, genes: Sequence[str] | None, gene_key: str | None) -> NDArray[Any]:
+    """Return for every gene of the query the column of the reference that holds it, -1 for genes not to be predicted.
+
+    Raises an error when less than half of the query's genes are found, since identifiers of another kind, or another
+    species, are the likely reason.
+    """
+    names, columns = gene_names(query, gene_key), gene_names(ref, gene_key)
+    position = columns.get_indexer(names)
+    shared = int((position >= 0).sum())
+    if shared * 2 < min(len(names), len(columns)) or shared == 0:
+        raise ValueError(
+            f"Query and reference share only {shared} genes, of {len(names)} and {len(columns)}: the query has "
+            f"{listed(names, 3)}, the reference {listed(columns, 3)}.{_advice(names, columns)} Pass gene_key=, a "
+            "column of var in both that identifies genes alike, or rename var_names."
+        )
+    logger.info("%d of the query's %d genes are in the reference (%d genes).", shared, len(names), len(columns))
+    if genes is not None:
+        wanted = list(genes)
+        unknown = [gene for gene in wanted if gene not in query.var_names]
+        absent = [gene for gene in wanted if gene not in unknown and position[query.var_names.get_loc(gene)] < 0]
+        if unknown or absent:
+            where = "query.var_names" if unknown else "the reference"
+            raise KeyError(f"genes= asks for {listed(unknown or absent)}, which {where} does not have.")
+        position[~query.var_names.isin(wanted)] = -1
+    return position
+
+
+def _advice(names: pd.Index, columns: pd.Index) -> str:
+    ensembl = [
+        sum(bool(ENSEMBL.match(name)) for name in side[:100]) * 2 > min(100, len(side)) for side in (names, columns)
+    ]
+    if ensembl[0] != ensembl[1]:
+        kinds = ["Ensembl ids" if side else "symbols" for side in ensembl]
+        return f" The query has {kinds[0]}, the reference {kinds[1]}."
+    if all(ensembl):
+        return " Both have Ensembl ids: gene_key='gene_ids' (or any name) compares them without their version."
+    if len(columns.str.upper().intersection(names.str.upper())) * 2 >= min(len(names), len(columns)):
+        return " They differ in upper and lower case, as symbols of human and mouse do."
+    return ""

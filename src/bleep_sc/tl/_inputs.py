@@ -1,0 +1,131 @@
+"""Images and expression of an AnnData as the arrays that a model takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc._checks import dense, log_expression, panel, require_obsm
+from bleep_sc._records import check_same_features, check_same_patches, feature_recipe, patch_recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from bleep_sc.models.encoders import Encoder
+
+DEFAULT_ENCODER = "resnet50"
+
+
+def features(adata: AnnData, use_rep: Sequence[str]) -> NDArray[np.float32]:
+    """Return image features from ``obsm``, several side by side."""
+    remedy = "Run bleep_sc.pp.image_features(adata), or pass the key of features as use_rep=."
+    parts = [np.asarray(require_obsm(adata, key, remedy), dtype=np.float32) for key in use_rep]
+    for key, part in zip(use_rep, parts, strict=True):
+        if part.ndim != 2:
+            raise ValueError(f"obsm[{key!r}] has shape {part.shape}; features are (n_obs, n_features).")
+        if not np.isfinite(part).all():
+            raise ValueError(f"obsm[{key!r}] holds NaN or infinite values.")
+    return np.concatenate(parts, axis=1)
+
+
+def features_recipe(adata: AnnData, use_rep: Sequence[str]) -> dict[str, Any]:
+    """Return how the features in ``obsm`` were made, for the record of a model."""
+    return {"use_rep": list(use_rep), "features": [feature_recipe(adata, key) for key in use_rep]}
+
+
+def patches(adata: AnnData, patches_key: str) -> NDArray[np.uint8]:
+    """Return patches from ``obsm``."""
+    return np.asarray(require_obsm(adata, patches_key, "Run bleep_sc.pp.extract_patches(adata) first."))
+
+
+def patches_recipe(adata: AnnData, patches_key: str, encoder: Encoder, *, trained: bool) -> dict[str, Any]:
+    """Return how patches become features inside a model, for its record."""
+    fingerprint = "" if trained else encoder.fingerprint()
+    return {**patch_recipe(adata, patches_key), "encoder": encoder.name, "fingerprint": fingerprint}
+
+
+def images_for(adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None, device: Any) -> NDArray[Any]:
+    """Return the images of a query as a model of this recipe takes them, or refuse.
+
+    Features are taken from ``obsm``, or made from patches by the recorded encoder; patches are returned as they are
+    where the model holds its encoder itself.
+    """
+    if "use_rep" in recipe:
+        return _features_for(adata, recipe, encoder, device)
+    images = patches(adata, recipe["patches_key"])
+    check_same_patches(patch_recipe(adata, recipe["patches_key"]), recipe)
+    return images if not recipe["fingerprint"] else _replay(images, recipe, encoder, device)
+
+
+def _features_for(
+    adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None, device: Any
+) -> NDArray[np.float32]:
+    parts = []
+    for key, trained in zip(recipe["use_rep"], recipe["features"], strict=True):
+        if key in adata.obsm:
+            check_same_features(feature_recipe(adata, key), trained, key)
+            parts.append(features(adata, [key]))
+        elif trained and trained["patches_key"] in adata.obsm:
+            check_same_patches(patch_recipe(adata, trained["patches_key"]), trained)
+            parts.append(_replay(patches(adata, trained["patches_key"]), trained, encoder, device))
+        else:
+            remedy = "The model was trained on these features: compute them as for the reference"
+            require_obsm(adata, key, f"{remedy}, with bleep_sc.pp.image_features." if trained else f"{remedy}.")
+    return np.concatenate(parts, axis=1)
+
+
+def _replay(
+    images: NDArray[np.uint8], recipe: dict[str, Any], encoder: nn.Module | None, device: Any
+) -> NDArray[np.float32]:
+    from bleep_sc.models.encoders import encode, load_encoder
+
+    if encoder is None and not recipe["encoder"]:
+        raise ValueError(
+            "The model was trained on features of a module given by hand; pass the same module as encoder=."
+        )
+    network = load_encoder(recipe["encoder"] if encoder is None else encoder)
+    if network.fingerprint() != recipe["fingerprint"]:
+        raise ValueError(
+            f"encoder={network.name or 'module'!r} has other weights, or another normalisation, than the one that the "
+            "model was trained with. Pass the same encoder."
+        )
+    return encode(network, images, symmetries=recipe.get("symmetries", False), device=device)
+
+
+def expression(adata: AnnData, layer: str | None, target_rep: str | None) -> tuple[NDArray[np.float32], list[str]]:
+    """Return the expression to learn on, (n_obs, n_genes), and the names of its columns."""
+    if target_rep is None:
+        matrix, genes = log_expression(adata, layer), panel(adata)
+        return dense(matrix[:, genes]), adata.var_names[genes].tolist()
+    if layer is not None:
+        raise ValueError(f"layer={layer!r} and target_rep={target_rep!r} both say what to learn on; pass one of them.")
+    target = dense(require_obsm(adata, target_rep, "Run bleep_sc.pp.batch_correct(adata, batch_key=...) first."))
+    if not np.isfinite(target).all():
+        raise ValueError(f"obsm[{target_rep!r}] holds NaN or infinite values.")
+    names = adata.uns.get(target_rep, {}).get("var_names")
+    return target, [f"{target_rep}_{i}" for i in range(target.shape[1])] if names is None else [str(n) for n in names]
+
+
+def panel_expression(
+    adata: AnnData, genes: list[str], layer: str | None, target_rep: str | None
+) -> NDArray[np.float32]:
+    """Return the expression of a model's genes, in its order."""
+    if target_rep is not None:
+        values, names = expression(adata, None, target_rep)
+    else:
+        values, names = log_expression(adata, layer), adata.var_names.tolist()
+    position = {name: i for i, name in enumerate(names)}
+    missing = [gene for gene in genes if gene not in position]
+    if missing:
+        raise KeyError(f"{len(missing)} of the model's {len(genes)} genes are missing, among them {missing[:5]}.")
+    return dense(values[:, [position[gene] for gene in genes]])
+
+
+def as_keys(use_rep: str | Sequence[str] | None) -> list[str]:
+    """Return one key or several as a list."""
+    return [] if use_rep is None else [use_rep] if isinstance(use_rep, str) else list(use_rep)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bleep_sc.tl._store import read_model
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from torch import nn
+
+    from bleep_sc.models.fitted import FittedModel
+
+
+def load_model(adata: AnnData, key: str = "bleep", *, encoder: nn.Module | None = None) -> FittedModel:
+    """Build the model that a ``tl.fit*`` function left in a reference.
+
+    Parameters
+    ----------
+    adata
+        The reference.
+    key
+        Key of the model in ``uns``.
+    encoder
+        Needed only where an encoder that was given as a module was trained: a module of the same architecture.
+
+    Returns
+    -------
+    The torch module in evaluation mode (``.module``) with its description (``.description``);
+    :func:`bleep_sc.models.save` writes it to a folder.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs
+    >>> adata = bs.datasets.toy(n_slices=2)
+    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
+    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> bs.tl.fit_ridge(adata, use_rep="X_stain_stats")
+    >>> bs.tl.load_model(adata, "ridge").description.method
+    'ridge'
+    """
+    return read_model(adata, key, encoder)

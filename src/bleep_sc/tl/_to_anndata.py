@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._checks import listed, require_layer
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def to_anndata(adata: AnnData, layer: str = "bleep") -> AnnData:
+    """Make predicted expression the ``X`` of an ordinary AnnData, so that any tool takes it.
+
+    The result holds the predicted genes only, without NaN: :func:`scanpy.pp.pca`, Leiden and
+    :func:`squidpy.gr.spatial_autocorr` run on it with no extra argument. It is marked: ``uns["{layer}_imputed"]`` comes
+    along, and ``var["imputed"]`` is True. Means of several spots vary less than single spots do, and their genes
+    correlate more, so tools that model counts or their noise must not be fed with it.
+
+    Parameters
+    ----------
+    adata
+        A query that :func:`bleep_sc.tl.impute` or :func:`bleep_sc.tl.predict` wrote to.
+    layer
+        The predicted layer.
+
+    Returns
+    -------
+    A new AnnData with spots, coordinates, images and embeddings of ``adata``; ``X`` is float32, spots × genes.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs
+    >>> predicted = bs.tl.to_anndata(adata_query)  # doctest: +SKIP
+    """
+    values = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
+    record, flag = _keys.imputed(layer), _keys.predicted(layer)
+    if record not in adata.uns or flag not in adata.var:
+        done = [key.removesuffix("_imputed") for key in adata.uns if str(key).endswith("_imputed")]
+        raise KeyError(f"layers[{layer!r}] is no prediction of bleep_sc (predicted layers: {listed(done)}).")
+    genes = adata.var[flag].to_numpy(dtype=bool)
+    result = type(adata)(
+        np.asarray(values[:, genes], dtype=np.float32),
+        obs=adata.obs.copy(),
+        var=adata.var.loc[genes].drop(columns=[_keys.HIGHLY_VARIABLE], errors="ignore").assign(imputed=True),
+        uns={key: value for key, value in adata.uns.items() if key in (_keys.SPATIAL, record)},
+        obsm=dict(adata.obsm),
+    )
+    if adata.uns[record]["transform"] == "log1p":
+        result.uns[_keys.LOG1P] = {"base": None}
+    return result

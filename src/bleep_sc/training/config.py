@@ -1,0 +1,75 @@
+"""The hyper-parameters of BLEEP, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Hyper-parameters of :func:`bleep_sc.tl.fit`.
+
+    ``FitConfig()`` freezes the image encoder and, where the reference has several slides, chooses the number of epochs
+    on one that is held out; :meth:`paper` is the published method.
+    """
+
+    n_dims: int = 256
+    """Width of the joint embedding."""
+    dropout: float = 0.1
+    """Dropout inside the projection heads."""
+    temperature: float = 1.0
+    """Temperature of the contrastive loss."""
+    learning_rate: float = 1e-3
+    """Learning rate of AdamW."""
+    weight_decay: float = 1e-3
+    """Weight decay of AdamW."""
+    batch_size: int = 512
+    """Spots in a contrastive batch; smaller references are one batch."""
+    max_epochs: int = 150
+    """Passes over the reference; fewer with early stopping."""
+    early_stopping: bool = True
+    """Hold one slide out, find the epoch after which it is imputed best, and train on all slides for that long."""
+    patience: int = 50
+    """Epochs without an improvement of the running mean after which early stopping gives up."""
+    train_encoder: bool = False
+    """Train the image encoder with the heads, where patches are given, instead of freezing it."""
+    n_neighbors: int = 50
+    """Reference spots behind every imputed spot."""
+    weights: Literal["uniform", "softmax"] = "uniform"
+    """How they are averaged: alike, or by the softmax of their similarity."""
+    softmax_temperature: float = 0.1
+    """Temperature of ``weights="softmax"``."""
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    """How near a reference spot is."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, naming the field."""
+        positive = (
+            "n_dims",
+            "temperature",
+            "learning_rate",
+            "max_epochs",
+            "patience",
+            "n_neighbors",
+            "softmax_temperature",
+        )
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"FitConfig.{name}={getattr(self, name)!r} must be positive.")
+        if self.batch_size < 2:
+            raise ValueError(
+                f"FitConfig.batch_size={self.batch_size!r} must be at least 2: a contrast needs two spots."
+            )
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"FitConfig.dropout={self.dropout!r} must lie in [0, 1).")
+        if self.weight_decay < 0:
+            raise ValueError(f"FitConfig.weight_decay={self.weight_decay!r} must not be negative.")
+        for name, known in (("weights", ("uniform", "softmax")), ("metric", ("cosine", "euclidean"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"FitConfig.{name}={getattr(self, name)!r} is not known; use one of {known}.")
+
+    @classmethod
+    def paper(cls) -> FitConfig:
+        """Return the method of Xie et al., NeurIPS 2023: the encoder is trained, for 150 epochs, on all slides."""
+        return cls(train_encoder=True, early_stopping=False)

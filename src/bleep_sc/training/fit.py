@@ -1,0 +1,209 @@
+"""Train BLEEP on arrays: from features of a frozen encoder, or from patches end to end."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bleep_sc._runtime import logger
+from bleep_sc.metrics.correlation import pearson
+from bleep_sc.models import retrieval, symmetries
+from bleep_sc.models.bleep import BLEEP
+from bleep_sc.models.encoders import patch_batches
+from bleep_sc.models.losses import bleep_loss
+from bleep_sc.training.loop import train
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bleep_sc.models.encoders import Encoder
+    from bleep_sc.training.config import FitConfig
+
+RUNNING_MEAN = 15
+"""Epochs over which the scores of a held-out slide are smoothed."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Spots whose image and expression are both known.
+
+    ``images`` are features (n, d) float32, or patches (n, S, S, 3) uint8; ``expression`` is (n, genes) float32.
+    """
+
+    images: NDArray[np.float32] | NDArray[np.uint8]
+    expression: NDArray[np.float32]
+
+    def __getitem__(self, rows: NDArray[np.bool_]) -> Pairs:
+        return Pairs(self.images[rows], self.expression[rows])
+
+    def __len__(self) -> int:
+        return len(self.expression)
+
+    @property
+    def are_patches(self) -> bool:
+        """Whether the images are patches, which an encoder turns into features."""
+        return self.images.ndim == 4
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training left behind."""
+
+    model: BLEEP
+    loss: list[float]
+    """Mean loss of every epoch on all slides."""
+    validation_group: str | None = None
+    """The slide that was held out to choose the number of epochs."""
+    validation_pearson: list[float] = field(default_factory=list)
+    """Mean correlation over genes on that slide, after every epoch of the search."""
+
+
+def fit_bleep(
+    pairs: Pairs,
+    groups: NDArray[np.str_],
+    *,
+    config: FitConfig,
+    encoder: Encoder | None = None,
+    random_state: int = 0,
+    device: torch.device | str = "cpu",
+    show_progress_bar: bool = True,
+) -> Trained:
+    """Train BLEEP on paired spots.
+
+    Parameters
+    ----------
+    pairs
+        Images and expression of the spots.
+    groups
+        Slide of every spot, (n,). With early stopping and several slides, one of them is held out to choose the number
+        of epochs, and the model is then trained on all slides for that long.
+    config
+        Hyper-parameters.
+    encoder
+        Turns patches into features and is trained; needed when the images are patches.
+    random_state
+        Seeds weights, batches, dropout, augmentation and the choice of the held-out slide.
+    device
+        Where to train.
+    show_progress_bar
+        Whether to show a bar.
+    """
+    names = np.unique(groups)
+    if not config.early_stopping or len(names) < 2:
+        model, loss = _train(pairs, config, encoder, random_state, device, show_progress_bar)
+        return Trained(model, loss)
+    held_out = str(np.random.default_rng(random_state).choice(names))
+    search = _EpochSearch(pairs[groups != held_out], pairs[groups == held_out], config, device)
+    _train(search.reference, config, encoder, random_state, device, show_progress_bar, search)
+    logger.info("Imputed best after %d epochs (held out: %s); training on all slides.", search.best_epoch, held_out)
+    final = replace(config, max_epochs=search.best_epoch)
+    model, loss = _train(pairs, final, encoder, random_state, device, show_progress_bar)
+    return Trained(model, loss, held_out, search.pearson)
+
+
+def _train(
+    pairs: Pairs,
+    config: FitConfig,
+    encoder: Encoder | None,
+    random_state: int,
+    device: torch.device | str,
+    show_progress_bar: bool,
+    search: _EpochSearch | None = None,
+) -> tuple[BLEEP, list[float]]:
+    with torch.random.fork_rng():
+        torch.manual_seed(random_state)
+        generator = torch.Generator().manual_seed(random_state)
+        model = _build(pairs, config, encoder).to(device)
+        images = torch.from_numpy(pairs.images)
+        expression = torch.from_numpy(pairs.expression)
+
+        def loss(batch: Tensor) -> Tensor:
+            image = images[batch].to(device)
+            if pairs.are_patches:
+                image = symmetries.augment(image.permute(0, 3, 1, 2), generator)
+            image_embedding, expression_embedding = model(image, expression[batch].to(device))
+            return bleep_loss(image_embedding, expression_embedding, config.temperature)
+
+        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        history = train(
+            loss,
+            optimizer,
+            n_samples=len(pairs),
+            batch_size=config.batch_size,
+            max_epochs=config.max_epochs,
+            generator=generator,
+            on_epoch_end=None if search is None else lambda epoch, _: search(model, epoch),
+            show_progress_bar=show_progress_bar,
+        )
+    return model.eval(), history
+
+
+def _build(pairs: Pairs, config: FitConfig, encoder: Encoder | None) -> BLEEP:
+    n_genes = pairs.expression.shape[1]
+    if not pairs.are_patches:
+        return BLEEP(pairs.images.shape[1], n_genes, n_dims=config.n_dims, dropout=config.dropout).train()
+    if encoder is None:
+        raise ValueError("Patches need an encoder that turns them into features; pass encoder=.")
+    encoder = copy.deepcopy(encoder)
+    with torch.inference_mode():
+        n_features = encoder.eval()(next(patch_batches(pairs.images[:1], 1))).shape[1]
+    return BLEEP(n_features, n_genes, n_dims=config.n_dims, dropout=config.dropout, encoder=encoder).train()
+
+
+class _EpochSearch:
+    """Impute a held-out slide after every epoch, and remember when that went best."""
+
+    def __init__(self, reference: Pairs, held_out: Pairs, config: FitConfig, device: torch.device | str) -> None:
+        self.reference, self.held_out, self.config, self.device = reference, held_out, config, device
+        self.pearson: list[float] = []
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch around which the running mean of the scores, which jump from one to the next, is highest."""
+        width = min(RUNNING_MEAN, len(self.pearson))
+        means = np.convolve(self.pearson, np.full(width, 1 / width), mode="valid")
+        return int(np.argmax(means)) + 1 + width // 2
+
+    def __call__(self, model: BLEEP, epoch: int) -> bool:
+        """Score the model and return True when it has stopped getting better."""
+        model.eval()
+        prediction, _ = retrieval.impute(
+            embed_images(model, self.held_out.images, device=self.device),
+            embed_expression(model, self.reference.expression, device=self.device),
+            self.reference.expression,
+            n_neighbors=min(self.config.n_neighbors, len(self.reference)),
+            weights=self.config.weights,
+            temperature=self.config.softmax_temperature,
+            metric=self.config.metric,
+        )
+        model.train()
+        genes = pearson(prediction, self.held_out.expression)
+        self.pearson.append(float(np.nanmean(genes)) if np.isfinite(genes).any() else -1.0)
+        return epoch - self.best_epoch >= self.config.patience
+
+
+@torch.inference_mode()
+def embed_images(
+    model: BLEEP,
+    images: NDArray[np.float32] | NDArray[np.uint8],
+    *,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+) -> NDArray[np.float32]:
+    """Embed features (n, d), or patches (n, S, S, 3), as (n, n_dims)."""
+    batches = patch_batches(images, batch_size) if images.ndim == 4 else torch.from_numpy(images).split(batch_size)
+    return torch.cat([model.embed_images(batch.to(device)).cpu() for batch in batches]).numpy()
+
+
+@torch.inference_mode()
+def embed_expression(
+    model: BLEEP, expression: NDArray[np.float32], *, batch_size: int = 4096, device: torch.device | str = "cpu"
+) -> NDArray[np.float32]:
+    """Embed expression (n, genes) as (n, n_dims)."""
+    batches = torch.from_numpy(expression).split(batch_size)
+    return torch.cat([model.embed_expression(batch.to(device)).cpu() for batch in batches]).numpy()
