@@ -55,7 +55,7 @@ def mob(sections: str | Sequence[str] = ("MOB1", "MOB2", "MOB3")) -> AnnData:
 
     Returns
     -------
-    Raw counts: ``X`` is CSR float32, (n_spots, n_genes). ``obs``: ``library_id`` (just the section's name), ``array_row``,
+    Raw counts: ``X`` is CSR float32, (n_spots, n_genes). ``obs``: ``library_id`` (the section itself), ``array_row``,
     ``array_col``, ``in_tissue`` and ``animal``. ``var["gene_ids"]``: Ensembl ids without the version that
     ``var_names`` have. ``obsm["spatial"]`` and ``uns["spatial"]`` are as in :func:`bleep_sc.datasets.her2st`.
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,8 +46,8 @@ def to_anndata(adata: AnnData, layer: str = "bleep") -> AnnData:
         np.asarray(values[:, genes], dtype=np.float32),
         obs=adata.obs.copy(),
         var=adata.var.loc[genes].drop(columns=[_keys.HIGHLY_VARIABLE], errors="ignore").assign(imputed=True),
-        uns={key: value for key, value in adata.uns.items() if key in (_keys.SPATIAL, record)},
-        obsm=dict(adata.obsm),
+        uns={key: deepcopy(adata.uns[key]) for key in (_keys.SPATIAL, record) if key in adata.uns},
+        obsm={key: value.copy() for key, value in adata.obsm.items()},
     )
     if adata.uns[record]["transform"] == "log1p":
         result.uns[_keys.LOG1P] = {"base": None}

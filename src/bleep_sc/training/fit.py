@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from bleep_sc._runtime import logger
-from bleep_sc.metrics.correlation import pearson
 from bleep_sc.models import retrieval, symmetries
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.encoders import patch_batches
 from bleep_sc.models.losses import bleep_loss
 from bleep_sc.training.loop import train
+from bleep_sc.training.validation import monitored_genes, validation_score
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from bleep_sc.models.encoders import Encoder
     from bleep_sc.training.config import FitConfig
 
-RUNNING_MEAN = 15
-"""Epochs over which the scores of a held-out slide are smoothed."""
+RUNNING_MEAN, PLATEAU = 15, 0.01
+"""Epochs over which the scores of a held-out slide are smoothed, and how much lower a plateau may be than its peak."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Trained:
     validation_group: str | None = None
     """The slide that was held out to choose the number of epochs."""
     validation_pearson: list[float] = field(default_factory=list)
-    """Mean correlation over genes on that slide, after every epoch of the search."""
+    """Mean correlation over the monitored genes on that slide, after every epoch of the search."""
 
 
 def fit_bleep(
@@ -160,14 +160,15 @@ class _EpochSearch:
 
     def __init__(self, reference: Pairs, held_out: Pairs, config: FitConfig, device: torch.device | str) -> None:
         self.reference, self.held_out, self.config, self.device = reference, held_out, config, device
+        self.genes = monitored_genes(reference.expression)
         self.pearson: list[float] = []
 
     @property
     def best_epoch(self) -> int:
-        """The epoch around which the running mean of the scores, which jump from one to the next, is highest."""
+        """The last epoch on the plateau: where the running mean of the scores is about as high as it gets."""
         width = min(RUNNING_MEAN, len(self.pearson))
         means = np.convolve(self.pearson, np.full(width, 1 / width), mode="valid")
-        return int(np.argmax(means)) + 1 + width // 2
+        return int(np.flatnonzero(means >= means.max() - PLATEAU)[-1]) + 1 + width // 2
 
     def __call__(self, model: BLEEP, epoch: int) -> bool:
         """Score the model and return True when it has stopped getting better."""
@@ -175,15 +176,14 @@ class _EpochSearch:
         prediction, _ = retrieval.impute(
             embed_images(model, self.held_out.images, device=self.device),
             embed_expression(model, self.reference.expression, device=self.device),
-            self.reference.expression,
+            self.reference.expression[:, self.genes],
             n_neighbors=min(self.config.n_neighbors, len(self.reference)),
             weights=self.config.weights,
             temperature=self.config.softmax_temperature,
             metric=self.config.metric,
         )
         model.train()
-        genes = pearson(prediction, self.held_out.expression)
-        self.pearson.append(float(np.nanmean(genes)) if np.isfinite(genes).any() else -1.0)
+        self.pearson.append(validation_score(prediction, self.held_out.expression[:, self.genes]))
         return epoch - self.best_epoch >= self.config.patience
 
 

@@ -1,0 +1,28 @@
+"""Sphinx configuration."""
+
+from bleep_sc import __version__
+
+project = "bleep_sc"
+author = "bleep_sc developers"
+copyright = f"2026, {author}"
+version = release = __version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+nb_execution_mode = "off"
+
+html_theme = "sphinx_book_theme"
+html_title = "bleep_sc"
+html_theme_options = {"show_toc_level": 2}

@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bleep_sc.models import symmetries
+from bleep_sc.models.encoders import Encoder, Normalize, encode, load_encoder
+
+
+class MeanColour(nn.Module):
+    """The mean of every channel and its width-wise slope, which turns and mirror images change."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, images):
+        mean = images.mean(dim=(2, 3))
+        slope = images[..., : images.shape[-1] // 2].mean(dim=(2, 3)) - mean
+        return self.scale * torch.cat([mean, slope], dim=1)
+
+
+@pytest.fixture
+def patches():
+    return np.random.default_rng(0).integers(0, 256, (11, 32, 32, 3), dtype=np.uint8)
+
+
+def test_features_do_not_depend_on_the_batches(patches):
+    encoder = load_encoder(MeanColour(), transform=Normalize((0.5, 0.4, 0.3), (0.2, 0.2, 0.2)))
+    whole, parts = (encode(encoder, patches, batch_size=size, show_progress_bar=False) for size in (64, 3))
+    np.testing.assert_allclose(whole, parts, rtol=1e-6)
+    colour = patches.mean(axis=(1, 2)) / 255
+    np.testing.assert_allclose(whole[:, :3], 2 * (colour - [0.5, 0.4, 0.3]) / 0.2, rtol=1e-4, atol=1e-4)
+
+
+def test_symmetric_features_do_not_change_when_a_patch_is_turned(patches):
+    encoder = load_encoder(MeanColour(), transform=nn.Identity())
+    turned = np.ascontiguousarray(np.rot90(patches, axes=(1, 2))[:, :, ::-1])
+    plain, moved = (encode(encoder, p, show_progress_bar=False) for p in (patches, turned))
+    assert not np.allclose(plain, moved, atol=1e-4)
+    plain, moved = (encode(encoder, p, symmetries=True, show_progress_bar=False) for p in (patches, turned))
+    np.testing.assert_allclose(plain, moved, atol=1e-5)
+    images = torch.from_numpy(patches).permute(0, 3, 1, 2)
+    slow = np.mean([encoder(symmetries.transform(images, k)).detach().numpy() for k in range(8)], axis=0)
+    np.testing.assert_allclose(plain, slow, atol=1e-5)
+
+
+def test_a_module_says_how_it_is_normalised_or_is_refused():
+    with pytest.raises(ValueError, match=r"no pretrained_cfg. Pass transform="):
+        load_encoder(MeanColour())
+    module = MeanColour()
+    module.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    white = load_encoder(module)(torch.full((1, 3, 8, 8), 255, dtype=torch.uint8))
+    torch.testing.assert_close(white[:, :3], torch.full((1, 3), 4.0))
+    with pytest.raises(ValueError, match="brings its own normalisation"):
+        load_encoder("stain_stats", transform=nn.Identity())
+
+
+def test_unpooled_features_are_refused(patches):
+    encoder = load_encoder(nn.Conv2d(3, 4, 3), transform=nn.Identity())
+    with pytest.raises(
+        ValueError, match=r"must return pooled features \(batch, width\), but returned \(11, 4, 30, 30\)"
+    ):
+        encode(encoder, patches, show_progress_bar=False)
+
+
+def test_the_fingerprint_knows_weights_and_normalisation():
+    torch.manual_seed(0)
+    module = MeanColour()
+    first = load_encoder(module, transform=nn.Identity()).fingerprint()
+    assert load_encoder(module, transform=nn.Identity()).fingerprint() == first
+    assert load_encoder(module, transform=Normalize((0.5,) * 3, (0.5,) * 3)).fingerprint() != first
+    with torch.no_grad():
+        module.scale += 1
+    assert load_encoder(module, transform=nn.Identity()).fingerprint() != first
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("resnet18", 512), ("densenet121", 1024), ("efficientnet_b0", 1280), ("vit_b_16", 768)]
+)
+def test_torchvision_models_return_what_they_would_classify(name, width):
+    encoder = load_encoder(name, pretrained=False).eval()
+    with torch.inference_mode():
+        assert encoder(torch.rand(1, 3, 96, 96)).shape == (1, width)
+    torch.testing.assert_close(encoder.transform.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
+
+
+def test_weights_come_from_the_cache_of_torch_hub(tmp_path, monkeypatch):
+    from torchvision.models import ResNet18_Weights, resnet18
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    torch.manual_seed(0)
+    state = resnet18().state_dict()
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(state, tmp_path / "checkpoints" / ResNet18_Weights.DEFAULT.url.rpartition("/")[2])
+    loaded = load_encoder("resnet18").network.state_dict()
+    assert all(torch.equal(loaded[name], state[name]) for name in loaded)
+    assert set(state) - set(loaded) == {"fc.weight", "fc.bias"}
+
+
+def test_missing_weights_are_explained(tmp_path, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    with pytest.raises(OSError, match=r"weights of encoder 'resnet18' could not be downloaded .*stain_stats"):
+        load_encoder("resnet18")
+    with pytest.raises(OSError, match=r"weights of encoder 'resnet10t' could not be loaded .*encoder="):
+        load_encoder("resnet10t")
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="Encoder 'resnet5000' is not known"):
+        load_encoder("resnet5000")
+
+
+def test_timm_models_bring_their_normalisation_and_their_size():
+    encoder = load_encoder("test_vit", pretrained=False).eval()
+    assert encoder.input_size == 160
+    with torch.inference_mode():
+        assert encoder(torch.rand(1, 3, 64, 64)).ndim == 2
+
+
+def test_lite0_weights_load_from_their_wheel():
+    from lite0 import load_lite0
+
+    encoder = load_lite0().eval()
+    with torch.inference_mode():
+        features = encoder(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert features.shape == (2, 1280)
+    assert isinstance(encoder, Encoder)

@@ -1,0 +1,95 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.collections import EllipseCollection
+from matplotlib_scalebar.scalebar import ScaleBar
+
+import bleep_sc as bs
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def predicted(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    return query
+
+
+def spots(ax):
+    (collection,) = [child for child in ax.collections if isinstance(child, EllipseCollection)]
+    return collection
+
+
+def test_every_spot_is_drawn_at_its_place_in_its_colour(predicted):
+    ax = bs.pl.spatial(predicted, "CYP3A4", layer="bleep")
+    drawn = spots(ax)
+    np.testing.assert_array_equal(drawn.get_offsets(), predicted.obsm["spatial"])
+    np.testing.assert_array_equal(drawn.get_array(), predicted[:, "CYP3A4"].layers["bleep"].ravel())
+    np.testing.assert_allclose(drawn.get_widths(), 55)
+    x, y = ax.get_xlim(), ax.get_ylim()
+    assert x[0] < predicted.obsm["spatial"][:, 0].min() < predicted.obsm["spatial"][:, 0].max() < x[1]
+    assert y[1] < predicted.obsm["spatial"][:, 1].min()  # y points down, as in the image
+    assert ax.get_title() == "CYP3A4, bleep"
+
+
+def test_the_image_lies_under_the_spots_in_full_resolution_pixels(predicted):
+    pixels = predicted.uns["spatial"]["slice3"]["images"]["hires"]
+    predicted.uns["spatial"]["slice3"]["images"]["hires"] = pixels[::4, ::4]
+    predicted.uns["spatial"]["slice3"]["scalefactors"]["tissue_hires_scalef"] = 0.25
+    ax = bs.pl.spatial(predicted, "zonation")
+    (image,) = ax.get_images()
+    assert image.get_extent() == [0, pixels.shape[1], pixels.shape[0], 0]
+    (bar,) = [artist for artist in ax.artists if isinstance(artist, ScaleBar)]
+    assert bar.dx == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("share_scale", [False, True])
+def test_layers_stand_side_by_side(predicted, share_scale):
+    axes = bs.pl.spatial(predicted, ["CYP3A4", "HAL"], layer=[None, "bleep"], share_scale=share_scale)
+    assert axes.shape == (2, 2)
+    assert [ax.get_title() for ax in axes[0]] == ["CYP3A4, measured", "CYP3A4, bleep"]
+    measured, imputed = (spots(ax).get_clim() for ax in axes[0])
+    assert (measured == imputed) is share_scale
+    assert measured[0] == pytest.approx(min(predicted[:, "CYP3A4"].X.min(), imputed[0]) if share_scale else measured[0])
+
+
+def test_slides_without_images_and_several_slides(toy):
+    del toy.uns["spatial"]
+    axes = bs.pl.spatial(toy, "zonation", library_id=["slice1", "slice3"])
+    assert axes.shape == (2, 1)
+    assert not axes[0, 0].get_images()
+    assert axes[1, 0].get_title() == "slice3: zonation"
+    assert len(spots(axes[1, 0]).get_offsets()) == (toy.obs["library_id"] == "slice3").sum()
+    assert 0.3 * 100 < spots(axes[0, 0]).get_widths()[0] < 100
+
+
+def test_categories_get_a_legend(query):
+    query.obs["zone"] = np.where(query.obs["zonation"] > 0.5, "central", "portal")
+    ax = bs.pl.spatial(query, "zone")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["portal", "central"]
+    assert len(np.unique(spots(ax).get_facecolors(), axis=0)) == 2
+
+
+def test_axes_and_style_can_be_given(predicted):
+    figure, ax = plt.subplots()
+    assert bs.pl.spatial(predicted, "CYP3A4", ax=ax, cmap="viridis", alpha=0.5) is ax
+    assert spots(ax).get_cmap().name == "viridis"
+    figure.canvas.draw()
+    with pytest.raises(ValueError, match="ax= has 1 axes, but there are 2 panels"):
+        bs.pl.spatial(predicted, "CYP3A4", layer=[None, "bleep"], ax=ax)
+
+
+def test_bad_input(predicted):
+    with pytest.raises(KeyError, match="color='INS' is neither a gene nor a column of obs"):
+        bs.pl.spatial(predicted, "INS")
+    with pytest.raises(KeyError, match=r"layers\['stnet'\] not found .*bleep_sc.tl.impute"):
+        bs.pl.spatial(predicted, "CYP3A4", layer="stnet")
+    with pytest.raises(KeyError, match="library_id='slice9' is not in adata"):
+        bs.pl.spatial(predicted, "CYP3A4", library_id="slice9")
+    predicted.layers["bleep"][:, predicted.var_names.get_loc("HAL")] = np.nan
+    with pytest.raises(ValueError, match="Gene 'HAL' was not predicted"):
+        bs.pl.spatial(predicted, "HAL", layer="bleep")

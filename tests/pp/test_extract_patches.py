@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+from anndata import AnnData
+from PIL import Image
+
+import bleep_sc as bs
+
+
+@pytest.fixture
+def slide():
+    """One slide of 300 × 400 px with spots on a square lattice, 20 px apart: 10 µm per px."""
+    row, column = (axis.ravel() for axis in np.mgrid[2:13, 2:18])
+    adata = AnnData(np.ones((len(row), 3), dtype=np.float32))
+    adata.obs["array_row"], adata.obs["array_col"] = row, column
+    adata.obsm["spatial"] = np.column_stack([column * 20.0, row * 20.0])
+    return adata
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+
+
+def test_raw_pixels_are_cut_as_in_the_paper(slide, image):
+    bs.pp.extract_patches(slide, image, size=16)
+    x, y = slide.obsm["spatial"][5].astype(int)
+    np.testing.assert_array_equal(slide.obsm["patches"][5], image[y - 8 : y + 8, x - 8 : x + 8])
+    assert slide.uns["patches"]["slide"]["size_um"] == pytest.approx(160)
+
+
+def test_micrometres_mean_the_same_on_every_scanner(image):
+    adata = bs.datasets.toy(n_slices=1)
+    bs.pp.extract_patches(adata, size=50, size_um=100)
+    record = adata.uns["patches"]["slice1"]
+    assert record["mpp"] == pytest.approx(1.0)
+    assert record["mpp_source"] == "lattice fit, Visium pitch 100 µm"
+    pixels = adata.uns["spatial"]["slice1"]["images"]["hires"]
+    coarse = np.asarray(
+        Image.fromarray(pixels).resize((pixels.shape[1] // 2, pixels.shape[0] // 2), Image.Resampling.BOX)
+    )
+    other = adata.copy()
+    other.obsm["spatial"] = adata.obsm["spatial"] / 2
+    bs.pp.extract_patches(other, coarse, size=50, size_um=100)
+    assert other.uns["patches"]["slice1"]["side_px"] == 50
+    a, b = adata.obsm["patches"].astype(float), other.obsm["patches"].astype(float)
+    assert np.abs(a - b).mean() < 8
+
+
+def test_where_microns_per_pixel_come_from(slide, image):
+    def source(**kwargs):
+        adata = slide.copy()
+        bs.pp.extract_patches(adata, image, size=8, **kwargs)
+        return adata.uns["patches"]["slide"]
+
+    assert source()["mpp"] == pytest.approx(10)
+    assert source(mpp=2.5)["mpp_source"] == "given"
+    assert source(pitch_um=100)["mpp"] == pytest.approx(5)
+    slide.uns["spatial"] = {"slide": {"scalefactors": {"microns_per_pixel": 7.0, "spot_diameter_fullres": 89.0}}}
+    assert (source()["mpp"], source()["mpp_source"]) == (7.0, "scale factors")
+    del slide.obs["array_row"]
+    assert source()["mpp"] == 7.0
+    del slide.uns["spatial"]
+    assert np.isnan(source()["mpp"])
+    with pytest.raises(ValueError, match=r"µm per px of slide 'slide' are not known .* Pass mpp="):
+        source(size_um=100)
+    with pytest.raises(KeyError, match=r"pitch_um=100 needs obs\['array_row'\]"):
+        source(pitch_um=100)
+
+
+def test_spots_can_be_dropped_where_a_patch_leaves_the_slide(slide, image):
+    n = slide.n_obs
+    dropped = bs.pp.extract_patches(slide, image, size=100, pad="drop", copy=True)
+    x, y = slide.obsm["spatial"].T
+    inside = (x >= 50) & (x <= 350) & (y >= 50) & (y <= 250)
+    assert dropped.obs_names.tolist() == slide.obs_names[inside].tolist()
+    assert len(dropped.obsm["patches"]) == inside.sum() < n
+    assert slide.n_obs == n
+    bs.pp.extract_patches(slide, image, size=100)
+    np.testing.assert_array_equal(slide.obsm["patches"][inside], dropped.obsm["patches"])
+
+
+def test_every_slide_gets_patches_of_its_own_image(slide, image, tmp_path):
+    Image.fromarray(255 - image).save(tmp_path / "second.png")
+    first, second = slide.copy(), slide.copy()
+    first.obs["library_id"], second.obs["library_id"] = "one", "two"
+    import anndata as ad
+
+    both = ad.concat([first, second], index_unique="-")
+    shuffled = both[np.random.default_rng(0).permutation(both.n_obs)].copy()
+    bs.pp.extract_patches(shuffled, {"one": image, "two": tmp_path / "second.png"}, size=8)
+    bs.pp.extract_patches(first, image, size=8)
+    patches = shuffled[both.obs_names].obsm["patches"]
+    np.testing.assert_array_equal(patches[: first.n_obs], first.obsm["patches"])
+    np.testing.assert_array_equal(patches[first.n_obs :], 255 - first.obsm["patches"])
+    assert shuffled.uns["patches"]["two"]["image"] == str(tmp_path / "second.png")
+    with pytest.raises(KeyError, match=r"image= has no entry for slide 'two'"):
+        bs.pp.extract_patches(shuffled, {"one": image}, size=8)
+    with pytest.raises(ValueError, match="one image, but there are 2 slides"):
+        bs.pp.extract_patches(shuffled, image, size=8)
+
+
+def test_the_recorded_file_is_found(slide, image, tmp_path):
+    Image.fromarray(image).save(tmp_path / "slide.png")
+    slide.uns["spatial"] = {"S1": {"metadata": {"source_image_path": str(tmp_path / "slide.png")}}}
+    bs.pp.extract_patches(slide, size=8)
+    assert slide.uns["patches"]["S1"]["image"] == str(tmp_path / "slide.png")
+    slide.uns["spatial"] = {"S1": {"images": {"hires": image}, "scalefactors": {"tissue_hires_scalef": 0.2}}}
+    with pytest.raises(KeyError, match=r"No full-resolution image of slide 'S1' is known.*would blur the patches"):
+        bs.pp.extract_patches(slide, size=8)
+
+
+def test_real_tissue_has_the_pitch_of_its_technology(data_folder):
+    adata = bs.datasets.her2st("C3")
+    bs.pp.extract_patches(adata, size=32, size_um=112)
+    record = adata.uns["patches"]["C3"]
+    assert record["mpp"] == pytest.approx(0.686, abs=0.002)
+    assert record["side_px"] == 163
+    brightness = adata.obsm["patches"].mean(axis=(1, 2, 3))
+    assert np.median(brightness) < 200  # on tissue, not on glass
+
+
+@pytest.mark.parametrize(
+    ("change", "kwargs", "error", "message"),
+    [
+        (lambda a: a.obsm.pop("spatial"), {}, KeyError, r"obsm\['spatial'\] not found"),
+        (lambda a: a.obsm.update(spatial=a.obsm["spatial"][:, ::-1] + [0, 0]), {}, ValueError, "With x and y swapped"),
+        (lambda a: a.obsm.update(spatial=a.obsm["spatial"] * 20), {}, ValueError, "lie outside the image"),
+        (lambda a: None, {"size": 0}, ValueError, "size=0 px"),
+        (lambda a: None, {"pad": "wrap"}, ValueError, "pad='wrap' is not known"),
+        (lambda a: None, {"mpp": -1.0}, ValueError, "mpp=-1.0 must be positive"),
+        (lambda a: None, {"image": np.zeros((300, 400), dtype=np.uint8)}, ValueError, "Convert it to RGB"),
+        (lambda a: None, {"image": "missing.tif"}, FileNotFoundError, "No image file at 'missing.tif'"),
+    ],
+)
+def test_bad_input_leaves_the_adata_as_it_was(slide, image, change, kwargs, error, message):
+    change(slide)
+    with pytest.raises(error, match=message):
+        bs.pp.extract_patches(slide, **{"image": image, "size": 8, **kwargs})
+    assert "patches" not in slide.obsm
+    assert "patches" not in slide.uns
+
+
+def test_the_hires_image_is_recognised_as_such(slide, image):
+    slide.obsm["spatial"] = slide.obsm["spatial"] * 20
+    slide.uns["spatial"] = {"S1": {"scalefactors": {"tissue_hires_scalef": 0.05}}}
+    with pytest.raises(
+        ValueError, match=r"Multiplied by tissue_hires_scalef .* pass the full-resolution one as image="
+    ):
+        bs.pp.extract_patches(slide, image, size=8)

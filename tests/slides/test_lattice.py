@@ -1,0 +1,80 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from bleep_sc.slides import fit_lattice, microns_per_pixel
+
+
+def visium(pitch=50.0, turn=0.1, noise=0.5):
+    row, column = np.mgrid[0:20, 0:30]
+    keep = (row + column) % 2 == 0
+    row, column = row[keep], column[keep]
+    xy = np.column_stack([column * pitch / 2, row * pitch * np.sqrt(3) / 2])
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    return column, row, xy @ rotation.T + 300 + noise * np.random.default_rng(0).normal(size=xy.shape)
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.1, np.pi / 2, 3.0])
+def test_visium_is_recognised_however_it_is_turned(turn):
+    lattice = fit_lattice(*visium(turn=turn))
+    assert lattice.kind == "visium"
+    assert lattice.pitch_px == pytest.approx(50, rel=0.002)
+    assert lattice.residual_px < 1
+    mpp, source = microns_per_pixel(*visium(turn=turn))
+    assert mpp == pytest.approx(2.0, rel=0.002)
+    assert source == "lattice fit, Visium pitch 100 µm"
+
+
+def test_half_of_the_spots_give_the_same():
+    column, row, xy = visium()
+    half = np.random.default_rng(0).permutation(len(row))[: len(row) // 2]
+    assert microns_per_pixel(column[half], row[half], xy[half])[0] == pytest.approx(2.0, rel=0.005)
+
+
+def test_a_square_grid_is_original_st():
+    row, column = (axis.ravel() for axis in np.mgrid[0:10, 0:12])
+    spatial = np.column_stack([column * 80.0, row * 80.0])
+    assert microns_per_pixel(column, row, spatial) == (
+        pytest.approx(2.5),
+        "lattice fit, Spatial Transcriptomics pitch 200 µm",
+    )
+    assert microns_per_pixel(column, row, spatial, pitch_um=160)[0] == pytest.approx(2.0)
+
+
+def test_an_unknown_lattice_needs_a_pitch():
+    row, column = (axis.ravel() for axis in np.mgrid[0:10, 0:12])
+    keep = (row + column) % 2 == 0
+    row, column = row[keep], column[keep]
+    with pytest.raises(
+        ValueError, match=r"lattice of kind 'staggered', whose pitch is not known; pass pitch_um= or mpp="
+    ):
+        microns_per_pixel(column, row, np.column_stack([column * 80.0, row * 80.0]))
+    with pytest.raises(ValueError, match="kind 'unknown'"):
+        microns_per_pixel(column, row, np.column_stack([column * 80.0, row * 130.0]))
+
+
+def test_too_little_for_a_lattice_is_said():
+    with pytest.raises(ValueError, match="at least 4 spots"):
+        fit_lattice([0, 1, 2], [0, 0, 1], np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="at least 4 spots in more than one array_row"):
+        fit_lattice(np.arange(8), np.zeros(8), np.column_stack([np.arange(8), np.zeros(8)]))
+    with pytest.raises(ValueError, match="must be finite"):
+        fit_lattice([0, 1, np.nan, 1], [0, 0, 1, 1], np.zeros((4, 2)))
+
+
+def test_shuffled_coordinates_do_not_pass_as_a_lattice():
+    column, row, xy = visium()
+    with pytest.raises(ValueError, match="do not fit the coordinates"):
+        fit_lattice(column, row, np.random.default_rng(0).permutation(xy))
+
+
+def test_a_real_visium_folder(data_folder):
+    spots = pd.read_csv(data_folder / "visium_cytassist" / "spatial" / "tissue_positions.csv")
+    spatial = spots[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy()
+    lattice = fit_lattice(spots["array_col"], spots["array_row"], spatial)
+    assert lattice.kind == "visium"
+    assert lattice.pitch_px == pytest.approx(21.378, rel=0.003)
+    # The spot diameter of this folder is 14.965 px, or 70 µm: 55 µm would be wrong by a fifth.
+    assert 14.965 * microns_per_pixel(spots["array_col"], spots["array_row"], spatial)[0] == pytest.approx(
+        70, rel=0.003
+    )

@@ -1,0 +1,62 @@
+"""What every public function promises, whatever it does."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import bleep_sc as bs
+
+MAKERS = {"to_anndata", "load_model"}
+API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
+FUNCTIONS = [
+    pytest.param(namespace, getattr(package, name), id=f"{namespace}.{name}")
+    for namespace, package in (("pp", bs.pp), ("tl", bs.tl), ("pl", bs.pl))
+    for name in package.__all__
+    if inspect.isfunction(getattr(package, name))
+]
+
+
+@pytest.mark.parametrize(("namespace", "function"), FUNCTIONS)
+def test_signature(namespace, function):
+    parameters = list(inspect.signature(function).parameters.values())
+    assert parameters[0].name == "adata"
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    assert len(positional) <= 3, f"positional: {positional}"
+    assert all(p.annotation is not p.empty for p in parameters)
+    copy = next((p for p in parameters if p.name == "copy"), None)
+    if namespace != "pl" and function.__name__ not in MAKERS:
+        assert copy is not None
+        assert copy.kind is copy.KEYWORD_ONLY
+        assert copy.default is False
+    else:
+        assert copy is None
+
+
+@pytest.mark.parametrize(("namespace", "function"), FUNCTIONS)
+def test_docstring(namespace, function):
+    text = inspect.getdoc(function)
+    sections = re.findall(r"^([A-Z][A-Za-z ]+)\n-+$", text, flags=re.MULTILINE)
+    assert {"Parameters", "Returns", "Examples"} <= set(sections)
+    documented = text.split("Parameters\n----------\n")[1].split("\n\nReturns\n")[0]
+    names = {
+        name.strip()
+        for line in re.findall(r"^(\w[\w, ]*)$", documented, flags=re.MULTILINE)
+        for name in line.split(",")
+    }
+    expected = set(inspect.signature(function).parameters)
+    assert names == expected
+    assert ">>> bs." in text or f"bs.{namespace}.{function.__name__}" in text
+
+
+@pytest.mark.parametrize(("namespace", "function"), FUNCTIONS)
+def test_listed_in_the_api_page(namespace, function):
+    assert re.search(rf"^\s*{namespace}\.{function.__name__}$", API_PAGE.read_text(), flags=re.MULTILINE)
+
+
+def test_nothing_else_is_public():
+    for namespace, package in (("pp", bs.pp), ("tl", bs.tl), ("pl", bs.pl), ("datasets", bs.datasets)):
+        modules = {path.stem for path in Path(package.__file__).parent.glob("*.py")}
+        assert all(name.startswith("_") for name in modules), namespace
+        assert package.__all__ == sorted(package.__all__)

@@ -1,0 +1,73 @@
+"""Every AnnData key that the pipeline writes is in the table of docs/design.md, and survives h5ad and zarr."""
+
+import re
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from anndata.tests.helpers import assert_equal
+
+import bleep_sc as bs
+
+DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
+SLOTS = ("obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns")
+
+
+def documented() -> set[tuple[str, str]]:
+    """Rows ``| slot | `key`, `key` | ...`` of the table headed "Keys"."""
+    table = DESIGN.read_text().split("## Keys")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("|")][2:]
+    return {(slot.strip(), key) for slot, keys in rows for key in re.findall(r"`([^`]+)`", keys)}
+
+
+def present(adata: ad.AnnData) -> set[tuple[str, str]]:
+    return {(slot, str(key)) for slot in SLOTS for key in getattr(adata, slot)}
+
+
+@pytest.fixture
+def pipeline():
+    """The keys before and after everything that the package does."""
+    import scanpy as sc
+
+    adata = bs.datasets.toy(n_slices=3)
+    before = present(adata)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    bs.pp.extract_patches(adata, size=24, size_um=112)
+    bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    ref, query = (
+        adata[mask].copy() for mask in (adata.obs["library_id"] != "slice3", adata.obs["library_id"] == "slice3")
+    )
+    bs.pp.select_genes(ref, batch_key="library_id", n_top_genes=40)
+    bs.pp.batch_correct(ref, batch_key="library_id")
+    config = bs.tl.FitConfig(max_epochs=2)
+    bs.tl.fit(ref, use_rep="X_stain_stats", target_rep="X_harmony", config=config, show_progress_bar=False)
+    bs.tl.fit_ridge(ref, use_rep="X_stain_stats", alphas=[1.0])
+    bs.tl.impute(query, ref=ref)
+    bs.tl.predict(query, ref=ref, key="ridge")
+    bs.tl.score(query)
+    bs.tl.score(query, "ridge")
+    return before, ref, query, bs.tl.to_anndata(query)
+
+
+def test_every_key_is_documented_and_every_documented_key_appears(pipeline):
+    before, *results = pipeline
+    written = set.union(*map(present, results)) - before - {("uns", "log1p")}
+    table = documented()
+    assert written - table == set()
+    assert table - written - before == set()
+
+
+def test_results_survive_h5ad_and_zarr(pipeline, tmp_path):
+    for i, adata in enumerate(pipeline[1:]):
+        adata.write_h5ad(tmp_path / f"{i}.h5ad")
+        adata.write_zarr(tmp_path / f"{i}.zarr")
+        for again in (ad.read_h5ad(tmp_path / f"{i}.h5ad"), ad.read_zarr(tmp_path / f"{i}.zarr")):
+            assert present(again) == present(adata)
+            for key in adata.obsm:
+                assert_equal(again.obsm[key], adata.obsm[key])
+            for key in adata.layers:
+                np.testing.assert_array_equal(again.layers[key], adata.layers[key])
+            for key in ("bleep_imputed", "patches", "X_stain_stats"):
+                assert (key in adata.uns) == (key in again.uns)

@@ -1,0 +1,127 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import bleep_sc as bs
+from bleep_sc.tl import FitConfig
+
+QUICK = FitConfig(max_epochs=3, early_stopping=False)
+
+
+def snapshot(adata):
+    return set(adata.obsm), set(adata.uns), set(adata.layers), set(adata.var), set(adata.obs)
+
+
+def test_what_is_written(reference):
+    bs.tl.fit(reference, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)
+    for key in ("X_bleep_image", "X_bleep_expression"):
+        assert reference.obsm[key].shape == (reference.n_obs, 256)
+        assert reference.obsm[key].dtype == np.float32
+    record = reference.uns["bleep"]
+    assert record["genes"].tolist() == reference.var_names[reference.var["highly_variable"]].tolist()
+    assert len(record["history"]["loss"]) == 3
+    assert json.loads(record["config"])["max_epochs"] == 3
+    assert record["model"].dtype == np.uint8
+
+
+def test_several_features_are_put_side_by_side(reference):
+    reference.obsm["X_more"] = np.random.default_rng(0).normal(size=(reference.n_obs, 4)).astype(np.float32)
+    bs.tl.fit(reference, use_rep=["X_stain_stats", "X_more"], config=QUICK, show_progress_bar=False)
+    assert bs.tl.load_model(reference).description.architecture["n_features"] == 40
+
+
+def test_harmony_output_can_be_the_target(reference, query):
+    bs.pp.batch_correct(reference, batch_key="library_id")
+    bs.tl.fit(reference, use_rep="X_stain_stats", target_rep="X_harmony", config=QUICK, show_progress_bar=False)
+    assert reference.uns["bleep"]["genes"].tolist() == reference.uns["X_harmony"]["var_names"].tolist()
+    bs.tl.impute(query, ref=reference, target_rep="X_harmony", n_neighbors=5)
+    record = query.uns["bleep_imputed"]
+    assert record["corrected"]
+    assert query.var["bleep_predicted"].sum() == reference.var["highly_variable"].sum()
+    weights, genes = query.obsm["bleep_weights"], query.var["bleep_predicted"].to_numpy()
+    expected = weights @ reference.obsm["X_harmony"]
+    order = reference.uns["X_harmony"]["var_names"]
+    columns = [list(order).index(gene) for gene in query.var_names[genes]]
+    np.testing.assert_allclose(query.layers["bleep"][:, genes], expected[:, columns], rtol=1e-4, atol=1e-5)
+
+
+def test_patches_train_end_to_end_and_recover_zonation(toy):
+    """From patches alone, with an encoder that starts from random weights: CYP3A4 on a slide that it never saw."""
+    torch.manual_seed(0)
+    encoder = nn.Sequential(
+        *(nn.Conv2d(3, 16, 5, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 5, stride=2), nn.ReLU()),
+        *(nn.Conv2d(32, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    )
+    normalised = bs.models.load_encoder(encoder, transform=lambda images: (images - 0.7) / 0.2)
+    ref, query = (toy[mask].copy() for mask in (toy.obs["library_id"] != "slice3", toy.obs["library_id"] == "slice3"))
+    bs.pp.select_genes(ref, batch_key="library_id", n_top_genes=40)
+    config = FitConfig(max_epochs=60, early_stopping=False, train_encoder=True, batch_size=128)
+    bs.tl.fit(ref, encoder=normalised, config=config, show_progress_bar=False)
+    loss = ref.uns["bleep"]["history"]["loss"]
+    assert loss[-1] < 0.7 * loss[0]
+    bs.tl.impute(query, ref=ref, encoder=normalised)
+    bs.tl.score(query)
+    assert query.var.loc["CYP3A4", "bleep_pearson"] > 0.6
+
+
+def test_frozen_encoders_give_what_their_features_give(reference):
+    by_features = bs.tl.fit(reference, use_rep="X_stain_stats", config=QUICK, copy=True, show_progress_bar=False)
+    by_patches = bs.tl.fit(reference, encoder="stain_stats", config=QUICK, copy=True, show_progress_bar=False)
+    np.testing.assert_allclose(by_features.obsm["X_bleep_image"], by_patches.obsm["X_bleep_image"], atol=1e-5)
+
+
+def test_copy_and_key_added(reference):
+    before = snapshot(reference)
+    fitted = bs.tl.fit(
+        reference, use_rep="X_stain_stats", config=QUICK, key_added="mine", copy=True, show_progress_bar=False
+    )
+    assert snapshot(reference) == before
+    assert {"X_mine_image", "X_mine_expression"} <= set(fitted.obsm)
+    assert "mine" in fitted.uns
+
+
+@pytest.mark.parametrize(
+    ("change", "kwargs", "error", "message"),
+    [
+        (lambda a: None, {"use_rep": "X_none"}, KeyError, r"obsm\['X_none'\] not found .*bleep_sc.pp.image_features"),
+        (
+            lambda a: a.obsm.pop("patches"),
+            {"use_rep": None},
+            KeyError,
+            r"obsm\['patches'\] not found .*extract_patches",
+        ),
+        (lambda a: None, {"layer": "counts"}, ValueError, r"layers\['counts'\] looks like counts, not logarithms"),
+        (lambda a: None, {"layer": "logs"}, KeyError, r"layers\['logs'\] not found \(adata.layers has: 'counts'\)"),
+        (lambda a: a.X.data.__setitem__(0, np.nan), {}, ValueError, "holds NaN or infinite values"),
+        (lambda a: a.X.data.__setitem__(0, -1.0), {}, ValueError, "holds negative values"),
+        (lambda a: a.X.data.__setitem__(slice(0, a.X.indptr[1]), 0), {}, ValueError, "1 empty spots.*filter_cells"),
+        (
+            lambda a: a.var.rename(index={"HAL": "GLUL"}, inplace=True),
+            {},
+            ValueError,
+            "not unique: 'GLUL'.*make_unique",
+        ),
+        (lambda a: a.X.data.__imul__(100), {}, ValueError, r"not logarithms \(largest value"),
+        (lambda a: a.obsm["X_stain_stats"].__setitem__((0, 0), np.nan), {}, ValueError, "NaN or infinite"),
+        (lambda a: None, {"encoder": "stain_stats"}, ValueError, "pass one of them"),
+        (lambda a: None, {"target_rep": "X_harmony"}, KeyError, r"obsm\['X_harmony'\] not found .*batch_correct"),
+        (lambda a: None, {"library_key": "slide"}, KeyError, r"obs\['slide'\] not found"),
+        (lambda a: a.var.__setitem__("highly_variable", False), {}, ValueError, "chooses no gene"),
+    ],
+)
+def test_bad_input_leaves_the_adata_as_it_was(reference, change, kwargs, error, message):
+    change(reference)
+    before = snapshot(reference)
+    with pytest.raises(error, match=message):
+        bs.tl.fit(reference, **{"use_rep": "X_stain_stats", "config": QUICK, "show_progress_bar": False, **kwargs})
+    assert snapshot(reference) == before
+
+
+def test_a_failing_fit_keeps_the_old_model(fitted):
+    before = fitted.uns["bleep"]["model"].copy()
+    with pytest.raises(KeyError):
+        bs.tl.fit(fitted, use_rep="X_none", config=QUICK)
+    np.testing.assert_array_equal(fitted.uns["bleep"]["model"], before)

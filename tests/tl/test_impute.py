@@ -1,0 +1,240 @@
+import subprocess
+import sys
+
+import anndata as ad
+import numpy as np
+import pytest
+from torch import nn
+
+import bleep_sc as bs
+from bleep_sc.tl import FitConfig
+
+QUICK = FitConfig(max_epochs=3, early_stopping=False)
+
+
+def snapshot(adata):
+    return set(adata.obsm), set(adata.uns), set(adata.layers), set(adata.var)
+
+
+def test_predictions_are_means_of_the_spots_that_the_weights_name(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    weights = query.obsm["bleep_weights"]
+    assert weights.shape == (query.n_obs, fitted.n_obs)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
+    assert (weights.getnnz(axis=1) == 50).all()
+    np.testing.assert_allclose(query.layers["bleep"], weights @ fitted.X.toarray(), rtol=1e-4, atol=1e-5)
+    assert query.layers["bleep"].dtype == np.float32
+    assert query.var["bleep_predicted"].all()
+
+
+def test_neighbors_are_the_nearest_expression_embeddings(fitted, query):
+    bs.tl.impute(query, ref=fitted, n_neighbors=3)
+    image, expression = query.obsm["X_bleep_image"], fitted.obsm["X_bleep_expression"]
+    unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (image, expression)]
+    nearest = np.argsort(-unit[0] @ unit[1].T, axis=1)[:, :3]
+    found = query.obsm["bleep_weights"].indices.reshape(query.n_obs, 3)
+    np.testing.assert_array_equal(np.sort(found), np.sort(nearest))
+
+
+def test_the_query_is_never_asked_for_its_expression(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    blank = query.copy()
+    del blank.layers["bleep"], blank.layers["counts"]
+    blank.X = None
+    bs.tl.impute(blank, ref=fitted)
+    np.testing.assert_array_equal(blank.layers["bleep"], query.layers["bleep"])
+
+
+def test_zonation_is_recovered_on_the_held_out_slide(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    predicted = query[:, "CYP3A4"].layers["bleep"].ravel()
+    assert np.corrcoef(predicted, query.obs["zonation"])[0, 1] > 0.7
+
+
+def test_the_record_says_what_the_numbers_are(fitted, query):
+    bs.tl.impute(query, ref=fitted, key_added="guess")
+    record = query.uns["guess_imputed"]
+    assert (record["transform"], record["target_sum"], record["corrected"]) == ("log1p", 10000.0, False)
+    assert record["n_reference"] == fitted.n_obs
+    bs.tl.impute(query, ref=fitted, layer="counts", key_added="guess_counts")
+    assert query.uns["guess_counts_imputed"]["transform"] == "counts"
+    shuffled = fitted[::-1].copy()
+    bs.tl.impute(query, ref=shuffled)
+    assert query.uns["bleep_imputed"]["reference_hash"] != record["reference_hash"]
+    assert query.uns["bleep_imputed"]["model_hash"] == record["model_hash"]
+    np.testing.assert_allclose(query.layers["bleep"], query.layers["guess"], atol=1e-5)
+
+
+def test_genes_can_be_chosen(fitted, query):
+    bs.tl.impute(query, ref=fitted, genes=["CYP3A4", "GENE001"])
+    assert set(query.var_names[query.var["bleep_predicted"]]) == {"CYP3A4", "GENE001"}
+    others = query.layers["bleep"][:, ~query.var["bleep_predicted"]]
+    assert np.isnan(others).all()
+    with pytest.raises(KeyError, match=r"genes= asks for 'INS', which query.var_names does not have"):
+        bs.tl.impute(query, ref=fitted, genes=["CYP3A4", "INS"])
+
+
+def test_genes_of_query_and_reference_may_differ_in_order_and_number(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    extra = ad.concat([query[:, ::-1], query[:, :3].copy()[:, []]], axis="var", merge="same", uns_merge="same")
+    part = fitted[:, 20:].copy()
+    bs.tl.impute(extra, ref=part)
+    measured = extra.var_names.isin(part.var_names)
+    np.testing.assert_array_equal(extra.var["bleep_predicted"], measured)
+    expected = query[:, extra.var_names[measured]].layers["bleep"]
+    np.testing.assert_allclose(extra[:, measured].layers["bleep"], expected, atol=1e-5)
+
+
+def test_ensembl_ids_are_matched_through_var(fitted, query):
+    ids = [f"ENSG{i:011d}" for i in range(query.n_vars)]
+    fitted.var["gene_ids"] = ids
+    query.var_names = [f"{name}.{i % 7}" for i, name in enumerate(ids)]
+    with pytest.raises(ValueError, match=r"share only 0 genes, .* The query has Ensembl ids, the reference symbols"):
+        bs.tl.impute(query, ref=fitted)
+    bs.tl.impute(query, ref=fitted, gene_key="gene_ids")
+    assert query.var["bleep_predicted"].all()
+    assert query.uns["bleep_imputed"]["gene_key"] == "gene_ids"
+
+
+def test_other_species_and_other_panels_are_refused(fitted, query):
+    mouse = query.copy()
+    mouse.var_names = mouse.var_names.str.capitalize()
+    with pytest.raises(ValueError, match="differ in upper and lower case"):
+        bs.tl.impute(mouse, ref=fitted)
+    query.var_names = [name if i < 100 else f"OTHER{i}" for i, name in enumerate(query.var_names)]
+    with pytest.raises(ValueError, match="share only 100 genes, of 250 and 250"):
+        bs.tl.impute(query, ref=fitted)
+
+
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_a_saved_reference_is_complete(fitted, query, tmp_path, suffix):
+    """Read in a new process, the reference gives the same numbers."""
+    bs.tl.impute(query, ref=fitted)
+    expected = query.layers["bleep"].copy()
+    write = "write_h5ad" if suffix == "h5ad" else "write_zarr"
+    blank = query.copy()
+    for key in ("bleep_predicted",):
+        del blank.var[key]
+    del blank.layers["bleep"], blank.obsm["X_bleep_image"], blank.obsm["bleep_weights"], blank.uns["bleep_imputed"]
+    getattr(fitted, write)(tmp_path / f"ref.{suffix}")
+    getattr(blank, write)(tmp_path / f"query.{suffix}")
+    script = f"""
+import anndata as ad, numpy as np, torch, bleep_sc as bs
+torch.set_num_threads(1)
+read = getattr(ad, "read_{suffix}")
+query = read(r"{tmp_path / f"query.{suffix}"}")
+bs.tl.impute(query, ref=read(r"{tmp_path / f"ref.{suffix}"}"))
+np.save(r"{tmp_path / "result.npy"}", query.layers["bleep"])
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "result.npy"), expected)
+
+
+def test_several_references_are_searched_as_one(toy):
+    slides = [toy[toy.obs["library_id"] == f"slice{i}"].copy() for i in (1, 2, 3)]
+    first, second, query = slides
+    bs.tl.fit(first, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)
+    with pytest.raises(KeyError, match="The reference holds no model"):
+        bs.tl.impute(query, ref=[first, second])
+    bs.tl.embed(second, first, expression=True)
+    bs.tl.impute(query, ref=[first, second], n_neighbors=20)
+    both = ad.concat([first, second], uns_merge="first")
+    single = query.copy()
+    bs.tl.impute(single, ref=both, n_neighbors=20)
+    np.testing.assert_allclose(query.layers["bleep"], single.layers["bleep"], atol=1e-5)
+    assert query.obsm["bleep_weights"].shape[1] == first.n_obs + second.n_obs
+    assert query.uns["bleep_imputed"]["reference_hash"] == single.uns["bleep_imputed"]["reference_hash"]
+    bs.tl.fit(second, use_rep="X_stain_stats", config=QUICK, random_state=1, show_progress_bar=False)
+    with pytest.raises(ValueError, match="embedded by 2 different models"):
+        bs.tl.impute(query, ref=[first, second])
+
+
+def test_a_slide_in_query_and_reference_is_leakage(fitted):
+    leaked = fitted[fitted.obs["library_id"] == "slice1"].copy()
+    with pytest.warns(UserWarning, match="Slide 'slice1' is in the query and in the reference"):
+        bs.tl.impute(leaked, ref=fitted)
+
+
+def test_patches_are_encoded_as_the_recipe_says(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    expected = query.layers["bleep"].copy()
+    del query.obsm["X_stain_stats"], query.uns["X_stain_stats"]
+    bs.tl.impute(query, ref=fitted)
+    np.testing.assert_allclose(query.layers["bleep"], expected, atol=1e-4)
+
+
+def test_another_encoder_or_another_field_of_view_is_refused(fitted, query):
+    before = snapshot(query)
+    other = query.copy()
+    other.uns["X_stain_stats"] = {**other.uns["X_stain_stats"], "fingerprint": "0" * 16}
+    with pytest.raises(ValueError, match="computed by another encoder"):
+        bs.tl.impute(other, ref=fitted)
+    del query.obsm["X_stain_stats"]
+    bs.pp.extract_patches(query, size=56, size_um=224)
+    with pytest.raises(ValueError, match="show 224 µm of tissue, but the model was trained on 112 µm"):
+        bs.tl.impute(query, ref=fitted)
+    bs.pp.extract_patches(query, size=32, size_um=112)
+    with pytest.raises(ValueError, match=r"32 px wide, but the model was trained on 56 px"):
+        bs.tl.impute(query, ref=fitted)
+    del query.obsm["patches"]
+    with pytest.raises(KeyError, match=r"obsm\['X_stain_stats'\] not found .*compute them as for the reference"):
+        bs.tl.impute(query, ref=fitted)
+    assert set(query.layers) == before[2]
+
+
+def test_a_module_is_given_again_and_compared(reference, query):
+    class Mean(nn.Module):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = nn.Parameter(nn.functional.softplus(nn.Parameter(__import__("torch").tensor(float(factor)))))
+
+        def forward(self, images):
+            return self.factor * images.mean(dim=(2, 3))
+
+    encoder = bs.models.load_encoder(Mean(1), transform=nn.Identity())
+    bs.tl.fit(reference, encoder=encoder, config=QUICK, show_progress_bar=False)
+    with pytest.raises(ValueError, match="pass the same module as encoder="):
+        bs.tl.impute(query, ref=reference)
+    with pytest.raises(ValueError, match="has other weights"):
+        bs.tl.impute(query, ref=reference, encoder=bs.models.load_encoder(Mean(2), transform=nn.Identity()))
+    bs.tl.impute(query, ref=reference, encoder=encoder)
+    assert np.isfinite(query.layers["bleep"]).all()
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"n_neighbors": 10_000}, ValueError, "n_neighbors=10000 must lie between 1 and the number of reference spots"),
+        ({"n_neighbors": 0}, ValueError, "n_neighbors=0 must lie between 1"),
+        ({"key": "mine"}, KeyError, r"uns\['mine'\] not found \(models in its uns: 'bleep'\)"),
+        ({"layer": "logs"}, KeyError, r"layers\['logs'\] not found"),
+        ({"layer": "counts", "target_rep": "X_harmony"}, ValueError, "pass one of them"),
+    ],
+)
+def test_bad_input_leaves_the_query_as_it_was(fitted, query, kwargs, error, message):
+    before = snapshot(query)
+    with pytest.raises(error, match=message):
+        bs.tl.impute(query, ref=fitted, **kwargs)
+    assert snapshot(query) == before
+
+
+def test_a_reference_without_a_model_says_why(fitted, query):
+    halves = [fitted[::2].copy(), fitted[1::2].copy()]
+    with pytest.raises(KeyError, match=r"anndata.concat drops uns unless uns_merge='first'"):
+        bs.tl.impute(query, ref=ad.concat(halves))
+    bs.tl.impute(query, ref=ad.concat(halves, uns_merge="first"))
+
+
+def test_a_failing_call_keeps_the_old_prediction(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    before = query.layers["bleep"].copy()
+    with pytest.raises(ValueError, match="n_neighbors"):
+        bs.tl.impute(query, ref=fitted, n_neighbors=10_000)
+    np.testing.assert_array_equal(query.layers["bleep"], before)
+
+
+def test_copy(fitted, query):
+    before = snapshot(query)
+    result = bs.tl.impute(query, ref=fitted, copy=True)
+    assert "bleep" in result.layers
+    assert snapshot(query) == before

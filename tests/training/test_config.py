@@ -1,0 +1,36 @@
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from bleep_sc.training.config import FitConfig
+
+
+def test_paper_is_the_published_method():
+    paper = FitConfig.paper()
+    assert (paper.temperature, paper.learning_rate, paper.weight_decay, paper.dropout) == (1.0, 1e-3, 1e-3, 0.1)
+    assert (paper.batch_size, paper.max_epochs, paper.n_dims, paper.n_neighbors) == (512, 150, 256, 50)
+    assert (paper.weights, paper.metric) == ("uniform", "cosine")
+    assert paper.train_encoder
+    assert not paper.early_stopping
+
+
+def test_it_is_frozen():
+    with pytest.raises(FrozenInstanceError):
+        FitConfig().dropout = 0.5
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", 0),
+        ("max_epochs", 0),
+        ("n_neighbors", -1),
+        ("batch_size", 1),
+        ("dropout", 1.0),
+        ("weight_decay", -1),
+    ]
+    + [("weights", "gaussian"), ("metric", "manhattan")],
+)
+def test_what_cannot_work_is_refused_by_name(field, value):
+    with pytest.raises(ValueError, match=f"FitConfig.{field}="):
+        FitConfig(**{field: value})

@@ -1,0 +1,43 @@
+import numpy as np
+import torch
+
+from bleep_sc.training.loop import batches, train
+
+
+def test_an_epoch_draws_distinct_samples_in_batches_of_one_size():
+    drawn = list(batches(10, 4, torch.Generator().manual_seed(0)))
+    assert [len(batch) for batch in drawn] == [4, 4]
+    assert len(torch.cat(drawn).unique()) == 8
+    (whole,) = batches(10, 512, torch.Generator())
+    assert sorted(whole.tolist()) == list(range(10))
+
+
+def test_epochs_are_shuffled_differently_and_seeded():
+    generator = torch.Generator().manual_seed(0)
+    first, second = (torch.cat(list(batches(100, 10, generator))) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, torch.cat(list(batches(100, 10, torch.Generator().manual_seed(0)))))
+
+
+def test_the_loop_minimises_and_stops_when_told():
+    target = torch.from_numpy(np.random.default_rng(0).normal(size=8)).float()
+    guess = torch.nn.Parameter(torch.zeros(8))
+    seen = []
+
+    def stop(epoch, loss):
+        seen.append((epoch, loss))
+        return epoch == 30
+
+    history = train(
+        lambda batch: (guess[batch] - target[batch]).square().mean(),
+        torch.optim.AdamW([guess], lr=0.1, weight_decay=0),
+        n_samples=8,
+        batch_size=4,
+        max_epochs=100,
+        generator=torch.Generator().manual_seed(0),
+        on_epoch_end=stop,
+        show_progress_bar=False,
+    )
+    assert len(history) == 30
+    assert seen == list(enumerate(history, start=1))
+    assert history[-1] < 0.05 * history[0]
