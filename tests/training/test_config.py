@@ -28,8 +28,9 @@ def test_it_is_frozen():
         ("batch_size", 1),
         ("dropout", 1.0),
         ("weight_decay", -1),
-    ]
-    + [("weights", "gaussian"), ("metric", "manhattan")],
+        ("weights", "gaussian"),
+        ("metric", "manhattan"),
+    ],
 )
 def test_what_cannot_work_is_refused_by_name(field, value):
     with pytest.raises(ValueError, match=f"FitConfig.{field}="):
