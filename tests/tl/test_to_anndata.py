@@ -21,7 +21,7 @@ def test_scanpy_and_squidpy_run_with_no_extra_argument(fitted, query):
         sc.pp.pca(predicted)
         sc.pp.neighbors(predicted)
         sc.tl.leiden(predicted)
-        sq.gr.spatial_neighbors(predicted)
+        sq.gr.spatial_neighbors_knn(predicted)
         sq.gr.spatial_autocorr(predicted)
     assert predicted.obs["leiden"].nunique() > 1
     assert predicted.uns["moranI"].loc["CYP3A4", "I"] > 0.3

@@ -173,7 +173,8 @@ def _recorded_image(adata: AnnData, name: str) -> Image:
     hint = f" The stored images ({listed(stored)}) are scaled down and would blur the patches." if stored else ""
     raise KeyError(
         f"No full-resolution image of slide {name!r} is known: uns['spatial'][{name!r}]['metadata']"
-        f"['source_image_path'] is not set. Pass image=, a path or an array.{hint}"
+        f"['source_image_path'] is not set. Pass image=, a path or an array; if a concatenation lost it, "
+        f"concatenate with uns_merge='unique'.{hint}"
     )
 
 

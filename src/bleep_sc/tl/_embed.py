@@ -54,9 +54,11 @@ def embed(
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> adata_ref, adata_new = bs.datasets.fitted_toy()  # doctest: +SKIP
-    >>> bs.tl.embed(adata_new, adata_ref)  # doctest: +SKIP
+    After the example of :func:`bleep_sc.tl.impute`, make the query a reference too:
+
+    >>> bs.tl.embed(adata_query, adata_ref, expression=True)
+    >>> adata_query.obsm["X_bleep_expression"].shape[1]
+    256
     """
     from bleep_sc.training.device import resolve_device
     from bleep_sc.training.fit import embed_expression, embed_images

@@ -30,14 +30,10 @@ def load_model(adata: AnnData, key: str = "bleep", *, encoder: nn.Module | None 
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> adata = bs.datasets.toy(n_slices=2)
-    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
-    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
-    >>> sc.pp.normalize_total(adata, target_sum=1e4)
-    >>> sc.pp.log1p(adata)
-    >>> bs.tl.fit_ridge(adata, use_rep="X_stain_stats")
-    >>> bs.tl.load_model(adata, "ridge").description.method
-    'ridge'
+    After the example of :func:`bleep_sc.tl.impute`:
+
+    >>> model = bs.tl.load_model(adata_ref)
+    >>> model.description.recipe["use_rep"]
+    ['X_stain_stats']
     """
     return read_model(adata, key, encoder)

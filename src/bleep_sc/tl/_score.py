@@ -71,9 +71,11 @@ def score(
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> bs.tl.score(adata_query)  # doctest: +SKIP
-    >>> adata_query.uns["bleep_score"]  # doctest: +SKIP
+    After the example of :func:`bleep_sc.tl.impute`:
+
+    >>> bs.tl.score(adata_query)
+    >>> adata_query.uns["bleep_score"]["gene_set"].unique().tolist()
+    ['all', 'MG', 'HEG', 'HVG']
     """
     predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
     measured = require_layer(adata, truth, "Scores need measured expression: pass truth=, the name of its layer.")

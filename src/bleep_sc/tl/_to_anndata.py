@@ -33,8 +33,11 @@ def to_anndata(adata: AnnData, layer: str = "bleep") -> AnnData:
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> predicted = bs.tl.to_anndata(adata_query)  # doctest: +SKIP
+    After the example of :func:`bleep_sc.tl.impute`:
+
+    >>> predicted = bs.tl.to_anndata(adata_query)
+    >>> predicted.n_vars
+    250
     """
     values = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
     record, flag = _keys.imputed(layer), _keys.predicted(layer)

@@ -138,6 +138,7 @@ def _train(
             max_epochs=config.max_epochs,
             generator=generator,
             on_epoch_end=None if search is None else lambda epoch, _: search(model, epoch),
+            description="Training" if search is None else "Choosing the number of epochs",
             show_progress_bar=show_progress_bar,
         )
     return model.eval(), history

@@ -25,6 +25,7 @@ def train(
     max_epochs: int,
     generator: torch.Generator,
     on_epoch_end: Callable[[int, float], bool] | None = None,
+    description: str = "Training",
     show_progress_bar: bool = True,
 ) -> list[float]:
     """Minimise a loss of batches.
@@ -41,15 +42,15 @@ def train(
         Draws the batches.
     on_epoch_end
         Called with the number of finished epochs and the mean loss of the last; training ends when it returns True.
-    show_progress_bar
-        Whether to show a bar.
+    description, show_progress_bar
+        Name of the bar, and whether to show one.
 
     Returns
     -------
     The mean loss of every epoch.
     """
     history = []
-    bar = progress(range(1, max_epochs + 1), "Training", show=show_progress_bar)
+    bar = progress(range(1, max_epochs + 1), description, show=show_progress_bar)
     for epoch in bar:
         losses = []
         for batch in batches(n_samples, batch_size, generator):
