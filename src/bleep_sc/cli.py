@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 HELD_OUT = {"toy": "slice4", "her2st": "C4"}
-GENES_TO_DRAW = {"toy": ("CYP3A4", "HAL"), "her2st": ("ERBB2", "IGKC")}
+GENES_TO_DRAW = {"toy": ("CYP3A4", "HAL"), "her2st": ("SCGB2A2", "HLA-DRA")}
 N_TOP_GENES = {"toy": 40, "her2st": 1000}
 MIN_COUNTS = 100
 ENCODER = "stain_stats"
@@ -64,7 +64,7 @@ def demo(data: str, out: Path, seed: int) -> None:
     click.echo(f"\nSlide {held_out}: mean Pearson r over genes, gene sets from the held-out truth as in the paper")
     click.echo(table.to_string(float_format="{:.3f}".format) + "\n")
     out.mkdir(parents=True, exist_ok=True)
-    _draw(query, [gene for gene in GENES_TO_DRAW[data] if gene in panel], out)
+    _draw(query, [gene for gene in GENES_TO_DRAW[data] if gene in panel] or panel[:2], out)
     for name, each in (("reference", ref), ("query", query)):
         del each.obsm["patches"]
         each.write_h5ad(out / f"{name}.h5ad", compression="gzip")

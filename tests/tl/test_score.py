@@ -86,3 +86,9 @@ def test_bad_input(fitted, query):
     query.X = None
     with pytest.raises(KeyError, match="Scores need measured expression"):
         bs.tl.score(query)
+
+
+def test_markers_of_the_liver_are_scored_only_where_there_are_all(fitted, query):
+    bs.tl.impute(query, ref=fitted, genes=[name for name in query.var_names if name != "HAL"])
+    bs.tl.score(query)
+    assert set(query.uns["bleep_score"]["gene_set"]) == {"all", "HEG", "HVG"}

@@ -33,7 +33,7 @@ def score(
     """Score predicted against measured expression: correlations over spots, gene by gene and slide by slide.
 
     Correlations are computed inside each slide and then averaged, so that differences between slides earn nothing. They
-    are summarised over gene sets, as in the paper: MG, eight markers of the liver (where they were predicted); HEG, the
+    are summarised over gene sets, as in the paper: MG, eight markers of the liver (where all were predicted); HEG, the
     50 genes with the highest mean; HVG, the 50 with the highest variance; and all predicted genes. A gene that does not
     vary, in truth or prediction, has no correlation: it is NaN in ``var`` and counts as zero in a summary.
 
@@ -131,9 +131,8 @@ def _gene_sets(
                 raise ValueError(f"gene_sets={name!r}: none of its genes was predicted ({listed(genes, 3)}).")
             sets[name] = ("given", columns[columns >= 0])
         return sets
-    markers = names.get_indexer([gene for gene in MARKERS if gene in names])
-    if len(markers):
-        sets["MG"] = ("fixed", markers)
+    if names.isin(MARKERS).sum() == len(MARKERS):
+        sets["MG"] = ("fixed", names.get_indexer(MARKERS))
     if isinstance(source, AnnData):
         absent = names.difference(source.var_names)
         if len(absent):
