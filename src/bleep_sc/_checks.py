@@ -44,12 +44,13 @@ def require_obs(adata: AnnData, key: str, remedy: str) -> Any:
 
 def require_layer(adata: AnnData, layer: str | None, remedy: str) -> Any:
     """Return ``adata.layers[layer]``, or ``adata.X`` for None, or raise a KeyError that names the remedy."""
+    names = [name for name in adata.layers if name is not None]  # anndata 0.13 keeps X among the layers, as None
     if layer is None:
         if adata.X is None:
-            raise KeyError(f"adata.X is empty (adata.layers has: {listed(adata.layers)}). {remedy}")
+            raise KeyError(f"adata.X is empty (adata.layers has: {listed(names)}). {remedy}")
         return adata.X
-    if layer not in adata.layers:
-        raise KeyError(f"layers[{layer!r}] not found (adata.layers has: {listed(adata.layers)}). {remedy}")
+    if layer not in names:
+        raise KeyError(f"layers[{layer!r}] not found (adata.layers has: {listed(names)}). {remedy}")
     return adata.layers[layer]
 
 
