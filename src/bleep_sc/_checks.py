@@ -48,6 +48,8 @@ def require_layer(adata: AnnData, layer: str | None, remedy: str) -> Any:
     if layer is None:
         if adata.X is None:
             raise KeyError(f"adata.X is empty (adata.layers has: {listed(names)}). {remedy}")
+        if adata.isbacked:
+            raise ValueError("adata.X is on disk (adata is backed). Load it first: adata = adata.to_memory().")
         return adata.X
     if layer not in names:
         raise KeyError(f"layers[{layer!r}] not found (adata.layers has: {listed(names)}). {remedy}")

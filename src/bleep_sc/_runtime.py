@@ -12,5 +12,5 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], description: str, *, show: bool = True, total: int | None = None) -> "tqdm[T]":
-    """Iterate with a progress bar that works in terminals and notebooks alike."""
-    return tqdm(items, desc=description, disable=not show, total=total, leave=False)
+    """Iterate with a progress bar in terminals and notebooks; log files are spared."""
+    return tqdm(items, desc=description, disable=None if show else True, total=total, leave=False)

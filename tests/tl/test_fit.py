@@ -1,5 +1,6 @@
 import json
 
+import anndata as ad
 import numpy as np
 import pytest
 import torch
@@ -125,3 +126,11 @@ def test_a_failing_fit_keeps_the_old_model(fitted):
     with pytest.raises(KeyError):
         bs.tl.fit(fitted, use_rep="X_none", config=QUICK)
     np.testing.assert_array_equal(fitted.uns["bleep"]["model"], before)
+
+
+def test_a_backed_reference_is_refused(reference, tmp_path):
+    reference.write_h5ad(tmp_path / "reference.h5ad")
+    backed = ad.read_h5ad(tmp_path / "reference.h5ad", backed="r")
+    with pytest.raises(ValueError, match=r"adata\.X is on disk .*to_memory\(\)"):
+        bs.tl.fit(backed, use_rep="X_stain_stats", config=QUICK)
+    backed.file.close()
