@@ -1,5 +1,53 @@
 """Measures of agreement between predicted and measured expression; arrays in, arrays out."""
 
-from bleep_sc.metrics.correlation import pearson, spearman
+from bleep_sc.metrics.ceiling import noise_ceiling, reliability
+from bleep_sc.metrics.clusters import cluster_agreement
+from bleep_sc.metrics.correlation import concordance, partial_pearson, pearson, spearman
+from bleep_sc.metrics.crps import crps
+from bleep_sc.metrics.error import mae, rmse
+from bleep_sc.metrics.gene_gene import (
+    CorrelationAgreement,
+    ModuleAgreement,
+    correlation_agreement,
+    gene_correlation,
+    gene_modules,
+    gene_order,
+    module_agreement,
+)
+from bleep_sc.metrics.intervals import Interval, bootstrap_interval
+from bleep_sc.metrics.mixing import Mixing, batch_mixing, lisi
+from bleep_sc.metrics.nulls import permuted
+from bleep_sc.metrics.recovery import Recovery, recovery
+from bleep_sc.metrics.ssim import ssim
+from bleep_sc.metrics.variance import relative_variance_distance, variance_ratio
 
-__all__ = ["pearson", "spearman"]
+__all__ = [
+    "CorrelationAgreement",
+    "Interval",
+    "Mixing",
+    "ModuleAgreement",
+    "Recovery",
+    "batch_mixing",
+    "bootstrap_interval",
+    "cluster_agreement",
+    "concordance",
+    "correlation_agreement",
+    "crps",
+    "gene_correlation",
+    "gene_modules",
+    "gene_order",
+    "lisi",
+    "mae",
+    "module_agreement",
+    "noise_ceiling",
+    "partial_pearson",
+    "pearson",
+    "permuted",
+    "recovery",
+    "relative_variance_distance",
+    "reliability",
+    "rmse",
+    "spearman",
+    "ssim",
+    "variance_ratio",
+]

@@ -4,6 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+EXPLAINED = 1e-12
+"""A share of the variance as small as this is rounding."""
+
 
 def pearson(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:
     """Pearson correlation of every column.
@@ -28,6 +31,39 @@ def spearman(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> N
     return pearson(
         rankdata(prediction, axis=0, nan_policy="propagate"), rankdata(truth, axis=0, nan_policy="propagate")
     )
+
+
+def concordance(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:
+    r"""Lin's concordance correlation coefficient of every column: a correlation that also asks for level and spread.
+
+    :math:`2 s_{xy} / (s_x^2 + s_y^2 + (\bar x - \bar y)^2)` (Lin, Biometrics 1989), with moments over n. A constant
+    prediction of a truth that varies has none in common with it: 0. NaN where the truth does not vary.
+    """
+    a, b = _centred(prediction), _centred(truth)
+    distance = np.asarray(prediction, dtype=np.float64).mean(axis=0) - np.asarray(truth, dtype=np.float64).mean(axis=0)
+    spread = (a**2).mean(axis=0) + (b**2).mean(axis=0) + distance**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((b**2).sum(axis=0) > 0, 2 * (a * b).mean(axis=0) / spread, np.nan)
+
+
+def partial_pearson(
+    prediction: NDArray[np.floating], truth: NDArray[np.floating], given: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Pearson correlation of prediction and truth, column by column, with what a third prediction explains taken out.
+
+    The correlation of the residuals of both after a linear regression on ``given``. Where ``given`` does not vary it
+    takes nothing out. NaN where nothing is left of either side.
+    """
+    a, b, c = _centred(prediction), _centred(truth), _centred(given)
+    norm = (c**2).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        residuals = [side - np.where(norm > 0, (side * c).sum(axis=0) / norm, 0.0) * c for side in (a, b)]
+    scale = [(side**2).sum(axis=0) for side in (a, b)]
+    left = [(residual**2).sum(axis=0) for residual in residuals]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r = (residuals[0] * residuals[1]).sum(axis=0) / np.sqrt(left[0] * left[1])
+    defined = (left[0] > EXPLAINED * scale[0]) & (left[1] > EXPLAINED * scale[1])
+    return np.where(defined, r, np.nan)
 
 
 def _centred(values: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -1,0 +1,81 @@
+"""How well a perfect prediction could correlate with counts that are as noisy as they are."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from bleep_sc.metrics.correlation import pearson
+
+GENES_AT_ONCE = 4096
+
+
+def reliability(
+    counts: sparse.spmatrix | sparse.sparray | NDArray[np.number],
+    *,
+    target_sum: float = 1e4,
+    n_splits: int = 10,
+    random_state: int = 0,
+) -> NDArray[np.float64]:
+    r"""Correlation that a second measurement of the same spots would have with the first, from counting noise alone.
+
+    Counts are split in halves by binomial thinning, each half is normalised to ``target_sum`` and log1p, the halves are
+    correlated over spots, and the correlation :math:`r` of the half is brought to full depth by Spearman and Brown's
+    :math:`2 r / (1 + r)`. Mean over ``n_splits``. Noise of capture, sectioning and registration is not in it.
+
+    Parameters
+    ----------
+    counts
+        Raw counts of one slide, (n_spots, n_genes).
+    target_sum
+        Of the normalisation.
+    n_splits, random_state
+        How many random splits, and their seed.
+
+    Returns
+    -------
+    (n_genes,), between 0 and 1; 0 where the halves do not agree, NaN for a gene without counts.
+    """
+    counts = sparse.csr_matrix(counts)
+    whole = counts.data.astype(np.int64)
+    if np.any(whole != counts.data) or np.any(whole < 0):
+        raise ValueError("counts= must be raw counts: whole numbers, none negative.")
+    random = np.random.default_rng(random_state)
+    total = np.zeros(counts.shape[1])
+    for _ in range(n_splits):
+        half = random.binomial(whole, 0.5)
+        first = _log_normalised(counts, half, target_sum)
+        second = _log_normalised(counts, whole - half, target_sum)
+        total += np.concatenate(
+            [
+                np.nan_to_num(pearson(first[:, genes].toarray(), second[:, genes].toarray()))
+                for genes in _blocks(counts.shape[1])
+            ]
+        )
+    r = np.maximum(total / n_splits, 0.0)
+    seen = np.asarray(counts.sum(axis=0)).ravel() > 0
+    return np.where(seen, 2 * r / (1 + r), np.nan)
+
+
+def noise_ceiling(
+    counts: sparse.spmatrix | sparse.sparray | NDArray[np.number],
+    *,
+    target_sum: float = 1e4,
+    n_splits: int = 10,
+    random_state: int = 0,
+) -> NDArray[np.float64]:
+    """Highest correlation with the measured expression that a prediction without any noise could reach.
+
+    The square root of :func:`reliability`, whose arguments it takes.
+    """
+    return np.sqrt(reliability(counts, target_sum=target_sum, n_splits=n_splits, random_state=random_state))
+
+
+def _log_normalised(counts: sparse.csr_matrix, data: NDArray[np.int64], target_sum: float) -> sparse.csc_matrix:
+    half = sparse.csr_matrix((data.astype(np.float64), counts.indices, counts.indptr), shape=counts.shape)
+    depth = np.asarray(half.sum(axis=1)).ravel()
+    scale = np.divide(target_sum, depth, out=np.zeros_like(depth), where=depth > 0)
+    return sparse.csc_matrix(sparse.diags(scale) @ half).log1p()
+
+
+def _blocks(n_genes: int) -> list[slice]:
+    return [slice(start, start + GENES_AT_ONCE) for start in range(0, n_genes, GENES_AT_ONCE)]

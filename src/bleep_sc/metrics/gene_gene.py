@@ -1,0 +1,122 @@
+"""How genes go together: correlation matrices, their agreement, and modules."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class CorrelationAgreement:
+    """How alike two correlation matrices are, over the pairs of genes that both have."""
+
+    pearson: float
+    rmse: float
+    n_pairs: int
+
+
+@dataclass(frozen=True)
+class ModuleAgreement:
+    """How alike the modules of two correlation matrices are."""
+
+    ari: float
+    """Adjusted Rand index of the modules."""
+    contrast: float
+    """Mean measured correlation within the predicted modules, less that between them; 0 means they are made up."""
+
+
+def gene_correlation(
+    values: NDArray[np.floating], *, covariate: NDArray[np.floating] | None = None
+) -> NDArray[np.float64]:
+    """Correlate every gene with every other over spots.
+
+    Parameters
+    ----------
+    values
+        (n_spots, n_genes).
+    covariate
+        (n_spots,): what it explains linearly is taken out first. The logarithm of the total counts takes out the
+        correlation that sequencing depth brings into measured expression.
+
+    Returns
+    -------
+    (n_genes, n_genes), symmetric; NaN in the rows and columns of genes that do not vary.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    centred = np.where(np.ptp(values, axis=0) > 0, values - values.mean(axis=0), 0.0)
+    if covariate is not None:
+        depth = np.asarray(covariate, dtype=np.float64)
+        depth = depth - depth.mean()
+        if np.ptp(depth) > 0:
+            before = (centred**2).sum(axis=0)
+            centred = centred - np.outer(depth, depth @ centred / (depth @ depth))
+            centred[:, (centred**2).sum(axis=0) <= 1e-12 * before] = 0.0
+    norms = np.sqrt((centred**2).sum(axis=0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        unit = centred / norms
+    matrix = np.clip(unit.T @ unit, -1.0, 1.0)
+    varies = norms > 0
+    matrix[varies, varies] = 1.0
+    return matrix
+
+
+def correlation_agreement(a: NDArray[np.floating], b: NDArray[np.floating]) -> CorrelationAgreement:
+    """Compare two gene-gene correlation matrices (n_genes, n_genes) over the pairs above the diagonal."""
+    if a.shape != b.shape:
+        raise ValueError(
+            f"The matrices have different shapes, {a.shape} and {b.shape}: they must be of the same genes."
+        )
+    upper = np.triu_indices(len(a), k=1)
+    x, y = a[upper], b[upper]
+    both = np.isfinite(x) & np.isfinite(y)
+    x, y = x[both], y[both]
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return CorrelationAgreement(float("nan"), float("nan"), len(x))
+    return CorrelationAgreement(float(np.corrcoef(x, y)[0, 1]), float(np.sqrt(((x - y) ** 2).mean())), len(x))
+
+
+def gene_modules(correlation: NDArray[np.floating], n_modules: int) -> NDArray[np.intp]:
+    """Group genes by average linkage on one minus their correlation; (n_genes,) module of each, from 0."""
+    from scipy.cluster.hierarchy import fcluster
+
+    return fcluster(linkage_of(correlation), n_modules, criterion="maxclust") - 1
+
+
+def gene_order(correlation: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Order genes so that those that go together stand together: the leaves of the same tree, optimally turned."""
+    from scipy.cluster.hierarchy import leaves_list, optimal_leaf_ordering
+    from scipy.spatial.distance import squareform
+
+    tree = linkage_of(correlation)
+    distance = squareform(_distance(correlation), checks=False)
+    return leaves_list(optimal_leaf_ordering(tree, distance))
+
+
+def linkage_of(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the tree of average linkage on one minus the correlation."""
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
+    if not np.isfinite(correlation).all():
+        raise ValueError("correlation= holds NaN: leave out the genes that do not vary.")
+    return linkage(squareform(_distance(correlation), checks=False), method="average")
+
+
+def _distance(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
+    distance = 1.0 - (correlation + correlation.T) / 2
+    np.fill_diagonal(distance, 0.0)
+    return np.maximum(distance, 0.0)
+
+
+def module_agreement(
+    predicted: NDArray[np.floating], measured: NDArray[np.floating], n_modules: int
+) -> ModuleAgreement:
+    """Compare the modules of two correlation matrices of the same genes (n_genes, n_genes), without NaN."""
+    from sklearn.metrics import adjusted_rand_score
+
+    ours, theirs = gene_modules(predicted, n_modules), gene_modules(measured, n_modules)
+    upper = np.triu_indices(len(ours), k=1)
+    together = ours[upper[0]] == ours[upper[1]]
+    r = measured[upper]
+    contrast = r[together].mean() - r[~together].mean() if together.any() and not together.all() else float("nan")
+    return ModuleAgreement(float(adjusted_rand_score(theirs, ours)), float(contrast))

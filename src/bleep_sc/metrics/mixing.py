@@ -1,0 +1,92 @@
+"""How well batches mix in an embedding."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOLERANCE = 1e-5
+N_STEPS = 60
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How well batches mix; 1 is best."""
+
+    lisi: float
+    """Median inverse Simpson index, from 0 (every spot among its own) to 1 (all batches everywhere alike)."""
+    silhouette: float
+    """One minus the absolute silhouette of the batches, mean over spots; from 0 to 1."""
+
+
+def lisi(embedding: NDArray[np.floating], labels: NDArray[Any], *, perplexity: float = 30) -> NDArray[np.float64]:
+    """Local inverse Simpson index (Korsunsky et al., Nature Methods 2019): how many labels a neighbourhood holds.
+
+    The three times ``perplexity`` nearest spots are weighted by a Gaussian whose width gives the wanted perplexity; the
+    index is one over the chance that two draws from them have the same label.
+
+    Parameters
+    ----------
+    embedding
+        (n_spots, n_dimensions).
+    labels
+        (n_spots,).
+    perplexity
+        Effective number of neighbours; at most a third of the other spots.
+
+    Returns
+    -------
+    (n_spots,), between 1 and the number of labels.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    n_neighbors = int(3 * perplexity)
+    if not 1 <= perplexity <= (len(embedding) - 1) / 3:
+        raise ValueError(
+            f"perplexity={perplexity} must lie between 1 and a third of the other {len(embedding) - 1} spots."
+        )
+    distances, neighbors = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(embedding).kneighbors(embedding)
+    # A spot is its own nearest neighbour, except among duplicates.
+    weights = _gaussian(distances[:, 1:] ** 2, np.log(perplexity))
+    _, codes = np.unique(np.asarray(labels).astype(str), return_inverse=True)
+    one_hot = np.eye(codes.max() + 1)[codes[neighbors[:, 1:]]]  # (n_spots, n_neighbors, n_labels)
+    shares = np.einsum("sn,snl->sl", weights, one_hot)
+    return 1.0 / (shares**2).sum(axis=1)
+
+
+def _gaussian(squared: NDArray[np.float64], entropy: float) -> NDArray[np.float64]:
+    """Return the weights (rows sum to one) whose entropy is the wanted one, by bisection of the precision."""
+    low, high = np.zeros(len(squared)), np.full(len(squared), np.inf)
+    scale = squared.mean(axis=1)
+    precision = 1.0 / np.where(scale > 0, scale, 1.0)
+    squared = squared - squared.min(axis=1, keepdims=True)
+    for _ in range(N_STEPS):
+        weights = np.exp(-squared * precision[:, None])
+        weights /= weights.sum(axis=1, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = -np.where(weights > 0, weights * np.log(weights), 0.0).sum(axis=1)
+        if np.abs(found - entropy).max() < TOLERANCE:
+            break
+        wide = found > entropy
+        low, high = np.where(wide, precision, low), np.where(wide, high, precision)
+        precision = np.where(np.isinf(high), precision * 2, (low + np.where(np.isinf(high), 0, high)) / 2)
+    return weights
+
+
+def batch_mixing(embedding: NDArray[np.floating], labels: NDArray[Any], *, perplexity: float = 30) -> Mixing:
+    """Score how well batches mix in an embedding (n_spots, n_dimensions), as single-cell benchmarks do.
+
+    Raises
+    ------
+    ValueError
+        With a single batch.
+    """
+    from sklearn.metrics import silhouette_samples
+
+    n_labels = len(np.unique(np.asarray(labels).astype(str)))
+    if n_labels < 2:
+        raise ValueError("labels= names a single batch: there is nothing to mix.")
+    median = float(np.median(lisi(embedding, labels, perplexity=perplexity)))
+    silhouette = 1 - np.abs(silhouette_samples(embedding, labels)).mean()
+    return Mixing(lisi=(median - 1) / (n_labels - 1), silhouette=float(silhouette))

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from bleep_sc.metrics import noise_ceiling, pearson, reliability
+
+
+@pytest.fixture
+def simulated():
+    """Poisson counts of known rates: four genes deep and varied, four shallow, four that do not vary at all."""
+    random = np.random.default_rng(0)
+    rates = np.concatenate(
+        [random.gamma(4, 8, (3000, 4)), random.gamma(4, 0.1, (3000, 4)), np.full((3000, 4), 20.0)], axis=1
+    )
+    # A common background keeps the depth of a spot from following its genes.
+    rates = np.concatenate([rates, np.full((3000, 1), 5e4)], axis=1)
+    return rates, random.poisson(rates)
+
+
+def test_it_is_the_correlation_of_a_second_measurement(simulated):
+    rates, counts = simulated
+    again = np.random.default_rng(1).poisson(rates)
+
+    def logs(values):
+        return np.log1p(1e4 * values / values.sum(axis=1, keepdims=True))
+
+    expected = pearson(logs(counts), logs(again))
+    found = reliability(counts)
+    for genes in (slice(0, 4), slice(4, 8), slice(8, 12)):
+        assert found[genes].mean() == pytest.approx(expected[genes].mean(), abs=0.04)
+
+
+def test_no_prediction_correlates_better_than_the_ceiling(simulated):
+    rates, counts = simulated
+    logs = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True))
+    reached = pearson(np.log1p(1e4 * rates / rates.sum(axis=1, keepdims=True)), logs)
+    np.testing.assert_allclose(noise_ceiling(counts)[:8], reached[:8], atol=0.06)
+
+
+def test_sparse_is_dense_and_seeds_decide(simulated):
+    _, counts = simulated
+    small = counts[:200]
+    np.testing.assert_array_equal(reliability(small), reliability(sparse.csc_matrix(small)))
+    assert not np.array_equal(reliability(small), reliability(small, random_state=1))
+
+
+def test_genes_without_counts_are_nan():
+    counts = np.random.default_rng(0).poisson(3, (50, 3))
+    counts[:, 1] = 0
+    np.testing.assert_array_equal(np.isnan(noise_ceiling(counts)), [False, True, False])
+
+
+def test_logarithms_are_refused():
+    with pytest.raises(ValueError, match="whole numbers"):
+        reliability(np.array([[0.5, 1.0]]))

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from bleep_sc.metrics import crps, mae
+from bleep_sc.metrics import crps as crps_function
+
+
+@pytest.fixture
+def retrieved():
+    random = np.random.default_rng(0)
+    weights = random.random((4, 9)) * (random.random((4, 9)) < 0.6)
+    weights[:, 0] += 0.1
+    return weights / weights.sum(axis=1, keepdims=True), random.poisson(1.0, (9, 6)) * 1.0, random.normal(size=(4, 6))
+
+
+def test_it_is_the_expectation_over_all_pairs(retrieved):
+    weights, values, truth = retrieved
+    expected = np.zeros(truth.shape)
+    for query, share in enumerate(weights):
+        for i, p in enumerate(share):
+            expected[query] += p * np.abs(values[i] - truth[query])
+            for j, q in enumerate(share):
+                expected[query] -= p * q * np.abs(values[i] - values[j]) / 2
+    np.testing.assert_allclose(crps(sparse.csr_matrix(weights), values, truth), expected.mean(axis=0))
+
+
+def test_of_a_point_it_is_the_absolute_error(retrieved):
+    _, values, truth = retrieved
+    chosen = np.array([2, 0, 5, 5])
+    weights = sparse.csr_matrix((np.ones(4), (np.arange(4), chosen)), shape=(4, 9))
+    np.testing.assert_allclose(crps(weights, values, truth), mae(values[chosen], truth))
+
+
+def test_blocks_of_genes_change_nothing(retrieved, monkeypatch):
+    import importlib
+
+    whole = crps_function(*retrieved)
+    monkeypatch.setattr(importlib.import_module("bleep_sc.metrics.crps"), "BLOCK_BYTES", 1)
+    np.testing.assert_allclose(crps_function(*retrieved), whole)
+
+
+def test_a_truthful_spread_beats_a_point_and_a_blurred_one():
+    random = np.random.default_rng(0)
+    truth, members = random.normal(size=(200, 1)), random.normal(size=(400, 1))
+    everyone = np.full((200, 400), 1 / 400)
+    best = crps(everyone, members, truth)
+    assert best < crps(everyone, 3 * members, truth)
+    assert best < mae(np.zeros_like(truth), truth)
+
+
+def test_empty_rows_are_refused():
+    with pytest.raises(ValueError, match="1 rows without any reference spot"):
+        crps(sparse.csr_matrix([[0.0, 0], [1, 0]]), np.ones((2, 1)), np.ones((2, 1)))
