@@ -46,7 +46,7 @@ def test_symmetric_features_do_not_change_when_a_patch_is_turned(patches):
 
 
 def test_a_module_says_how_it_is_normalised_or_is_refused():
-    with pytest.raises(ValueError, match=r"no pretrained_cfg. Pass transform="):
+    with pytest.raises(ValueError, match=r"no pretrained_cfg. Pass bleep_sc.models.load_encoder"):
         load_encoder(MeanColour())
     module = MeanColour()
     module.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}

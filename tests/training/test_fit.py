@@ -5,7 +5,7 @@ from torch import nn
 
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.fit import Pairs, embed_expression, embed_images, fit_bleep
+from bleep_sc.training.fit import Pairs, _EpochSearch, embed_expression, embed_images, fit_bleep
 
 
 @pytest.fixture
@@ -87,3 +87,19 @@ def test_embeddings_do_not_depend_on_the_batches(linked):
     np.testing.assert_allclose(whole, parts, atol=1e-5)
     whole, parts = (embed_expression(model, pairs.expression, batch_size=size) for size in (256, 7))
     np.testing.assert_allclose(whole, parts, atol=1e-5)
+
+
+@pytest.mark.parametrize("patience", [1, 5, 10])
+def test_scores_that_keep_rising_are_followed_to_the_end(linked, patience):
+    pairs, _ = linked
+    search = _EpochSearch(pairs, pairs, FitConfig(patience=patience), "cpu")
+    for epoch in range(1, 31):
+        search.pearson.append(0.02 * epoch)
+        assert search.best_epoch == epoch
+
+
+def test_the_end_of_a_plateau_is_found(linked):
+    pairs, _ = linked
+    search = _EpochSearch(pairs, pairs, FitConfig(), "cpu")
+    search.pearson = [0.01 * epoch for epoch in range(30)] + [0.3] * 40 + [0.3 - 0.01 * epoch for epoch in range(30)]
+    assert 66 <= search.best_epoch <= 76

@@ -1,5 +1,6 @@
 """Image encoders behind their own normalisation: torchvision, timm, any module, and statistics of the stains."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -57,13 +58,14 @@ class Encoder(nn.Module):
         return features
 
     def fingerprint(self) -> str:
-        """Hash of the weights and of what the normalisation does to a fixed image."""
-        digest = hashlib.sha256()
+        """Hash of the kind of network, its weights and what the normalisation does to a fixed image."""
+        digest = hashlib.sha256(type(self.network).__qualname__.encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         ramp = torch.linspace(0, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
-        digest.update(np.round(self.transform(ramp).cpu().numpy(), 4).tobytes())
+        transform = copy.deepcopy(self.transform).cpu() if isinstance(self.transform, nn.Module) else self.transform
+        digest.update(np.round(transform(ramp).numpy(), 4).tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -97,6 +99,8 @@ def load_encoder(encoder: str | nn.Module, *, transform: Transform | None = None
         For names: load the published weights, which may be downloaded; or leave the weights random.
     """
     if isinstance(encoder, Encoder):
+        if transform is not None:
+            raise ValueError("transform= is for modules; this Encoder has a normalisation already. Leave it out.")
         return encoder
     if isinstance(encoder, nn.Module):
         return _from_module(encoder, transform)
@@ -117,7 +121,8 @@ def _from_module(module: nn.Module, transform: Transform | None) -> Encoder:
         if "mean" not in config or "std" not in config:
             raise ValueError(
                 f"How to normalise images for encoder {type(module).__name__} is not known: it has no pretrained_cfg. "
-                "Pass transform=, for example torchvision.transforms.v2.Normalize(mean, std)."
+                "Pass bleep_sc.models.load_encoder(module, transform=torchvision.transforms.v2.Normalize(mean, std)) "
+                "instead of the module."
             )
         transform = Normalize(config["mean"], config["std"])
     return Encoder(module, transform, input_size=_fixed_size(config))
@@ -219,7 +224,7 @@ def encode(
     Features, (n, d).
     """
     device = torch.device(device)
-    encoder = encoder.eval().to(device)
+    encoder = copy.deepcopy(encoder).eval().to(device)  # the user's module stays as it is
     half = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
     autocast = torch.autocast("cuda", dtype=half) if device.type == "cuda" else nullcontext()
     turns = range(sym.N_SYMMETRIES) if symmetries else range(1)

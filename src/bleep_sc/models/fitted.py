@@ -1,5 +1,6 @@
 """A fitted model with all that is needed to use it again, as bytes or as a folder. Nothing is ever pickled."""
 
+import copy
 import hashlib
 import json
 import os
@@ -14,6 +15,8 @@ from torch import nn
 
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.encoders import load_encoder
+from bleep_sc.models.histogene import HisToGene
+from bleep_sc.models.stnet import StNet
 
 WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "model.json"
 
@@ -23,7 +26,7 @@ class Description:
     """Plain data from which a fitted model is built again."""
 
     method: str
-    """``"bleep"`` or ``"ridge"``."""
+    """``"bleep"``, ``"ridge"``, ``"stnet"`` or ``"histogene"``."""
     architecture: dict[str, Any]
     """Widths of the layers, and the encoder that was trained, if one was."""
     genes: list[str]
@@ -41,7 +44,7 @@ class FittedModel:
     """A trained module and its description."""
 
     module: Any
-    """BLEEP, or a linear layer for ridge regression."""
+    """BLEEP, StNet, HisToGene, or a linear layer for ridge regression."""
     description: Description
 
     def to_bytes(self) -> bytes:
@@ -67,17 +70,31 @@ def from_bytes(description: Description, weights: bytes, *, encoder: nn.Module |
 
 def _build(description: Description, encoder: nn.Module | None) -> nn.Module:
     shape = dict(description.architecture)
-    if description.method == "ridge":
-        return nn.Linear(shape["n_features"], shape["n_genes"])
     name = shape.pop("encoder", None)
-    if name is None:
-        return BLEEP(**shape)
-    architecture = encoder if name == "" else name
-    if architecture is None:
+    trained = (
+        None if name is None else copy.deepcopy(load_encoder(_architecture(name, encoder), pretrained=False)).cpu()
+    )
+    match description.method:
+        case "bleep":
+            return BLEEP(**shape, encoder=trained)
+        case "ridge":
+            return nn.Linear(shape["n_features"], shape["n_genes"])
+        case "stnet":
+            return StNet(**shape, encoder=trained)
+        case "histogene":
+            return HisToGene(**shape)
+    raise ValueError(f"The method {description.method!r} is not known to this version of bleep_sc.")
+
+
+def _architecture(name: str, encoder: nn.Module | None) -> str | nn.Module:
+    """Return what a trained encoder is built from: its name, or the module given by hand where it has none."""
+    if name:
+        return name
+    if encoder is None:
         raise ValueError(
             "This model trained an encoder given as a module; pass a module of the same architecture as encoder=."
         )
-    return BLEEP(**shape, encoder=load_encoder(architecture, pretrained=False))
+    return encoder
 
 
 def save(model: FittedModel, path: str | Path, *, overwrite: bool = False) -> None:
@@ -88,11 +105,14 @@ def save(model: FittedModel, path: str | Path, *, overwrite: bool = False) -> No
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{str(path)!r} exists already. Choose another path, or pass overwrite=True.")
+    if path.exists() and not (path / DESCRIPTION_FILE).is_file():
+        raise FileExistsError(f"{str(path)!r} is no saved model, and would be lost. Choose another path.")
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         (draft / WEIGHTS_FILE).write_bytes(model.to_bytes())
         (draft / DESCRIPTION_FILE).write_text(json.dumps(asdict(model.description), indent=2))
+        draft.chmod(0o777 & ~_umask())
         if path.exists():
             retired = draft.with_name(draft.name + "-old")
             os.replace(path, retired)
@@ -102,6 +122,13 @@ def save(model: FittedModel, path: str | Path, *, overwrite: bool = False) -> No
             os.replace(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _umask() -> int:
+    """Return which permissions new files do not get."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def load(path: str | Path, *, encoder: nn.Module | None = None) -> FittedModel:

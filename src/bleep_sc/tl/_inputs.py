@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._checks import dense, log_expression, panel, require_obsm
+from bleep_sc import _keys
+from bleep_sc._checks import dense, log_expression, panel, require_obs, require_obsm
 from bleep_sc._records import check_same_features, check_same_patches, feature_recipe, patch_recipe
 
 if TYPE_CHECKING:
@@ -40,13 +41,48 @@ def features_recipe(adata: AnnData, use_rep: Sequence[str]) -> dict[str, Any]:
 
 def patches(adata: AnnData, patches_key: str) -> NDArray[np.uint8]:
     """Return patches from ``obsm``."""
-    return np.asarray(require_obsm(adata, patches_key, "Run bleep_sc.pp.extract_patches(adata) first."))
+    images = np.asarray(require_obsm(adata, patches_key, "Run bleep_sc.pp.extract_patches(adata) first."))
+    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
+        raise ValueError(
+            f"obsm[{patches_key!r}] has shape {images.shape} and type {images.dtype}; patches are (n_obs, size, size, "
+            "3) of uint8. Run bleep_sc.pp.extract_patches(adata)."
+        )
+    return images
 
 
 def patches_recipe(adata: AnnData, patches_key: str, encoder: Encoder, *, trained: bool) -> dict[str, Any]:
     """Return how patches become features inside a model, for its record."""
     fingerprint = "" if trained else encoder.fingerprint()
     return {**patch_recipe(adata, patches_key), "encoder": encoder.name, "fingerprint": fingerprint}
+
+
+def raw_patches_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
+    """Return how patches enter a model that takes their pixels, for its record."""
+    return {**patch_recipe(adata, patches_key), "encoder": "", "fingerprint": ""}
+
+
+def array_positions(adata: AnnData) -> NDArray[np.int64]:
+    """Return row and column of every spot on its array, (n_obs, 2), rounded to whole numbers."""
+    remedy = "Number the rows and columns of the spots from 0; squidpy.read.visium and bleep_sc.datasets bring them."
+    columns = []
+    for key in (_keys.ARRAY_ROW, _keys.ARRAY_COL):
+        places = require_obs(adata, key, remedy).to_numpy(dtype=np.float64)
+        if not (np.isfinite(places).all() and (np.rint(places) >= 0).all()):
+            raise ValueError(f"obs[{key!r}] is missing or negative for some spots (least: {np.min(places)}). {remedy}")
+        columns.append(np.rint(places).astype(np.int64))
+    return np.column_stack(columns)
+
+
+def array_positions_for(adata: AnnData, n_positions: int) -> NDArray[np.int64]:
+    """Return the array positions of a query, or refuse those for which a model has no vectors."""
+    positions = array_positions(adata)
+    if positions.max(initial=0) >= n_positions:
+        row, column = positions.max(axis=0)
+        raise ValueError(
+            f"obs['array_row'] goes up to {row}, obs['array_col'] up to {column}, but the model knows positions from "
+            f"0 to {n_positions - 1}. Fit it with HisToGeneConfig(n_positions={max(row, column) + 1}), or count from 0."
+        )
+    return positions
 
 
 def images_for(adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None, device: Any) -> NDArray[Any]:
@@ -108,6 +144,11 @@ def expression(adata: AnnData, layer: str | None, target_rep: str | None) -> tup
     if not np.isfinite(target).all():
         raise ValueError(f"obsm[{target_rep!r}] holds NaN or infinite values.")
     names = adata.uns.get(target_rep, {}).get("var_names")
+    if names is not None and len(names) != target.shape[1]:
+        raise ValueError(
+            f"obsm[{target_rep!r}] has {target.shape[1]} columns, but uns[{target_rep!r}] names {len(names)} genes: "
+            "they do not belong together. Run bleep_sc.pp.batch_correct again."
+        )
     return target, [f"{target_rep}_{i}" for i in range(target.shape[1])] if names is None else [str(n) for n in names]
 
 

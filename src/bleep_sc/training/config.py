@@ -44,7 +44,10 @@ class FitConfig:
     """How near a reference spot is."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work, naming the field."""
+        """Refuse what cannot work, naming the field; numbers of numpy become plain ones."""
+        for name, value in vars(self).items():
+            if hasattr(value, "item"):
+                object.__setattr__(self, name, value.item())
         positive = (
             "n_dims",
             "temperature",

@@ -100,7 +100,7 @@ def fit_bleep(
     held_out = str(np.random.default_rng(random_state).choice(names))
     search = _EpochSearch(pairs[groups != held_out], pairs[groups == held_out], config, device)
     _train(search.reference, config, encoder, random_state, device, show_progress_bar, search)
-    logger.info("Imputed best after %d epochs (held out: %s); training on all slides.", search.best_epoch, held_out)
+    logger.info("Imputed %s well until epoch %d; training on all slides for as long.", held_out, search.best_epoch)
     final = replace(config, max_epochs=search.best_epoch)
     model, loss = _train(pairs, final, encoder, random_state, device, show_progress_bar)
     return Trained(model, loss, held_out, search.pearson)
@@ -150,7 +150,7 @@ def _build(pairs: Pairs, config: FitConfig, encoder: Encoder | None) -> BLEEP:
         return BLEEP(pairs.images.shape[1], n_genes, n_dims=config.n_dims, dropout=config.dropout).train()
     if encoder is None:
         raise ValueError("Patches need an encoder that turns them into features; pass encoder=.")
-    encoder = copy.deepcopy(encoder)
+    encoder = copy.deepcopy(encoder).cpu()
     with torch.inference_mode():
         n_features = encoder.eval()(next(patch_batches(pairs.images[:1], 1))).shape[1]
     return BLEEP(n_features, n_genes, n_dims=config.n_dims, dropout=config.dropout, encoder=encoder).train()
@@ -167,9 +167,10 @@ class _EpochSearch:
     @property
     def best_epoch(self) -> int:
         """The last epoch on the plateau: where the running mean of the scores is about as high as it gets."""
-        width = min(RUNNING_MEAN, len(self.pearson))
-        means = np.convolve(self.pearson, np.full(width, 1 / width), mode="valid")
-        return int(np.flatnonzero(means >= means.max() - PLATEAU)[-1]) + 1 + width // 2
+        half = RUNNING_MEAN // 2
+        n = len(self.pearson)
+        means = np.array([np.mean(self.pearson[max(0, i - half) : i + half + 1]) for i in range(n)])
+        return int(np.flatnonzero(means >= means.max() - PLATEAU)[-1]) + 1
 
     def __call__(self, model: BLEEP, epoch: int) -> bool:
         """Score the model and return True when it has stopped getting better."""

@@ -1,4 +1,4 @@
-"""How a slide that is held out inside the reference judges a model."""
+"""How slides that are held out inside the reference judge a model."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,3 +16,16 @@ def monitored_genes(expression: NDArray[np.floating]) -> NDArray[np.intp]:
 def validation_score(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
     """Return the mean Pearson correlation over genes; a gene that does not vary counts as zero."""
     return float(np.nan_to_num(pearson(prediction, truth)).mean())
+
+
+def folds(groups: NDArray[np.str_], n_folds: int, random_state: int) -> list[NDArray[np.bool_]]:
+    """Share whole slides out over at most ``n_folds`` folds, or spots where all are of one slide.
+
+    Returns the spots that each fold holds out, (n_spots,). ``groups`` is the slide of every spot.
+    """
+    if len(np.unique(groups)) == 1:
+        groups = np.arange(len(groups)).astype(str)
+    names = np.random.default_rng(random_state).permutation(np.unique(groups))
+    if len(names) < 2:
+        raise ValueError("One spot cannot be held out from itself; the reference needs several spots.")
+    return [np.isin(groups, part) for part in np.array_split(names, min(n_folds, len(names)))]

@@ -1,0 +1,96 @@
+"""ST-Net: expression of a spot from its patch by a network of which every layer is trained.
+
+He et al., Nature Biomedical Engineering 4:827 (2020).
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bleep_sc.models import symmetries
+from bleep_sc.models.encoders import patch_batches
+
+
+class Standardize(nn.Module):
+    """Subtract the mean of the training features and divide by their standard deviation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("std", torch.ones(n_features))
+
+    def learn(self, features: Tensor) -> None:
+        """Take the statistics of features (n, n_features); one that does not vary is only centred."""
+        std = features.std(dim=0, correction=0)
+        self.mean.copy_(features.mean(dim=0))
+        self.std.copy_(torch.where(std > 0, std, 1.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Standardise features (B, n_features)."""
+        return (features - self.mean) / self.std
+
+
+class StNet(nn.Module):
+    """Predict expression by a linear layer on image features.
+
+    Parameters
+    ----------
+    n_features
+        Width of the image features.
+    n_genes
+        Number of genes.
+    encoder
+        Turns patches (B, 3, H, W) into features (B, n_features), and is trained. Without one the model takes features
+        that a frozen encoder computed, and standardises them: it is a linear probe then, and not the published method.
+    """
+
+    def __init__(self, n_features: int, n_genes: int, *, encoder: nn.Module | None = None) -> None:
+        super().__init__()
+        self.encoder = Standardize(n_features) if encoder is None else encoder
+        self.head = nn.Linear(n_features, n_genes)
+
+    @torch.no_grad()
+    def start_at(self, mean: Tensor) -> None:
+        """Make the mean expression of the training spots, (n_genes,), the prediction that training starts from."""
+        self.head.weight.zero_()
+        self.head.bias.copy_(mean)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Predict expression (B, n_genes) from patches (B, 3, H, W), or from features (B, n_features)."""
+        return self.head(self.encoder(images))
+
+
+def stnet_loss(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Sum the squared errors of a batch (B, n_genes) over its spots and take their mean over genes.
+
+    The sum is what the learning rate of the paper, 1e-6, is meant for.
+    """
+    return (prediction - truth).square().sum() / truth.shape[1]
+
+
+@torch.inference_mode()
+def predict(
+    model: StNet,
+    images: NDArray[np.float32] | NDArray[np.uint8],
+    *,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+) -> NDArray[np.float32]:
+    """Predict expression (n, n_genes) from features (n, d), or from patches (n, S, S, 3).
+
+    The prediction from a patch is the mean of those from its eight symmetries.
+    """
+    model = model.eval().to(device)
+    if images.ndim == 2:
+        batches = torch.from_numpy(images).split(batch_size)
+        return torch.cat([model(batch.to(device)).cpu() for batch in batches]).numpy()
+    predictions = []
+    for batch in patch_batches(images, batch_size):
+        patches = batch.to(device)
+        views = [model(symmetries.transform(patches, k)) for k in range(symmetries.N_SYMMETRIES)]
+        predictions.append(torch.stack(views).mean(dim=0).cpu())
+    return torch.cat(predictions).numpy()

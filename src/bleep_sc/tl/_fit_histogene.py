@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._checks import libraries
+from bleep_sc.tl import _inputs
+from bleep_sc.tl._prediction import units
+from bleep_sc.tl._store import write_model
+from bleep_sc.training.histogene_config import HisToGeneConfig
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def fit_histogene(
+    adata: AnnData,
+    *,
+    patches_key: str = _keys.PATCHES,
+    layer: str | None = None,
+    target_rep: str | None = None,
+    library_key: str = _keys.LIBRARY,
+    config: HisToGeneConfig | None = None,
+    key_added: str = "histogene",
+    random_state: int = 0,
+    device: str | None = None,
+    show_progress_bar: bool = True,
+    copy: bool = False,
+) -> AnnData | None:
+    """Train HisToGene, a baseline: a vision transformer over all spots of a section at once.
+
+    Every spot is a token: its patch, pixel by pixel, in one linear layer, plus learned vectors of its row and its
+    column on the array. Attention runs over the section, and the mean squared error is minimised, a section a step; no
+    epoch is chosen. As published (``HisToGeneConfig.paper()``) pixels enter raw, with values from 0 to 255, and patches
+    measure 112 px: ``pp.extract_patches(adata, size=112)``. Pang et al., bioRxiv 2021.11.28.470212 (2021).
+
+    A section with more than ``config.max_spots`` spots, as Visium has, is trained on window by window, each a spot with
+    its nearest neighbours on the array, and is predicted in overlapping windows that cover it.
+
+    Parameters
+    ----------
+    adata
+        The reference: log-normalised expression, patches of any size, and ``obs["array_row"]`` and
+        ``obs["array_col"]``, which are rounded where they are not whole. Genes are those of ``var["highly_variable"]``
+        where that exists, else all.
+    patches_key
+        Key of the patches in ``obsm``.
+    layer
+        Where the expression is; None is ``X``.
+    target_rep
+        Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
+    library_key
+        Column of ``obs`` that names the section, in the reference and in every query; not needed for a single one.
+    config
+        Hyper-parameters; None is ``HisToGeneConfig()``.
+    key_added
+        Name of the model.
+    random_state
+        Seeds everything that is random.
+    device
+        Where to train; None takes the best there is.
+    show_progress_bar
+        Whether to show a bar.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    None, or the changed copy with ``copy=True``. Written is:
+
+    ``uns[key_added]`` : dict
+        The model, as :func:`bleep_sc.tl.fit` writes it: 430 MB in its published size. ``history`` holds ``loss``.
+
+    Raises
+    ------
+    KeyError
+        Without patches, expression or array positions.
+    ValueError
+        When the expression holds counts, negative or missing values, or empty spots; when array positions are missing
+        or negative; or when training diverges.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs, scanpy as sc
+    >>> adata = bs.datasets.toy(n_slices=2)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> bs.pp.extract_patches(adata, size=16, size_um=112)
+    >>> bs.tl.fit_histogene(adata, config=bs.tl.HisToGeneConfig(max_epochs=5), show_progress_bar=False)
+    >>> len(adata.uns["histogene"]["history"]["loss"])
+    5
+    """
+    from bleep_sc.models.fitted import Description, FittedModel
+    from bleep_sc.training.device import resolve_device
+    from bleep_sc.training.histogene import Section, architecture, fit_histogene
+
+    random_state = int(random_state)
+    config = config or HisToGeneConfig()
+    values, genes = _inputs.expression(adata, layer, target_rep)
+    names = libraries(adata, library_key)
+    patches = _inputs.patches(adata, patches_key)
+    positions = _inputs.array_positions(adata)
+    members = [names == name for name in np.unique(names)]
+    sections = [Section(patches[spots], positions[spots], values[spots]) for spots in members]
+    module, loss = fit_histogene(
+        sections,
+        config=config,
+        random_state=random_state,
+        device=resolve_device(device),
+        show_progress_bar=show_progress_bar,
+    )
+    params = {
+        "layer": layer,
+        "target_rep": target_rep,
+        "library_key": library_key,
+        "random_state": random_state,
+        "units": units(adata, layer, target_rep),
+    }
+    description = Description(
+        "histogene",
+        architecture(sections, config),
+        genes,
+        _inputs.raw_patches_recipe(adata, patches_key),
+        asdict(config),
+        params,
+    )
+    adata = adata.copy() if copy else adata
+    write_model(adata, key_added, FittedModel(module, description), {"loss": loss})
+    return adata if copy else None

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from bleep_sc import _keys
+from bleep_sc._checks import libraries
+from bleep_sc.tl import _inputs
+from bleep_sc.tl._prediction import units
+from bleep_sc.tl._store import write_model
+from bleep_sc.training.stnet_config import StNetConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from torch import nn
+
+BACKBONE = "densenet121"
+
+
+def fit_stnet(
+    adata: AnnData,
+    *,
+    use_rep: str | Sequence[str] | None = None,
+    patches_key: str = _keys.PATCHES,
+    encoder: str | nn.Module | None = None,
+    layer: str | None = None,
+    target_rep: str | None = None,
+    library_key: str = _keys.LIBRARY,
+    config: StNetConfig | None = None,
+    key_added: str = "stnet",
+    random_state: int = 0,
+    device: str | None = None,
+    show_progress_bar: bool = True,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Train ST-Net, a baseline: patches to expression by an ImageNet network of which every layer is trained.
+
+    DenseNet-121 with a linear layer on top, whose weights start at 0 and biases at the mean expression
+    :math:`\bar y`, minimises
+
+    .. math::
+        \frac{1}{G} \sum_{i \in \mathrm{batch}} \lVert \hat y_i - y_i \rVert^2
+
+    over :math:`G` genes by SGD, with flips and quarter turns. How long is chosen by cross-validation inside the
+    reference: slides are held out in turn, predicted after every epoch, and scored by the mean correlation of the 50
+    genes that vary most in the others; then all slides are trained on for that long. :func:`bleep_sc.tl.predict`
+    averages over the eight symmetries of a patch. He et al., Nature Biomedical Engineering 4:827 (2020).
+
+    With ``use_rep`` no layer of the encoder is trained: on features, which are standardised, this is a linear probe,
+    and ``params["variant"]`` says so.
+
+    Parameters
+    ----------
+    adata
+        The reference: log-normalised expression and images. Genes are those of ``var["highly_variable"]`` where that
+        exists, else all.
+    use_rep
+        One key or several of image features in ``obsm``: fit the linear probe.
+    patches_key
+        Key of the patches in ``obsm``, used without ``use_rep``.
+    encoder
+        The network to train on patches: a name or a module, as in :func:`bleep_sc.pp.image_features`. None is
+        ``"densenet121"``, as published.
+    layer
+        Where the expression is; None is ``X``.
+    target_rep
+        Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
+    library_key
+        Column of ``obs`` that names the slide; not needed for a single one, of which spots are held out.
+    config
+        Hyper-parameters; None is ``StNetConfig()``. Every learning rate to choose from costs a cross-validation.
+    key_added
+        Name of the model.
+    random_state
+        Seeds everything that is random.
+    device
+        Where to train; None takes the best there is.
+    show_progress_bar
+        Whether to show a bar.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    None, or the changed copy with ``copy=True``. Written is:
+
+    ``uns[key_added]`` : dict
+        The model, as :func:`bleep_sc.tl.fit` writes it. ``params`` holds ``variant`` (``"end to end"`` or ``"linear
+        probe"``), ``backbone``, and what was chosen, ``learning_rate`` and ``n_epochs``; ``history`` holds ``loss`` and
+        ``validation_pearson``, (n_learning_rates, n_epochs).
+
+    Raises
+    ------
+    KeyError
+        Without features, patches or expression.
+    ValueError
+        When the expression holds counts, negative or missing values, or empty spots; when there is a single spot; or
+        when training diverges.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs, scanpy as sc
+    >>> adata = bs.datasets.toy(n_slices=2)
+    >>> sc.pp.normalize_total(adata, target_sum=1e4)
+    >>> sc.pp.log1p(adata)
+    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
+    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    >>> bs.tl.fit_stnet(adata, use_rep="X_stain_stats", show_progress_bar=False)
+    >>> bs.tl.load_model(adata, "stnet").description.params["variant"]
+    'linear probe'
+    """
+    from bleep_sc.models.encoders import load_encoder
+    from bleep_sc.models.fitted import Description, FittedModel
+    from bleep_sc.training.device import resolve_device
+    from bleep_sc.training.fit import Pairs
+    from bleep_sc.training.stnet import fit_stnet
+
+    random_state = int(random_state)
+    config = config or StNetConfig()
+    values, genes = _inputs.expression(adata, layer, target_rep)
+    slides = libraries(adata, library_key)
+    network = None
+    if use_rep is not None:
+        if encoder is not None:
+            raise ValueError("use_rep= gives features and encoder= would make them from patches; pass one of them.")
+        keys = _inputs.as_keys(use_rep)
+        images: Any = _inputs.features(adata, keys)
+        recipe = _inputs.features_recipe(adata, keys)
+        backbone = [made.get("encoder") or key for key, made in zip(keys, recipe["features"], strict=True)]
+    else:
+        images = _inputs.patches(adata, patches_key)
+        network = load_encoder(encoder or BACKBONE)
+        recipe = _inputs.patches_recipe(adata, patches_key, network, trained=True)
+        backbone = [network.name or type(network.network).__name__]
+    trained = fit_stnet(
+        Pairs(images, values),
+        slides,
+        config=config,
+        encoder=network,
+        random_state=random_state,
+        device=resolve_device(device),
+        show_progress_bar=show_progress_bar,
+    )
+    architecture = {"n_features": trained.model.head.in_features, "n_genes": len(genes)}
+    params = {
+        "variant": "linear probe" if network is None else "end to end",
+        "backbone": ", ".join(backbone),
+        "layer": layer,
+        "target_rep": target_rep,
+        "library_key": library_key,
+        "random_state": random_state,
+        "learning_rate": trained.learning_rate,
+        "n_epochs": len(trained.loss),
+        "units": units(adata, layer, target_rep),
+    }
+    description = Description(
+        "stnet",
+        architecture if network is None else {**architecture, "encoder": network.name},
+        genes,
+        recipe,
+        asdict(config),
+        params,
+    )
+    history = {"loss": trained.loss, "validation_pearson": trained.validation_pearson}
+    adata = adata.copy() if copy else adata
+    write_model(adata, key_added, FittedModel(trained.model, description), history)
+    return adata if copy else None

@@ -1,0 +1,53 @@
+"""The hyper-parameters of HisToGene, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class HisToGeneConfig:
+    """Hyper-parameters of :func:`bleep_sc.tl.fit_histogene`.
+
+    ``HisToGeneConfig()`` is a small network for scaled pixels that trains without a GPU; :meth:`paper` is the published
+    recipe.
+    """
+
+    n_dims: int = 256
+    """Width of a token; the perceptrons are twice as wide."""
+    n_layers: int = 2
+    """Transformer layers."""
+    n_heads: int = 4
+    """Attention heads, which share the width of a token."""
+    dropout: float = 0.1
+    """Dropout of the tokens and inside the layers."""
+    n_positions: int = 64
+    """Rows, and columns, that the array may have; raised where the reference has more."""
+    scale_pixels: bool = True
+    """Bring pixels to values from -2 to 2, instead of taking those from 0 to 255 as they are."""
+    max_spots: int | None = 256
+    """Read larger sections in windows of so many neighbouring spots; None reads every section at once."""
+    learning_rate: float = 1e-3
+    """Learning rate of Adam."""
+    max_epochs: int = 50
+    """Passes over the reference; the model after the last one is kept."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, naming the field."""
+        positive = ("n_dims", "n_layers", "n_heads", "n_positions", "learning_rate", "max_epochs")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"HisToGeneConfig.{name}={getattr(self, name)!r} must be positive.")
+        if self.n_dims % self.n_heads:
+            raise ValueError(f"HisToGeneConfig.n_dims={self.n_dims!r} must be a multiple of n_heads={self.n_heads!r}.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"HisToGeneConfig.dropout={self.dropout!r} must lie in [0, 1).")
+        if self.max_spots is not None and self.max_spots < 1:
+            raise ValueError(f"HisToGeneConfig.max_spots={self.max_spots!r} must be at least 1, or None.")
+
+    @classmethod
+    def paper(cls) -> HisToGeneConfig:
+        """Return the recipe of Pang et al., bioRxiv 2021: eight layers, raw pixels, Adam with 1e-5 for 100 epochs."""
+        return cls(
+            n_dims=1024, n_layers=8, n_heads=16, scale_pixels=False, max_spots=None, learning_rate=1e-5, max_epochs=100
+        )
