@@ -47,3 +47,28 @@ def score(layer: str) -> str:
 def gene_score(layer: str, metric: str) -> str:
     """Var key of a score a gene of a predicted layer."""
     return f"{layer}_{metric}"
+
+
+def clusters(layer: str) -> str:
+    """Obs key of the clusters of a predicted layer, and uns key of how well they agree with the measured ones."""
+    return f"{layer}_leiden"
+
+
+def gene_correlation(layer: str) -> str:
+    """Varp key of the gene-gene correlation of a layer."""
+    return f"{layer}_correlation"
+
+
+def umap(layer: str) -> str:
+    """Obsm key of a predicted layer among the profiles of its reference."""
+    return f"X_{layer}_umap"
+
+
+def gene_gene(layer: str) -> str:
+    """Uns key of how the gene-gene correlation of a predicted layer agrees with the measured one."""
+    return f"{layer}_gene_correlation"
+
+
+def umap_record(layer: str) -> str:
+    """Uns key of the reference profiles around a predicted layer."""
+    return f"{layer}_umap"

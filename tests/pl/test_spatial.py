@@ -33,7 +33,7 @@ def test_every_spot_is_drawn_at_its_place_in_its_colour(predicted):
     x, y = ax.get_xlim(), ax.get_ylim()
     assert x[0] < predicted.obsm["spatial"][:, 0].min() < predicted.obsm["spatial"][:, 0].max() < x[1]
     assert y[1] < predicted.obsm["spatial"][:, 1].min()  # y points down, as in the image
-    assert ax.get_title() == "CYP3A4, bleep"
+    assert ax.get_title() == "CYP3A4, predicted (bleep)"
 
 
 def test_the_image_lies_under_the_spots_in_full_resolution_pixels(predicted):
@@ -51,19 +51,33 @@ def test_the_image_lies_under_the_spots_in_full_resolution_pixels(predicted):
 def test_layers_stand_side_by_side(predicted, share_scale):
     axes = bs.pl.spatial(predicted, ["CYP3A4", "HAL"], layer=[None, "bleep"], share_scale=share_scale)
     assert axes.shape == (2, 2)
-    assert [ax.get_title() for ax in axes[0]] == ["CYP3A4, measured", "CYP3A4, bleep"]
+    assert [ax.get_title() for ax in axes[0]] == ["CYP3A4, measured", "CYP3A4, predicted (bleep)"]
     measured, imputed = (spots(ax).get_clim() for ax in axes[0])
     assert (measured == imputed) is share_scale
-    assert measured[0] == pytest.approx(min(predicted[:, "CYP3A4"].X.min(), imputed[0]) if share_scale else measured[0])
+    values = [predicted[:, "CYP3A4"].X.toarray(), predicted[:, "CYP3A4"].layers["bleep"]]
+    lows, highs = zip(*(np.quantile(each, [0.01, 0.99]) for each in values), strict=True)
+    expected = (min(lows), max(highs)) if share_scale else (lows[0], highs[0])
+    assert measured == pytest.approx(expected)
+
+
+def test_limits_can_be_given_and_unknown_keywords_are_named(predicted):
+    ax = bs.pl.spatial(predicted, "CYP3A4", vmin=1.5, vmax=4)
+    assert spots(ax).get_clim() == (1.5, 4)
+    with pytest.raises(TypeError, match=r"does not take 'save', 'size'.*savefig"):
+        bs.pl.spatial(predicted, "CYP3A4", save="x.png", size=3)
+
+
+def test_what_was_predicted_is_never_called_measured(predicted):
+    assert bs.pl.spatial(bs.tl.to_anndata(predicted), "CYP3A4").get_title() == "CYP3A4, predicted"
 
 
 def test_slides_without_images_and_several_slides(toy):
     del toy.uns["spatial"]
     axes = bs.pl.spatial(toy, "zonation", library_id=["slice1", "slice3"])
-    assert axes.shape == (2, 1)
+    assert axes.shape == (1, 2)
     assert not axes[0, 0].get_images()
-    assert axes[1, 0].get_title() == "slice3: zonation"
-    assert len(spots(axes[1, 0]).get_offsets()) == (toy.obs["library_id"] == "slice3").sum()
+    assert axes[0, 1].get_title() == "slice3: zonation"
+    assert len(spots(axes[0, 1]).get_offsets()) == (toy.obs["library_id"] == "slice3").sum()
     assert 0.3 * 100 < spots(axes[0, 0]).get_widths()[0] < 100
 
 

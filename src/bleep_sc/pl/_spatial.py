@@ -7,7 +7,8 @@ import pandas as pd
 
 from bleep_sc import _keys
 from bleep_sc._checks import dense, libraries, listed, require_layer, require_obsm
-from bleep_sc._resolution import microns_per_pixel
+from bleep_sc.pl._axes import as_list, axes_for
+from bleep_sc.pl._slide import draw_slide, draw_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PANEL_INCHES = 3.6
-SPOT_SHARE = 0.55
-"""Diameter of a spot as a share of the distance to its neighbour, where the scale factors have none."""
-MARGIN_SPOTS = 1.5
+IMPUTED = "imputed"
+"""Column of ``var`` that ``tl.to_anndata`` sets."""
 
 
 def spatial(
@@ -29,6 +29,8 @@ def spatial(
     layer: str | Sequence[str | None] | None = None,
     library_id: str | Sequence[str] | None = None,
     share_scale: bool = False,
+    vmin: float | None = None,
+    vmax: float | None = None,
     library_key: str = _keys.LIBRARY,
     spatial_key: str = _keys.SPATIAL,
     ax: Axes | NDArray[np.object_] | None = None,
@@ -36,8 +38,8 @@ def spatial(
 ) -> Axes | NDArray[np.object_]:
     """Draw measured and predicted expression over the H&E, layers side by side (the figure 3 of the paper).
 
-    There is a row for every slide and gene, and a column for every layer. Slides without an image are drawn as spots
-    alone. The bar is in µm where these are known.
+    There is a row for every slide and gene, and a column for every layer; of a single layer, a row for every gene and a
+    column for every slide. Slides without an image are drawn as spots alone. The bar is in µm where these are known.
 
     Parameters
     ----------
@@ -50,8 +52,10 @@ def spatial(
     library_id
         Slides to draw; None is all.
     share_scale
-        One colour scale for all layers of a row, which compares levels; or one each, which compares patterns, since
-        imputed means vary less than single spots do.
+        One colour scale for a row, which compares levels; or one each, which compares patterns, since imputed means
+        vary less than single spots do.
+    vmin, vmax
+        Where the colours begin and end; None leaves out the lowest and the highest of a hundred spots.
     library_key
         Column of ``obs`` that names the slide; not needed for a single one.
     spatial_key
@@ -59,11 +63,11 @@ def spatial(
     ax
         Axes to draw on, as many as there are panels.
     kwargs
-        For the spots, a :class:`matplotlib.collections.EllipseCollection`, such as ``cmap``, ``alpha`` or ``clim``.
+        For the spots, a :class:`matplotlib.collections.EllipseCollection`, such as ``cmap`` or ``alpha``.
 
     Returns
     -------
-    The axes: one, or an array (rows, layers).
+    The axes: one, or an array (rows, columns).
 
     Examples
     --------
@@ -71,42 +75,49 @@ def spatial(
     >>> adata = bs.datasets.toy(n_slices=1)
     >>> ax = bs.pl.spatial(adata, "zonation")
     """
-    colors, layers = _as_list(color), [layer] if layer is None or isinstance(layer, str) else list(layer)
+    _check_style(kwargs)
+    colors, layers = as_list(color), [layer] if layer is None or isinstance(layer, str) else list(layer)
     centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[:, :2]
     names = libraries(adata, library_key)
-    shown = list(dict.fromkeys(names.tolist())) if library_id is None else _as_list(library_id)
+    shown = list(dict.fromkeys(names.tolist())) if library_id is None else as_list(library_id)
     if absent := [name for name in shown if name not in names]:
         raise KeyError(f"library_id={listed(absent)} is not in adata (it has: {listed(np.unique(names))}).")
-    rows = [(name, each) for name in shown for each in colors]
+    if len(layers) == 1:
+        panels = [[(name, each, layers[0]) for name in shown] for each in colors]
+    else:
+        panels = [[(name, each, source) for source in layers] for name in shown for each in colors]
     values = {(each, source): _values(adata, each, source) for each in colors for source in layers}
-    axes = _axes(ax, len(rows), len(layers))
-    for i, (name, each) in enumerate(rows):
-        spots = np.flatnonzero(names == name)
-        limits = [_limits(values[each, source][spots]) for source in layers]
+    axes = axes_for(ax, len(panels), len(panels[0]), (1.2 * PANEL_INCHES, PANEL_INCHES))
+    for i, row in enumerate(panels):
+        limits = [_limits(values[each, source][names == name], vmin, vmax) for name, each, source in row]
         if share_scale and None not in limits:
-            limits = [(min(low for low, _ in limits), max(high for _, high in limits))] * len(layers)  # type: ignore[misc]
-        for j, source in enumerate(layers):
-            _draw_slide(axes[i, j], adata, name, spots, centers[spots])
-            _draw_spots(axes[i, j], adata, name, centers[spots], values[each, source][spots], limits[j], kwargs)
-            title = each if each in adata.obs else f"{each}, {'measured' if source is None else source}"
+            limits = [(min(low for low, _ in limits), max(high for _, high in limits))] * len(row)  # type: ignore[misc]
+        for j, (name, each, source) in enumerate(row):
+            spots = np.flatnonzero(names == name)
+            draw_slide(axes[i, j], adata, name, spots, centers[spots])
+            draw_spots(axes[i, j], adata, name, centers[spots], values[each, source][spots], limits[j], kwargs)
+            title = each if each in adata.obs else f"{each}, {_origin(adata, source)}"
             axes[i, j].set_title(title if len(shown) == 1 else f"{name}: {title}", fontsize="medium")
     return axes[0, 0] if axes.size == 1 else axes
 
 
-def _as_list(names: str | Sequence[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
+def _origin(adata: AnnData, layer: str | None) -> str:
+    """Say whether a layer was measured or predicted."""
+    if layer is None:
+        imputed = IMPUTED in adata.var and bool(adata.var[IMPUTED].all())
+        return "predicted" if imputed else "measured"
+    return f"predicted ({layer})" if _keys.imputed(layer) in adata.uns else layer
 
 
-def _axes(ax: Axes | NDArray[np.object_] | None, n_rows: int, n_columns: int) -> NDArray[np.object_]:
-    if ax is None:
-        import matplotlib.pyplot as plt
+def _check_style(kwargs: dict[str, Any]) -> None:
+    from matplotlib.collections import EllipseCollection
 
-        size = (PANEL_INCHES * 1.2 * n_columns, PANEL_INCHES * n_rows)
-        return plt.subplots(n_rows, n_columns, figsize=size, squeeze=False, layout="constrained")[1]
-    axes = np.asarray(ax, dtype=object).reshape(-1)
-    if axes.size != n_rows * n_columns:
-        raise ValueError(f"ax= has {axes.size} axes, but there are {n_rows * n_columns} panels to draw.")
-    return axes.reshape(n_rows, n_columns)
+    unknown = [name for name in kwargs if not hasattr(EllipseCollection, f"set_{name}")]
+    if unknown:
+        raise TypeError(
+            f"pl.spatial does not take {listed(unknown)}. Keywords go to the spots, an EllipseCollection (cmap, alpha, "
+            "linewidths, ...); give axes of your own size as ax=, and save with ax.figure.savefig(...)."
+        )
 
 
 def _values(adata: AnnData, color: str, layer: str | None) -> NDArray[Any]:
@@ -120,88 +131,17 @@ def _values(adata: AnnData, color: str, layer: str | None) -> NDArray[Any]:
     matrix = require_layer(adata, layer, "Pass layer=, or run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
     values = dense(matrix[:, [adata.var_names.get_loc(color)]]).ravel()
     if np.isnan(values).all():
-        raise ValueError(f"Gene {color!r} was not predicted: layers[{layer!r}] holds no values for it.")
+        raise ValueError(
+            f"Gene {color!r} was not predicted: layers[{layer!r}] holds no values for it. BLEEP predicts any gene of "
+            "the reference (bleep_sc.tl.impute(..., genes=None)), other methods those of var['highly_variable']."
+        )
     return values
 
 
-def _limits(values: NDArray[Any]) -> tuple[float, float] | None:
-    """Return where the colours begin and end, without the one in a hundred highest spots; None for categories."""
+def _limits(values: NDArray[Any], vmin: float | None, vmax: float | None) -> tuple[float, float] | None:
+    """Return where the colours begin and end, without the one in a hundred lowest and highest; None for categories."""
     if values.dtype == object:
         return None
-    low, high = float(np.nanmin(values)), float(np.nanquantile(values, 0.99))
-    return low, high if high > low else float(np.nanmax(values))
-
-
-def _draw_slide(ax: Axes, adata: AnnData, name: str, spots: NDArray[np.intp], centers: NDArray[np.float64]) -> None:
-    """Draw the image of a slide in full-resolution px, where there is one, and a bar in µm."""
-    record = adata.uns.get(_keys.SPATIAL, {}).get(name, {})
-    for resolution in ("hires", "lowres"):
-        if resolution in record.get("images", {}):
-            image = record["images"][resolution]
-            scale = float(record["scalefactors"][f"tissue_{resolution}_scalef"])
-            extent = (0, image.shape[1] / scale, image.shape[0] / scale, 0)
-            ax.imshow(image, extent=extent, interpolation="antialiased")
-            break
-    ax.set_aspect("equal")
-    ax.set_xticks([])
-    ax.set_yticks([])
-    mpp, _ = microns_per_pixel(adata, spots, centers, name)
-    if np.isfinite(mpp):
-        from matplotlib_scalebar.scalebar import ScaleBar
-
-        ax.add_artist(
-            ScaleBar(mpp, units="um", location="lower right", box_alpha=0.7, font_properties={"size": "small"})
-        )
-
-
-def _draw_spots(
-    ax: Axes,
-    adata: AnnData,
-    name: str,
-    centers: NDArray[np.float64],
-    values: NDArray[Any],
-    limits: tuple[float, float] | None,
-    kwargs: dict[str, Any],
-) -> None:
-    from matplotlib.collections import EllipseCollection
-
-    diameter = _spot_diameter(adata, name, centers)
-    size = np.full(len(centers), diameter)
-    shape: dict[str, Any] = {"units": "xy", "offsets": centers, "transOffset": ax.transData}
-    style: dict[str, Any] = {"cmap": "magma", "alpha": 0.9, "linewidths": 0}
-    if limits is None:
-        palette, handles = _palette(values)
-        style = {"facecolors": [palette[value] for value in values], "alpha": 0.9, "linewidths": 0}
-        ax.add_collection(EllipseCollection(size, size, np.zeros_like(size), **shape, **{**style, **kwargs}))
-        ax.legend(handles=handles, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    else:
-        style["clim"] = limits
-        spots = EllipseCollection(size, size, np.zeros_like(size), array=values, **shape, **{**style, **kwargs})
-        ax.add_collection(spots)
-        ax.figure.colorbar(spots, ax=ax, shrink=0.6, pad=0.02)
-    low, high = centers.min(axis=0) - MARGIN_SPOTS * diameter, centers.max(axis=0) + MARGIN_SPOTS * diameter
-    ax.set_xlim(low[0], high[0])
-    ax.set_ylim(high[1], low[1])
-
-
-def _spot_diameter(adata: AnnData, name: str, centers: NDArray[np.float64]) -> float:
-    """Return the diameter of the spots, px, from the scale factors; else from how far apart they are."""
-    from scipy.spatial import cKDTree
-
-    factors = adata.uns.get(_keys.SPATIAL, {}).get(name, {}).get("scalefactors", {})
-    if "spot_diameter_fullres" in factors:
-        return float(factors["spot_diameter_fullres"])
-    if len(centers) < 2:
-        return 1.0
-    nearest = cKDTree(centers).query(centers, k=2)[0][:, 1]
-    return SPOT_SHARE * float(np.median(nearest))
-
-
-def _palette(values: NDArray[Any]) -> tuple[dict[str, Any], list[Any]]:
-    """Return a colour for every category, and their handles for a legend."""
-    from matplotlib import colormaps
-    from matplotlib.patches import Patch
-
-    categories = sorted(set(values), key=lambda value: (len(value), value))
-    colors = {category: colormaps["tab20"](i % 20) for i, category in enumerate(categories)}
-    return colors, [Patch(color=colors[category], label=category) for category in categories]
+    low, high = np.nanquantile(values, [0.01, 0.99])
+    low, high = (low, high) if high > low else (np.nanmin(values), np.nanmax(values))
+    return float(low if vmin is None else vmin), float(high if vmax is None else vmax)

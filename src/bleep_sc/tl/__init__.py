@@ -2,12 +2,36 @@
 
 from bleep_sc.tl._embed import embed
 from bleep_sc.tl._fit import fit
+from bleep_sc.tl._fit_histogene import fit_histogene
 from bleep_sc.tl._fit_ridge import fit_ridge
+from bleep_sc.tl._fit_stnet import fit_stnet
+from bleep_sc.tl._gene_correlation import gene_correlation
 from bleep_sc.tl._impute import impute
+from bleep_sc.tl._joint_umap import joint_umap
+from bleep_sc.tl._leiden import leiden
 from bleep_sc.tl._load_model import load_model
 from bleep_sc.tl._predict import predict
 from bleep_sc.tl._score import score
 from bleep_sc.tl._to_anndata import to_anndata
 from bleep_sc.training.config import FitConfig
+from bleep_sc.training.histogene_config import HisToGeneConfig
+from bleep_sc.training.stnet_config import StNetConfig
 
-__all__ = ["FitConfig", "embed", "fit", "fit_ridge", "impute", "load_model", "predict", "score", "to_anndata"]
+__all__ = [
+    "FitConfig",
+    "HisToGeneConfig",
+    "StNetConfig",
+    "embed",
+    "fit",
+    "fit_histogene",
+    "fit_ridge",
+    "fit_stnet",
+    "gene_correlation",
+    "impute",
+    "joint_umap",
+    "leiden",
+    "load_model",
+    "predict",
+    "score",
+    "to_anndata",
+]

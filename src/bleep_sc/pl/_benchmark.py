@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc._checks import listed
+from bleep_sc.pl._axes import axes_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+CEILING, NULLS = "noise ceiling", ("mean", "permuted")
+
+
+def benchmark(
+    table: pd.DataFrame,
+    *,
+    gene_sets: Sequence[str] = ("HEG", "HVG"),
+    genes_from: str = "reference",
+    ax: Axes | NDArray[np.object_] | None = None,
+    **kwargs: Any,
+) -> Axes | NDArray[np.object_]:
+    """Draw how well every method does on every gene set, with intervals (table 1 of the paper).
+
+    Methods are sorted by the last gene set. Predictions that know nothing are grey; the dashed line is what counting
+    noise leaves to be reached.
+
+    Parameters
+    ----------
+    table
+        What :func:`bleep_sc.bm.summarise` returned.
+    gene_sets
+        Gene sets, a panel each.
+    genes_from
+        Where HEG and HVG come from: ``"reference"`` or ``"truth"``.
+    ax
+        Axes to draw on, as many as there are gene sets.
+    kwargs
+        For the intervals, :meth:`matplotlib.axes.Axes.errorbar`.
+
+    Returns
+    -------
+    The axes: one, or an array.
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.bm.cross_validate`:
+
+    >>> axes = bs.pl.benchmark(bs.bm.summarise(table))
+    """
+    parts = {name: _part(table, name, genes_from) for name in gene_sets}
+    order = parts[gene_sets[-1]].drop(index=CEILING, errors="ignore")["mean"].sort_values().index.tolist()
+    axes = axes_for(ax, 1, len(parts), (2.9, 0.9 + 0.32 * len(order))).ravel()
+    for each, (name, part) in zip(axes, parts.items(), strict=True):
+        for height, method in enumerate(order):
+            row = part.loc[method]
+            color = "0.6" if method in NULLS else "#c0392b" if method == "bleep" else "#2c3e50"
+            errors = [[row["mean"] - row["lower"]], [row["upper"] - row["mean"]]]
+            style = {"fmt": "o", "markersize": 5, "elinewidth": 1.5, "color": color, **kwargs}
+            each.errorbar(row["mean"], height, xerr=np.maximum(errors, 0), **style)
+        if CEILING in part.index:
+            each.axvline(part.loc[CEILING, "mean"], linestyle="--", linewidth=1, color="0.4")
+            each.text(
+                part.loc[CEILING, "mean"],
+                len(order) - 0.45,
+                CEILING,
+                ha="right",
+                va="bottom",
+                fontsize="x-small",
+                color="0.4",
+            )
+        each.axvline(0, linewidth=0.8, color="0.8", zorder=0)
+        each.set_ylim(-0.6, len(order) - 0.1)
+        each.set_yticks(range(len(order)), order if each is axes[0] else [""] * len(order))
+        each.set_xlabel("mean Pearson r")
+        each.set_title(name, fontsize="medium")
+        each.spines[["top", "right"]].set_visible(False)
+    return axes[0] if len(axes) == 1 else axes
+
+
+def _part(table: pd.DataFrame, gene_set: str, genes_from: str) -> pd.DataFrame:
+    fixed = table["genes_from"].isin(["panel", "fixed"])
+    part = table[(table["gene_set"] == gene_set) & (fixed | (table["genes_from"] == genes_from))]
+    if part.empty:
+        raise KeyError(f"gene_sets={gene_set!r} is not in the table (it has: {listed(table['gene_set'].unique())}).")
+    return part.set_index("method")

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._checks import libraries, listed, require_obs, require_obsm
+from bleep_sc.pl._axes import axes_for
+from bleep_sc.pl._slide import draw_slide, draw_spots
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+PANEL_INCHES = (4.3, 3.6)
+MEASURED = "measured"
+
+
+def leiden(
+    adata: AnnData,
+    layer: str = "bleep",
+    *,
+    mark: str | None = None,
+    library_id: str | None = None,
+    library_key: str = _keys.LIBRARY,
+    spatial_key: str = _keys.SPATIAL,
+    ax: NDArray[np.object_] | None = None,
+    **kwargs: Any,
+) -> NDArray[np.object_]:
+    """Draw the clusters of measured and of predicted expression on the tissue (figure 5 of the paper).
+
+    A predicted cluster has the colour of the measured one that it shares most spots with, one to one; what has no
+    counterpart has a colour of its own. Run :func:`bleep_sc.tl.leiden` first.
+
+    Parameters
+    ----------
+    adata
+        A query.
+    layer
+        The predicted layer.
+    mark
+        A boolean column of ``obs`` to outline, such as a region of low quality.
+    library_id
+        The slide; not needed for a single one.
+    library_key
+        Column of ``obs`` that names the slide; not needed for a single one.
+    spatial_key
+        Key of the coordinates in ``obsm``.
+    ax
+        Two axes to draw on.
+    kwargs
+        For the spots, a :class:`matplotlib.collections.EllipseCollection`, such as ``alpha``.
+
+    Returns
+    -------
+    The two axes.
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.tl.leiden`:
+
+    >>> axes = bs.pl.leiden(adata_query)
+    """
+    names = libraries(adata, library_key)
+    slides = np.unique(names)
+    if library_id is None and len(slides) > 1:
+        raise ValueError(f"adata has several slides ({listed(slides)}). Pass library_id=, the one to draw.")
+    slide = str(slides[0]) if library_id is None else library_id
+    spots = np.flatnonzero(names == slide)
+    if not len(spots):
+        raise KeyError(f"library_id={slide!r} is not in adata (it has: {listed(slides)}).")
+    remedy = f"Run bleep_sc.tl.leiden(adata, {layer!r}) first."
+    measured, predicted = (
+        require_obs(adata, _keys.clusters(name), remedy).astype(str).to_numpy(dtype=object)[spots]
+        for name in (MEASURED, layer)
+    )
+    centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[spots, :2]
+    marked = None if mark is None else require_obs(adata, mark, "Pass mark=, a boolean column.").to_numpy(bool)[spots]
+    palettes = matched_palettes(measured, predicted)
+    axes = axes_for(ax, 1, 2, PANEL_INCHES).ravel()
+    for each, title, clusters, colors in zip(axes, (MEASURED, layer), (measured, predicted), palettes, strict=True):
+        draw_slide(each, adata, slide, spots, centers)
+        edges = {} if marked is None else _outlined(marked)
+        draw_spots(each, adata, slide, centers, clusters, None, {**edges, **kwargs}, colors)
+        each.set_title(f"{title} expression, Leiden" if title == MEASURED else f"{title}, Leiden", fontsize="medium")
+    return axes
+
+
+def matched_palettes(measured: NDArray[Any], predicted: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a colour for every measured cluster, and for every predicted one that of its counterpart."""
+    from matplotlib import colormaps
+    from scipy.optimize import linear_sum_assignment
+
+    theirs, ours = _by_number(measured), _by_number(predicted)
+    overlap = np.array([[np.sum((measured == a) & (predicted == b)) for b in ours] for a in theirs])
+    counterpart = {ours[j]: theirs[i] for i, j in zip(*linear_sum_assignment(-overlap), strict=True) if overlap[i, j]}
+    color = colormaps["tab10" if len(theirs) + len(ours) - len(counterpart) <= 10 else "tab20"]
+    first = {name: color(i % color.N) for i, name in enumerate(theirs)}
+    alone = [name for name in ours if name not in counterpart]
+    own = {name: color((len(theirs) + i) % color.N) for i, name in enumerate(alone)}
+    return first, {name: first[counterpart[name]] if name in counterpart else own[name] for name in ours}
+
+
+def _by_number(clusters: NDArray[Any]) -> list[str]:
+    return sorted(set(clusters.tolist()), key=lambda name: (len(name), name))
+
+
+def _outlined(marked: NDArray[np.bool_]) -> dict[str, Any]:
+    return {"linewidths": np.where(marked, 1.4, 0.0), "edgecolors": "black"}

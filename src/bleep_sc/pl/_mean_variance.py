@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._checks import dense, require_layer
+from bleep_sc.pl._axes import as_list, axes_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+N_BINS = 40
+
+
+def mean_variance(
+    adata: AnnData,
+    layer: str | Sequence[str] = "bleep",
+    *,
+    truth: str | None = None,
+    ax: NDArray[np.object_] | None = None,
+    **kwargs: Any,
+) -> NDArray[np.object_]:
+    """Draw mean and variance of predicted genes beside the measured ones (figure 2 of the paper).
+
+    Genes are ranked by what was measured, and shown as medians of neighbouring ranks. What regresses to the mean has a
+    variance far below the measured one.
+
+    Parameters
+    ----------
+    adata
+        A query with measured expression.
+    layer
+        Predicted layers, a curve each.
+    truth
+        Layer with the measured expression; None is ``X``.
+    ax
+        Two axes to draw on.
+    kwargs
+        For the curves, :meth:`matplotlib.axes.Axes.plot`.
+
+    Returns
+    -------
+    The two axes.
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.tl.impute`:
+
+    >>> axes = bs.pl.mean_variance(adata_query)
+    """
+    names = as_list(layer)
+    predicted = {
+        name: dense(require_layer(adata, name, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")) for name in names
+    }
+    known = np.all([_known(adata, name, values) for name, values in predicted.items()], axis=0)
+    if not known.any():
+        raise ValueError(f"No gene was predicted in all of {names}.")
+    measured = dense(require_layer(adata, truth, "Pass truth=, the layer with measured expression."))[:, known]
+    axes = axes_for(ax, 1, 2, (3.6, 2.8)).ravel()
+    statistics: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {"mean": _mean, "variance": _variance}
+    for each, (title, statistic) in zip(axes, statistics.items(), strict=True):
+        values = statistic(measured)
+        order = np.argsort(-values, kind="stable")
+        bins = np.array_split(order, min(N_BINS, len(order)))
+        rank = [np.mean(np.searchsorted(-values[order], -values[genes])) for genes in bins]
+        each.plot(rank, [np.median(values[genes]) for genes in bins], color="black", linewidth=2, label="measured")
+        for name in names:
+            ours = statistic(predicted[name][:, known])
+            curve = np.array([np.median(ours[genes]) for genes in bins])
+            each.plot(rank, np.where(curve > 0, curve, np.nan), label=name, **{"linewidth": 1.3, **kwargs})
+        each.set_yscale("log")
+        each.set_xlabel("genes, ranked by measured " + title)
+        each.set_title(f"{title} over spots", fontsize="medium")
+        each.spines[["top", "right"]].set_visible(False)
+    axes[1].legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return axes
+
+
+def _mean(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    return values.mean(axis=0, dtype=np.float64)
+
+
+def _variance(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the variance over spots; of a constant it is zero, and not what rounding leaves."""
+    return np.where(np.ptp(values, axis=0) > 0, values.var(axis=0, dtype=np.float64), 0.0)
+
+
+def _known(adata: AnnData, name: str, values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    flag = _keys.predicted(name)
+    if flag in adata.var:
+        return adata.var[flag].to_numpy(dtype=bool)
+    return np.asarray(np.isfinite(values).all(axis=0))

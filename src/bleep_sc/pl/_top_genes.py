@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc._checks import listed
+from bleep_sc.pl._axes import axes_for
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+def top_genes(table: pd.DataFrame, *, n_genes: int = 5, ax: Axes | None = None, **kwargs: Any) -> Axes:
+    """Draw the genes that every method predicts best, with their correlation (table 2 of the paper).
+
+    Correlations are averaged over slides and seeds. Genes are picked by the very correlation that is shown, so that
+    even chance shows something: compare methods, and the permuted prediction.
+
+    Parameters
+    ----------
+    table
+        What :func:`bleep_sc.bm.cross_validate` returned: ``method``, ``gene`` and ``pearson``.
+    n_genes
+        How many genes a method.
+    ax
+        Axes to draw on.
+    kwargs
+        For the picture, :meth:`matplotlib.axes.Axes.imshow`, such as ``cmap``.
+
+    Returns
+    -------
+    The axes.
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.bm.cross_validate`:
+
+    >>> ax = bs.pl.top_genes(table)
+    """
+    missing = {"method", "gene", "pearson"} - set(table)
+    if missing:
+        raise KeyError(f"table= lacks {listed(sorted(missing))}. Pass what bleep_sc.bm.cross_validate returned.")
+    means = table.groupby(["method", "gene"], sort=False)["pearson"].mean().dropna()
+    best = {method: part.nlargest(n_genes) for method, part in means.groupby(level="method", sort=False)}
+    methods = sorted(best, key=lambda method: -best[method].mean())
+    values = np.full((len(methods), n_genes), np.nan)
+    for i, method in enumerate(methods):
+        values[i, : len(best[method])] = best[method]
+    each = axes_for(ax, 1, 1, (1.2 + 1.05 * n_genes, 0.7 + 0.5 * len(methods)))[0, 0]
+    style = {"cmap": "Blues", "vmin": 0, "vmax": max(1e-9, float(np.nanmax(values))), "aspect": "auto", **kwargs}
+    picture = each.imshow(values, **style)
+    for i, method in enumerate(methods):
+        for j, ((_, gene), r) in enumerate(best[method].items()):
+            dark = picture.norm(r) > 0.6
+            each.text(
+                j,
+                i,
+                f"{gene}\n{r:.2f}",
+                ha="center",
+                va="center",
+                fontsize="x-small",
+                color="white" if dark else "black",
+            )
+    each.set_yticks(range(len(methods)), methods)
+    each.set_xticks(range(n_genes), [str(rank + 1) for rank in range(n_genes)])
+    each.set_xlabel("rank by mean Pearson r")
+    each.spines[:].set_visible(False)
+    each.tick_params(length=0)
+    return each

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._checks import listed, require_obsm
+from bleep_sc.pl._axes import axes_for
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+
+def umap(adata: AnnData, layer: str = "bleep", *, ax: Axes | None = None, **kwargs: Any) -> Axes:
+    """Draw predictions among the measured profiles of their reference (supplementary figure 1 of the paper).
+
+    Run :func:`bleep_sc.tl.joint_umap` first.
+
+    Parameters
+    ----------
+    adata
+        A query.
+    layer
+        The predicted layer.
+    ax
+        Axes to draw on.
+    kwargs
+        For the predictions, :meth:`matplotlib.axes.Axes.scatter`, such as ``s`` or ``color``.
+
+    Returns
+    -------
+    The axes.
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.tl.joint_umap`:
+
+    >>> ax = bs.pl.umap(adata_query)
+    """
+    predicted = require_obsm(adata, _keys.umap(layer), f"Run bleep_sc.tl.joint_umap(adata, ref, {layer!r}) first.")
+    key = _keys.umap_record(layer)
+    if key not in adata.uns:
+        raise KeyError(f"uns[{key!r}] not found (uns has: {listed(adata.uns)}). Run bleep_sc.tl.joint_umap again.")
+    record = adata.uns[key]
+    each = axes_for(ax, 1, 1, (4.6, 3.6))[0, 0]
+    slides = np.asarray(record["reference_library"]).astype(str)
+    grey = np.linspace(0.55, 0.85, len(np.unique(slides)))
+    for shade, slide in zip(grey, np.unique(slides), strict=True):
+        points = record["reference"][slides == slide]
+        each.scatter(points[:, 0], points[:, 1], s=6, color=str(shade), label=f"{slide}, measured", linewidths=0)
+    style = {"s": 8, "color": "#c0392b", "linewidths": 0, **kwargs}
+    each.scatter(predicted[:, 0], predicted[:, 1], label=f"{layer}, predicted", **style)
+    each.legend(fontsize="small", frameon=False, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    each.set(xticks=[], yticks=[], xlabel="UMAP1", ylabel="UMAP2")
+    each.set_title(
+        f"mixing of slides: LISI {record['lisi']:.2f}, silhouette {record['silhouette']:.2f}", fontsize="medium"
+    )
+    return each

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._checks import dense, libraries, listed, log_expression, require_layer
+from bleep_sc.metrics import batch_mixing
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+PERPLEXITY = 30.0
+
+
+def joint_umap(
+    adata: AnnData,
+    ref: AnnData,
+    layer: str = "bleep",
+    *,
+    ref_layer: str | None = None,
+    n_comps: int = 20,
+    n_neighbors: int = 15,
+    library_key: str = _keys.LIBRARY,
+    random_state: int = 0,
+    copy: bool = False,
+) -> AnnData | None:
+    """Lay predictions out among the measured profiles of their reference (supplementary figure 1 of the paper).
+
+    PCA is fitted on the reference profiles alone; predictions are projected into it, and UMAP lays both out together.
+    How well the slides mix is scored in the space of the principal components: predictions should lie among the
+    reference, and not beside it.
+
+    Parameters
+    ----------
+    adata
+        The query, with a predicted layer.
+    ref
+        The reference.
+    layer
+        The predicted layer.
+    ref_layer
+        Layer of the reference in the same units; None is ``X``.
+    n_comps, n_neighbors
+        Of PCA and of the graph.
+    library_key
+        Column of ``obs`` of both that names the slide.
+    random_state
+        Seeds PCA and UMAP.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    None, or the changed copy with ``copy=True``. Written are:
+
+    ``obsm["X_{layer}_umap"]`` : float32, (n_obs, 2)
+        The predictions.
+    ``uns["{layer}_umap"]`` : dict
+        ``reference`` (n_ref, 2) and ``reference_library`` (n_ref,), and how the slides mix, from 0 to 1: ``lisi`` and
+        ``silhouette`` (see :class:`bleep_sc.metrics.Mixing`).
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.tl.impute`:
+
+    >>> bs.tl.joint_umap(adata_query, adata_ref)
+    >>> adata_query.obsm["X_bleep_umap"].shape[1]
+    2
+    """
+    import scanpy as sc
+    from sklearn.decomposition import PCA
+
+    predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
+    profiles = log_expression(ref, ref_layer)
+    flag = _keys.predicted(layer)
+    names = adata.var_names[adata.var[flag].to_numpy(dtype=bool)] if flag in adata.var else adata.var_names
+    absent = names.difference(ref.var_names)
+    if len(absent):
+        raise KeyError(
+            f"ref lacks {len(absent)} of the predicted genes ({listed(absent, 3)}). Pass the same reference."
+        )
+    theirs = dense(profiles[:, ref.var_names.get_indexer(names)])
+    ours = dense(predicted[:, adata.var_names.get_indexer(names)])
+    pca = PCA(min(n_comps, min(theirs.shape) - 1), random_state=random_state).fit(theirs)
+    components = np.concatenate([pca.transform(theirs), pca.transform(ours)]).astype(np.float32)
+    slides = np.concatenate([libraries(ref, library_key), libraries(adata, library_key)])
+    joint = sc.AnnData(np.empty((len(components), 0), dtype=np.float32), obsm={"X_pca": components})
+    sc.pp.neighbors(joint, n_neighbors=n_neighbors, use_rep="X_pca", random_state=random_state)
+    sc.tl.umap(joint, random_state=random_state)
+    mixing = batch_mixing(components, slides, perplexity=min(PERPLEXITY, (len(components) - 1) / 3))
+    layout = np.asarray(joint.obsm["X_umap"], dtype=np.float32)
+    adata = adata.copy() if copy else adata
+    adata.obsm[_keys.umap(layer)] = layout[ref.n_obs :]
+    adata.uns[_keys.umap_record(layer)] = {
+        "reference": layout[: ref.n_obs],
+        "reference_library": slides[: ref.n_obs],
+        **asdict(mixing),
+    }
+    return adata if copy else None

@@ -1,0 +1,80 @@
+"""Numbers behind the figures of an evaluation."""
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+import bleep_sc as bs
+
+
+@pytest.fixture
+def predicted(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    return query
+
+
+def test_the_truth_clusters_like_itself_and_nothing_of_the_user_is_touched(predicted):
+    predicted.layers["truth"] = predicted.X.toarray()
+    predicted.obsm["X_pca"] = np.zeros((predicted.n_obs, 2))
+    bs.tl.leiden(predicted, "truth", resolutions=[0.5, 1.0])
+    table = predicted.uns["truth_leiden"]
+    assert table["resolution"].tolist() == [0.5, 1.0]
+    np.testing.assert_allclose(table[["ari", "nmi", "ami"]], 1)
+    assert (predicted.obs["truth_leiden"] == predicted.obs["measured_leiden"]).all()
+    assert not predicted.obsm["X_pca"].any()
+    assert "neighbors" not in predicted.uns
+    assert table["n_measured"].iloc[1] == predicted.obs["measured_leiden"].nunique()
+
+
+def test_a_constant_prediction_has_no_clusters(predicted):
+    predicted.layers["bleep"][:] = 1
+    with pytest.raises(ValueError, match="is the same for all spots"):
+        bs.tl.leiden(predicted)
+    assert "bleep_leiden" not in predicted.obs
+
+
+def test_gene_correlation_is_stored_by_gene(predicted):
+    genes = ["HAL", "CYP3A4", "GLUL"]
+    predicted.obs["depth"] = np.log1p(predicted.layers["counts"].sum(axis=1))
+    bs.tl.gene_correlation(predicted, genes=genes)
+    matrix = predicted.varp["bleep_correlation"]
+    a, b = (predicted.var_names.get_loc(gene) for gene in ("HAL", "CYP3A4"))
+    values = predicted.layers["bleep"]
+    assert matrix[a, b] == pytest.approx(np.corrcoef(values[:, a], values[:, b])[0, 1], abs=1e-4)
+    assert matrix[a, b] == matrix[b, a]
+    assert matrix.nnz == 9
+    assert predicted.uns["bleep_gene_correlation"]["n_pairs"] == 3
+    before = predicted.varp["measured_correlation"][a, b]
+    bs.tl.gene_correlation(predicted, genes=genes, covariate="depth")
+    assert predicted.varp["measured_correlation"][a, b] != before
+    assert predicted.varp["bleep_correlation"][a, b] == matrix[a, b]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"genes": ["NOPE", "HAL"]}, KeyError, "genes='NOPE' were not predicted"),
+        ({"genes": ["HAL"]}, ValueError, "names 1 genes"),
+        ({"covariate": "depth"}, KeyError, r"obs\['depth'\] not found"),
+        ({"layer": "none"}, KeyError, r"layers\['none'\] not found"),
+    ],
+)
+def test_bad_genes_write_nothing(predicted, kwargs, error, message):
+    with pytest.raises(error, match=message):
+        bs.tl.gene_correlation(predicted, **kwargs)
+    assert not list(predicted.varp)
+
+
+def test_predictions_are_projected_into_the_space_of_the_reference(fitted, predicted):
+    bs.tl.joint_umap(predicted, fitted)
+    record = predicted.uns["bleep_umap"]
+    assert predicted.obsm["X_bleep_umap"].shape == (predicted.n_obs, 2)
+    assert record["reference"].shape == (fitted.n_obs, 2)
+    assert record["reference_library"].tolist() == fitted.obs["library_id"].tolist()
+    theirs = fitted.X.toarray()
+    pca = PCA(20, random_state=0).fit(theirs)
+    joint = np.concatenate([pca.transform(theirs), pca.transform(predicted.layers["bleep"])]).astype(np.float32)
+    slides = np.concatenate([fitted.obs["library_id"].astype(str), predicted.obs["library_id"].astype(str)])
+    assert record["silhouette"] == pytest.approx(bs.metrics.batch_mixing(joint, slides).silhouette, abs=1e-3)
+    with pytest.raises(KeyError, match="lacks 1 of the predicted genes"):
+        bs.tl.joint_umap(predicted, fitted[:, fitted.var_names != "HAL"].copy())
