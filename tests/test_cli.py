@@ -37,3 +37,36 @@ def test_the_demo_writes_what_it_says(quick, tmp_path):
 def test_version_and_help():
     assert bs.__version__ in CliRunner().invoke(cli.main, ["--version"]).output
     assert "toy|her2st" in CliRunner().invoke(cli.main, ["demo", "--help"]).output
+
+
+def test_the_benchmark_compares_what_was_asked_for(toy, tmp_path, monkeypatch):
+    """The report itself has tests of its own; here it is what it is given."""
+    toy.X = toy.layers.pop("counts")
+    toy.obs["donor"] = "D"
+    toy.write_h5ad(tmp_path / "slides.h5ad")
+    given = {}
+    monkeypatch.setattr(
+        bs.bm,
+        "report",
+        lambda *args, **kwargs: given.update(kwargs, args=args) or (args[3] / "summary.md").write_text("S"),
+    )
+    out = tmp_path / "out"
+    arguments = ["--data", str(tmp_path / "slides.h5ad"), "--methods", "mean,ridge", "--n-top-genes", "40"]
+    result = CliRunner().invoke(
+        cli.main, ["benchmark", *arguments, "--patient-key", "donor", "--out", str(out)], catch_exceptions=False
+    )
+    assert result.exit_code == 0
+    _, table, predictions, path = given["args"]
+    assert set(table["method"]) == {"mean", "ridge", "permuted"}
+    assert set(predictions["ridge"]) == {"slice1", "slice2", "slice3"}
+    assert path == out
+    assert given["method"] == "ridge"
+    assert given["mark"] == "low_quality"
+    assert given["patients"] == dict.fromkeys(("slice1", "slice2", "slice3"), "D")
+    assert len(list((out / "runs").glob("*.npz"))) == 6
+
+
+def test_unknown_data_is_named():
+    result = CliRunner().invoke(cli.main, ["benchmark", "--data", "nothing"])
+    assert result.exit_code == 2
+    assert "'nothing' is no known tissue, and no h5ad file" in result.output

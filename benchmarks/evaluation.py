@@ -1,0 +1,95 @@
+"""Every method on real tissue, by cross-validation: the tables and figures of docs/benchmarks.md.
+
+her2st C2 to C5, one section left out after another; mob, one section (MOB1 to MOB3) or one animal. All methods see the
+same frozen EfficientNet-Lite0 features where they take features; HisToGene sees patches of 112 px. An interrupted run
+goes on where it was.
+
+    python benchmarks/evaluation.py her2st|mob|mob-animals --out benchmarks/results [--seeds 3] [--methods a,b]
+"""
+
+import argparse
+import logging
+from functools import partial
+from pathlib import Path
+
+import scanpy as sc
+from anndata import AnnData
+from lite0 import load_lite0
+
+import bleep_sc as bs
+
+REP = "X_lite0"
+MIN_COUNTS = 100
+GROUPS = {"her2st": "library_id", "mob": "library_id", "mob-animals": "animal"}
+PATIENTS = {"her2st": "patient", "mob": "animal", "mob-animals": "animal"}
+SHOWN = {"her2st": ("C4", ["SCGB2A2", "HLA-DRA"]), "mob": ("MOB2", None), "mob-animals": ("2", None)}
+ONE_SEED = ("histogene",)
+
+
+def load(data: str) -> AnnData:
+    """Load raw counts, the features of 224 px (her2st) or 64 px (mob) around every spot, and patches of 112 px."""
+    adata = bs.datasets.her2st() if data == "her2st" else bs.datasets.mob()
+    sc.pp.filter_cells(adata, min_counts=MIN_COUNTS)
+    if data == "her2st":
+        bs.pp.extract_patches(adata, size=224)
+    else:
+        bs.pp.extract_patches(adata, size=224, size_um=64 * MOB_MPP)
+    bs.pp.image_features(adata, load_lite0(), key_added=REP)
+    bs.pp.extract_patches(adata, **({"size": 112} if data == "her2st" else {"size": 112, "size_um": 64 * MOB_MPP}))
+    return adata
+
+
+MOB_MPP = 4.38
+"""µm per px of mob, about: patches of 64 px of its small images are resampled."""
+
+
+def methods(names: list[str] | None) -> dict[str, object]:
+    """Return the methods as published; the slowest runs with one seed."""
+    every = bs.bm.methods(names, use_rep=REP)
+    return {name: partial(method, random_state=0) if name in ONE_SEED else method for name, method in every.items()}
+
+
+def main() -> None:
+    """Run the comparison and write its tables, figures and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", choices=list(GROUPS))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--runs", type=Path, default=Path("bleep_sc_runs"), help="folder for predictions")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--methods", default=None)
+    arguments = parser.parse_args()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("bleep_sc").setLevel(logging.INFO)
+    adata = load(arguments.data)
+    group_key = GROUPS[arguments.data]
+    table, predictions = bs.bm.cross_validate(
+        adata,
+        methods(arguments.methods.split(",") if arguments.methods else None),
+        group_key=group_key,
+        use_rep=REP,
+        n_top_genes=None if arguments.data.startswith("mob") else 1000,
+        n_seeds=arguments.seeds,
+        path=arguments.runs / arguments.data,
+        return_predictions=True,
+    )
+    group, genes = SHOWN[arguments.data]
+    patients = dict(
+        zip(adata.obs["library_id"].astype(str), adata.obs[PATIENTS[arguments.data]].astype(str), strict=True)
+    )
+    bs.bm.report(
+        adata,
+        table,
+        predictions,
+        arguments.out / arguments.data,
+        group_key=group_key,
+        group=group,
+        genes=genes,
+        patients=patients,
+        title=f"{arguments.data}: leave one {'section' if group_key == 'library_id' else 'animal'} out",
+        notes="Frozen EfficientNet-Lite0 features; ST-Net on them is a linear probe. Networks as published.",
+    )
+    print((arguments.out / arguments.data / "summary.md").read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,10 @@
+"""Benchmark: compare methods so that nothing of the held-out tissue leaks."""
+
+from bleep_sc.bm._cross_validate import cross_validate
+from bleep_sc.bm._held_out import held_out
+from bleep_sc.bm._methods import methods
+from bleep_sc.bm._report import report
+from bleep_sc.bm._structure import structure
+from bleep_sc.bm._summary import summarise
+
+__all__ = ["cross_validate", "held_out", "methods", "report", "structure", "summarise"]

@@ -1,0 +1,121 @@
+"""Baselines that average training spots; each returns their weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from bleep_sc import _keys, slides
+from bleep_sc._checks import dense, require_obsm
+from bleep_sc._resolution import microns_per_pixel
+from bleep_sc.metrics import pearson
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+N_PLACES = 25
+N_NEIGHBORS = (10, 25, 50, 100)
+N_MONITORED = 50
+
+
+def mean(train: AnnData, query: AnnData) -> NDArray[np.float32]:
+    """Predict every spot as the mean of the training spots: a constant, whose correlation counts as zero."""
+    return np.tile(dense(train[:, train.var[_keys.HIGHLY_VARIABLE]].X).mean(axis=0), (query.n_obs, 1))
+
+
+def location(train: AnnData, query: AnnData, *, patches_key: str) -> sparse.csr_matrix:
+    """Copy the same place of the training slides: the mean of the 25 nearest spots, after laying the slides together.
+
+    Slides are aligned by outline and colour, never by expression. What this reaches, no knowledge of morphology is
+    needed for; a method that does no better has at most remembered the place.
+    """
+    sides = {"train": train, "query": query}
+    points = {side: _microns(adata) for side, adata in sides.items()}
+    colors = {side: _colors(adata, patches_key) for side, adata in sides.items()}
+    names = {side: adata.obs[_keys.LIBRARY].astype(str).to_numpy() for side, adata in sides.items()}
+    weights = sparse.lil_matrix((query.n_obs, train.n_obs), dtype=np.float64)
+    for slide in np.unique(names["query"]):
+        rows = np.flatnonzero(names["query"] == slide)
+        moved = np.empty((train.n_obs, 2))
+        for other in np.unique(names["train"]):
+            spots = names["train"] == other
+            motion = slides.align(
+                points["train"][spots], colors["train"][spots], points["query"][rows], colors["query"][rows]
+            )
+            moved[spots] = motion(points["train"][spots])
+        n_places = min(N_PLACES, train.n_obs)
+        _, nearest = cKDTree(moved).query(points["query"][rows], k=n_places)
+        weights[rows[:, None], np.atleast_2d(nearest)] = 1 / n_places
+    return weights.tocsr()
+
+
+def _microns(adata: AnnData) -> NDArray[np.float64]:
+    """Return the centres of the spots in µm; in distances between spots where µm per px are not known."""
+    centers = np.asarray(require_obsm(adata, _keys.SPATIAL, "Location copy needs coordinates."), dtype=np.float64)[
+        :, :2
+    ]
+    names, result = adata.obs[_keys.LIBRARY].astype(str).to_numpy(), np.empty((adata.n_obs, 2))
+    for slide in np.unique(names):
+        rows = np.flatnonzero(names == slide)
+        scale, _ = microns_per_pixel(adata, rows, centers[rows], slide)
+        if not np.isfinite(scale):
+            scale = 1 / float(np.median(cKDTree(centers[rows]).query(centers[rows], k=2)[0][:, 1]))
+        result[rows] = centers[rows] * scale
+    return result
+
+
+def _colors(adata: AnnData, patches_key: str) -> NDArray[np.float64]:
+    patches = require_obsm(adata, patches_key, "Location copy aligns slides by colour: pass patches_key=.")
+    return np.stack([np.asarray(patch, dtype=np.float64).mean(axis=(0, 1)) for patch in patches])
+
+
+def knn(train: AnnData, query: AnnData, *, use_rep: Sequence[str]) -> sparse.csr_matrix:
+    """Average the training spots whose standardised image features are nearest by cosine.
+
+    How many is chosen inside the training slides, leaving out one after another, by the mean correlation over the most
+    variable genes.
+    """
+    keys, queries = _standardized(train, query, use_rep)
+    expression = dense(train[:, train.var[_keys.HIGHLY_VARIABLE]].X)
+    expression = expression[:, np.argsort(-expression.var(axis=0), kind="stable")[:N_MONITORED]]
+    names = train.obs[_keys.LIBRARY].astype(str).to_numpy()
+    candidates = [k for k in N_NEIGHBORS if k < train.n_obs] or [1]
+    if len(np.unique(names)) > 1:
+        scores = [_inner_score(keys, expression, names, k) for k in candidates]
+        return _nearest_weights(queries, keys, candidates[int(np.argmax(scores))])
+    return _nearest_weights(queries, keys, candidates[len(candidates) // 2])
+
+
+def _standardized(
+    train: AnnData, query: AnnData, use_rep: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    from sklearn.preprocessing import StandardScaler
+
+    keys, queries = (
+        np.concatenate([np.asarray(adata.obsm[key], dtype=np.float32) for key in use_rep], axis=1)
+        for adata in (train, query)
+    )
+    scaler = StandardScaler().fit(keys)
+    return scaler.transform(keys).astype(np.float32), scaler.transform(queries).astype(np.float32)
+
+
+def _inner_score(keys: NDArray[np.float32], expression: NDArray[np.float32], names: NDArray[np.str_], k: int) -> float:
+    scores = []
+    for name in np.unique(names):
+        held_out = names == name
+        weights = _nearest_weights(keys[held_out], keys[~held_out], min(k, int((~held_out).sum())))
+        scores.append(np.nan_to_num(pearson(weights @ expression[~held_out], expression[held_out])).mean())
+    return float(np.mean(scores))
+
+
+def _nearest_weights(queries: NDArray[np.float32], keys: NDArray[np.float32], k: int) -> sparse.csr_matrix:
+    from bleep_sc.models import retrieval
+
+    similarity, index = retrieval.nearest(queries, keys, n_neighbors=k)
+    return retrieval.weight_matrix(index, retrieval.neighbor_weights(similarity), len(keys))

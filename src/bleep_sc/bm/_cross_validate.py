@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import inspect
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from bleep_sc import _keys, metrics
+from bleep_sc._checks import dense
+from bleep_sc._runtime import logger
+from bleep_sc.bm._folds import Fold, Split, folds, split
+from bleep_sc.bm._guards import check_groups_are_apart
+from bleep_sc.bm._scores import ceilings, score_run
+from bleep_sc.bm._store import Run, open_store, read_run, run_file, settings_of, write_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from anndata import AnnData
+
+    from bleep_sc.bm._methods import Method
+
+    Predictions = dict[str, dict[str, pd.DataFrame]]
+
+LOCATION, PERMUTED = "location", "permuted"
+
+
+def cross_validate(
+    adata: AnnData,
+    methods: Mapping[str, Method],
+    *,
+    group_key: str,
+    use_rep: str | Sequence[str] | None = None,
+    patches_key: str = _keys.PATCHES,
+    layer: str | None = None,
+    library_key: str = _keys.LIBRARY,
+    n_top_genes: int | None = 1000,
+    n_seeds: int = 1,
+    random_state: int = 0,
+    path: str | Path | None = None,
+    return_predictions: bool = False,
+) -> pd.DataFrame | tuple[pd.DataFrame, Predictions]:
+    """Compare methods by leaving out one group after another: sections, slides or patients.
+
+    Nothing of the held-out group reaches a method but its images, positions and image features. Normalisation (log1p
+    of counts per 10⁴ of each spot) is done anew in every fold, genes are chosen on the training slides alone
+    (:func:`bleep_sc.pp.select_genes`), and what a method gets as ``query`` has no expression. Groups that share an
+    image file, a near-identical image or spots with the same counts are refused.
+
+    Parameters
+    ----------
+    adata
+        Raw counts of all groups; in ``obsm`` what the methods need: coordinates, patches, features.
+    methods
+        Name to callable: those of :func:`bleep_sc.bm.methods`, and your own. A method is called as
+        ``method(train, query)``, or ``method(train, query, random_state=seed)`` where it takes a seed; without one it
+        runs once. ``train.var["highly_variable"]`` are the genes to predict. It returns an array (n_query, n_genes) of
+        log-normalised expression, NaN in the columns of genes that it does not predict; or, if it averages training
+        spots, their weights as a sparse matrix (n_query, n_train).
+    group_key
+        Column of ``obs`` that names what is held out. Groups must hold whole slides.
+    use_rep
+        Keys of image features in ``obsm``, made of each image alone.
+    patches_key
+        Key of the patches in ``obsm``; passed on where it is there.
+    layer
+        Where the counts are; None is ``X``.
+    library_key
+        Column of ``obs`` that names the slide.
+    n_top_genes
+        How many genes each training slide contributes; None predicts every gene that the training groups have.
+    n_seeds, random_state
+        Methods with a seed run with ``random_state``, ``random_state + 1`` and so on.
+    path
+        A folder for the predictions. Runs that are in it already are not run again, so an interrupted call goes on
+        where it was. What the methods themselves do is not compared: give a changed method another name.
+    return_predictions
+        Also return the predictions of the first seed.
+
+    Returns
+    -------
+    A row for every method, seed, slide and gene: ``method`` (``"permuted"`` is BLEEP, or else the last one, with its
+    spots shuffled), ``seed``, ``group``, ``library``, ``gene``; ``pearson``, ``spearman``, ``ccc``, ``rmse``, ``mae``,
+    ``crps`` (the MAE for a method without weights); ``partial``, the correlation given location copy, where that was
+    run; ``ceiling``, the highest correlation that counting noise leaves; ``measured_mean``, ``measured_variance``,
+    ``predicted_mean``, ``predicted_variance``; whether the gene is among the 50 most expressed or most variable ones of
+    the training slides (``HEG_reference``, ``HVG_reference``) or of the held-out slide (``HEG_truth``, ``HVG_truth``),
+    or a marker of the liver (``MG``); and ``seconds``, how long the run took. Correlations are NaN for a gene that does
+    not vary or was not predicted.
+
+    With ``return_predictions=True`` also, for every method and group, a DataFrame (spots × genes).
+
+    Raises
+    ------
+    ValueError
+        When a group is too small, groups share tissue, or a method returns something else than what is described.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs
+    >>> adata = bs.datasets.toy(n_slices=3)
+    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
+    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    >>> methods = bs.bm.methods(["mean", "ridge"], use_rep="X_stain_stats")
+    >>> table = bs.bm.cross_validate(
+    ...     adata, methods, group_key="library_id", use_rep="X_stain_stats", n_top_genes=40
+    ... )
+    >>> table.groupby("method")["pearson"].mean().idxmax()
+    'ridge'
+    """
+    if not methods:
+        raise ValueError("methods= is empty. Pass bleep_sc.bm.methods(use_rep=...), or callables of your own.")
+    data = split(
+        adata,
+        group_key,
+        use_rep=_as_keys(use_rep),
+        patches_key=patches_key,
+        layer=layer,
+        library_key=library_key,
+        n_top_genes=n_top_genes,
+    )
+    check_groups_are_apart(data)
+    store = None if path is None else open_store(path, settings_of(data))
+    tables: list[pd.DataFrame] = []
+    predictions: Predictions = {name: {} for name in methods}
+    for fold in folds(data):
+        runs = list(_run_fold(fold, methods, range(random_state, random_state + n_seeds), store))
+        tables += _score_fold(data, fold, runs)
+        for run in runs:
+            if run.seed == random_state:
+                names = pd.Index(run.genes)
+                predictions[run.method][fold.group] = pd.DataFrame(run.values, fold.query.obs_names, names)
+    table = pd.concat(tables, ignore_index=True)
+    return (table, predictions) if return_predictions else table
+
+
+def _as_keys(use_rep: str | Sequence[str] | None) -> list[str]:
+    return [] if use_rep is None else [use_rep] if isinstance(use_rep, str) else list(use_rep)
+
+
+def _run_fold(fold: Fold, methods: Mapping[str, Method], seeds: range, store: Path | None) -> Iterator[Run]:
+    for name, method in methods.items():
+        for seed in seeds if _takes_seed(method) else seeds[:1]:
+            file = None if store is None else run_file(store, name, fold.group, seed)
+            if file is not None and file.exists():
+                yield read_run(file, name, fold.group, seed)
+                continue
+            run = _run(fold, name, method, seed)
+            logger.info("%s without %s, seed %d: %.0f s", name, fold.group, seed, run.seconds)
+            if file is not None:
+                write_run(file, run)
+            yield run
+
+
+def _takes_seed(method: Method) -> bool:
+    """Tell whether a seed makes a difference; a partial whose seed is set takes none."""
+    parameter = inspect.signature(method).parameters.get("random_state")
+    return parameter is not None and not (
+        hasattr(method, "keywords") and "random_state" in method.keywords  # functools.partial
+    )
+
+
+def _run(fold: Fold, name: str, method: Method, seed: int) -> Run:
+    """Run a method on copies, so that none can disturb the next."""
+    seeded: dict[str, Any] = {"random_state": seed} if _takes_seed(method) else {}
+    train, query = fold.train.copy(), fold.query.copy()
+    start = time.perf_counter()
+    result = method(train, query, **seeded)
+    seconds = time.perf_counter() - start
+    if result is None:
+        raise ValueError(f"methods[{name!r}] returned nothing; it must return an array (n_query, n_genes).")
+    expression = fold.train[:, fold.panel].X
+    weights = None
+    if sparse.issparse(result):
+        if result.shape != (fold.query.n_obs, fold.train.n_obs):
+            raise ValueError(
+                f"methods[{name!r}] returned weights of shape {result.shape}; expected are {fold.query.n_obs} held-out "
+                f"and {fold.train.n_obs} training spots."
+            )
+        weights = sparse.csr_matrix(result)
+        result = dense(weights @ expression)
+    values = np.asarray(result, dtype=np.float32)
+    _check_values(values, (fold.query.n_obs, len(fold.panel)), name)
+    return Run(name, fold.group, seed, fold.panel, values, weights, seconds)
+
+
+def _check_values(values: np.ndarray[Any, Any], shape: tuple[int, int], name: str) -> None:
+    if values.shape != shape:
+        raise ValueError(
+            f"methods[{name!r}] returned an array of shape {values.shape}; {shape} is expected: the held-out spots, "
+            "and the genes of train.var['highly_variable'], in this order."
+        )
+    finite = np.isfinite(values)
+    torn = np.flatnonzero(finite.any(axis=0) & ~finite.all(axis=0))
+    if len(torn) or np.isinf(values).any():
+        raise ValueError(
+            f"methods[{name!r}] returned NaN or infinite values for some spots of {len(torn)} genes. A gene that is "
+            "not predicted is NaN for all spots."
+        )
+    if not finite.any():
+        raise ValueError(f"methods[{name!r}] returned nothing but NaN.")
+
+
+def _score_fold(data: Split, fold: Fold, runs: list[Run]) -> list[pd.DataFrame]:
+    """Score the runs of a fold, and a permuted one, slide by slide; location copy also serves as what is given."""
+    truth, ceiling = data.truth(fold.group, fold.panel), ceilings(data, fold)
+    location = next((run for run in runs if run.method == LOCATION), None)
+    shuffled = next((run for run in runs if run.method == "bleep"), runs[-1])
+    null = replace(
+        shuffled,
+        method=PERMUTED,
+        values=metrics.permuted(shuffled.values, random_state=shuffled.seed),
+        weights=None,
+        seconds=float("nan"),
+    )
+    return [score_run(run, fold, truth, location, ceiling) for run in [*runs, null]]

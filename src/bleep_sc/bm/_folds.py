@@ -1,0 +1,193 @@
+"""Folds in which the held-out expression is out of reach: the query of a fold has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._checks import holds_counts, libraries, listed, require_layer, require_obs, require_unique_genes
+from bleep_sc.pp import select_genes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TARGET_SUM = 1e4
+MIN_SPOTS = 10
+POSITIONS = (_keys.ARRAY_ROW, _keys.ARRAY_COL, "in_tissue")
+EXPRESSION_REPS = ("X_pca", "X_umap", "X_tsne", "X_diffmap", "X_scVI", "X_scANVI", _keys.HARMONY, "X_pca_harmony")
+"""What scanpy and its neighbours compute from expression, of all spots at once."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One group held out."""
+
+    group: str
+    train: AnnData
+    """The other groups: log-normalised, with counts in ``layers["counts"]`` and genes chosen on them alone."""
+    query: AnnData
+    """The held-out group: image, positions and features; no expression, and nothing that was computed from it."""
+
+    @property
+    def panel(self) -> list[str]:
+        """The genes to predict, in the order of ``train``."""
+        return self.train.var_names[self.train.var[_keys.HIGHLY_VARIABLE]].tolist()
+
+
+@dataclass(frozen=True)
+class Split:
+    """What is compared: spots with counts, their groups and slides, and what a method may see of them."""
+
+    adata: AnnData
+    counts: Any
+    """(n_spots, n_genes), sparse or dense."""
+    groups: NDArray[np.str_]
+    slides: NDArray[np.str_]
+    obsm: tuple[str, ...]
+    n_top_genes: int | None
+    """Most variable genes of each training slide; None predicts every gene that the training groups have."""
+
+    def names(self) -> list[str]:
+        """Return the groups, in the order of the data."""
+        return list(dict.fromkeys(self.groups.tolist()))
+
+    def fold(self, group: str) -> Fold:
+        """Hold one group out."""
+        held_out = self.groups == group
+        counts = self.counts[~held_out]
+        # A gene that no training spot has is as unknown as one that was never measured.
+        seen = np.asarray((counts > 0).sum(axis=0)).ravel() > 0
+        train = AnnData(
+            counts[:, seen].astype(np.float32),
+            obs=self._obs(~held_out),
+            var=pd.DataFrame(index=self.adata.var_names[seen]),
+            obsm={key: np.asarray(self.adata.obsm[key])[~held_out] for key in self.obsm},
+            uns=self._uns(self.slides[~held_out]),
+        )
+        train.layers["counts"] = train.X.copy()
+        sc.pp.normalize_total(train, target_sum=TARGET_SUM)
+        sc.pp.log1p(train)
+        if self.n_top_genes is None:
+            train.var[_keys.HIGHLY_VARIABLE] = True
+        else:
+            select_genes(train, batch_key=_keys.LIBRARY, n_top_genes=self.n_top_genes)
+        query = AnnData(
+            obs=self._obs(held_out),
+            var=pd.DataFrame(index=train.var_names.copy()),
+            obsm={key: np.asarray(self.adata.obsm[key])[held_out] for key in self.obsm},
+            uns=self._uns(self.slides[held_out]),
+        )
+        return Fold(group, train, query)
+
+    def truth(self, group: str, panel: Sequence[str]) -> AnnData:
+        """Return the held-out group as measured, for the panel: log-normalised ``X``, and ``layers["counts"]``.
+
+        Spots are normalised by all their counts, not by those of the panel.
+        """
+        held_out = self.groups == group
+        whole = AnnData(
+            self.counts[held_out].astype(np.float32),
+            obs=self._obs(held_out),
+            var=pd.DataFrame(index=self.adata.var_names.copy()),
+            obsm={key: np.asarray(self.adata.obsm[key])[held_out] for key in self.obsm},
+            uns=self._uns(self.slides[held_out]),
+        )
+        whole.obs["total_counts"] = np.asarray(whole.X.sum(axis=1)).ravel()
+        whole.layers["counts"] = whole.X.copy()
+        sc.pp.normalize_total(whole, target_sum=TARGET_SUM)
+        sc.pp.log1p(whole)
+        return whole[:, list(panel)].copy()
+
+    def _obs(self, rows: NDArray[np.bool_]) -> pd.DataFrame:
+        columns = {_keys.LIBRARY: pd.Categorical(self.slides[rows])}
+        columns |= {name: self.adata.obs[name].to_numpy()[rows] for name in POSITIONS if name in self.adata.obs}
+        return pd.DataFrame(columns, index=self.adata.obs_names[rows].copy())
+
+    def _uns(self, slides: NDArray[np.str_]) -> dict[str, Any]:
+        """Return what belongs to these slides alone: their images and patches, and how features were made."""
+        others = set(self.slides.tolist()) - set(slides.tolist())
+        records = {key: self.adata.uns.get(key) for key in (_keys.SPATIAL, *self.obsm)}
+        return {
+            key: {name: value for name, value in record.items() if name not in others}
+            for key, record in records.items()
+            if isinstance(record, dict)
+        }
+
+
+def split(
+    adata: AnnData,
+    group_key: str,
+    *,
+    use_rep: Sequence[str],
+    patches_key: str,
+    layer: str | None,
+    library_key: str,
+    n_top_genes: int | None,
+) -> Split:
+    """Check what is to be compared, and prepare its folds."""
+    require_unique_genes(adata)
+    if not adata.obs_names.is_unique:
+        raise ValueError("adata.obs_names are not unique. Run adata.obs_names_make_unique() first.")
+    counts = require_layer(adata, layer, "Pass layer=, the name of the layer with counts.")
+    if not holds_counts(counts):
+        name = "adata.X" if layer is None else f"layers[{layer!r}]"
+        raise ValueError(
+            f"{name} holds no raw counts, from which every fold is normalised. Pass layer=, the layer with counts."
+        )
+    empty = int((np.asarray(counts.sum(axis=1)).ravel() == 0).sum())
+    if empty:
+        raise ValueError(f"{empty} spots have no counts. Drop them: sc.pp.filter_cells(adata, min_counts=100).")
+    column = require_obs(adata, group_key, "Pass group_key=, the column that names what is held out.")
+    if column.isna().any():
+        raise ValueError(f"obs[{group_key!r}] is missing for {int(column.isna().sum())} spots.")
+    groups, slides = column.astype(str).to_numpy(dtype=str), libraries(adata, library_key)
+    _check_groups(groups, slides, group_key, library_key)
+    return Split(adata, counts, groups, slides, _visible(adata, use_rep, patches_key), n_top_genes)
+
+
+def _check_groups(groups: NDArray[np.str_], slides: NDArray[np.str_], group_key: str, library_key: str) -> None:
+    names, sizes = np.unique(groups, return_counts=True)
+    if len(names) < 2:
+        raise ValueError(f"obs[{group_key!r}] has one group, {str(names[0])!r}: nothing would be left to train on.")
+    small = [f"{name} ({size})" for name, size in zip(names, sizes, strict=True) if size < MIN_SPOTS]
+    if small:
+        raise ValueError(
+            f"Groups of fewer than {MIN_SPOTS} spots say nothing about a correlation: {listed(small)}. Drop them, or "
+            "merge them with another group."
+        )
+    homes = pd.crosstab(slides, groups) > 0
+    torn = homes.index[homes.sum(axis=1) > 1].tolist()
+    if torn:
+        raise ValueError(
+            f"Slide {listed(torn)} (obs[{library_key!r}]) has spots in several groups of obs[{group_key!r}]: its "
+            "spots would stand on both sides. A group must hold whole slides."
+        )
+
+
+def _visible(adata: AnnData, use_rep: Sequence[str], patches_key: str) -> tuple[str, ...]:
+    """Return the keys of obsm that a method may see: coordinates, patches, and features of images."""
+    for key in use_rep:
+        if key not in adata.obsm:
+            raise KeyError(
+                f"use_rep={key!r} not found (adata.obsm has: {listed(adata.obsm)}). Run "
+                "bleep_sc.pp.image_features(adata) first."
+            )
+        if key in EXPRESSION_REPS:
+            raise ValueError(
+                f"use_rep={key!r} was computed from the expression of all spots, the held-out ones included. Pass "
+                "features of the images."
+            )
+    wanted = (_keys.SPATIAL, patches_key, *use_rep)
+    return tuple(dict.fromkeys(key for key in wanted if key in adata.obsm))
+
+
+def folds(data: Split) -> Iterator[Fold]:
+    """Hold out one group after another."""
+    return (data.fold(group) for group in data.names())

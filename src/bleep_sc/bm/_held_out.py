@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._checks import listed
+from bleep_sc.bm._folds import TARGET_SUM, split
+from bleep_sc.tl._prediction import write_prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from anndata import AnnData
+
+
+def held_out(
+    adata: AnnData,
+    predictions: Mapping[str, Mapping[str, pd.DataFrame]],
+    group: str,
+    *,
+    group_key: str,
+    layer: str | None = None,
+    library_key: str = _keys.LIBRARY,
+) -> AnnData:
+    """Return a held-out group as measured, with what every method predicted for it in a layer.
+
+    This is where a cross-validation meets the figures: ``tl.leiden``, ``tl.gene_correlation``, ``pl.spatial``,
+    ``pl.mean_variance`` and Squidpy take it as it is.
+
+    Parameters
+    ----------
+    adata
+        What was given to :func:`bleep_sc.bm.cross_validate`.
+    predictions
+        What it returned with ``return_predictions=True``.
+    group
+        The group.
+    group_key, layer, library_key
+        As they were given to it.
+
+    Returns
+    -------
+    The spots of the group and the genes of its fold: log-normalised ``X``, ``layers["counts"]``, a layer for every
+    method, and all columns of ``obs`` that ``adata`` has, ``total_counts`` added.
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.bm.cross_validate`:
+
+    >>> table, predictions = bs.bm.cross_validate(
+    ...     adata, methods, group_key="library_id", use_rep="X_stain_stats", n_top_genes=40, return_predictions=True
+    ... )
+    >>> slide = bs.bm.held_out(adata, predictions, "slice1", group_key="library_id")
+    >>> "ridge" in slide.layers
+    True
+    """
+    data = split(adata, group_key, use_rep=(), patches_key="", layer=layer, library_key=library_key, n_top_genes=None)
+    of_group = {method: groups[group] for method, groups in predictions.items() if group in groups}
+    if not of_group:
+        raise KeyError(f"group={group!r} was not predicted (groups: {listed(data.names())}).")
+    genes = next(iter(of_group.values())).columns
+    result = data.truth(group, genes)
+    columns = adata.obs.loc[result.obs_names].drop(columns=result.obs.columns, errors="ignore")
+    result.obs = result.obs.join(columns)
+    for method, frame in of_group.items():
+        values = frame.loc[result.obs_names, genes].to_numpy(dtype=np.float32)
+        known = np.isfinite(values).all(axis=0)
+        record = {"method": method, "transform": "log1p", "target_sum": TARGET_SUM, "corrected": False}
+        write_prediction(result, method, values[:, known], known, record)
+    return result
+
+
+def training(
+    adata: AnnData,
+    genes: Sequence[str],
+    group: str,
+    *,
+    group_key: str,
+    layer: str | None = None,
+    library_key: str = _keys.LIBRARY,
+) -> AnnData:
+    """Return the log-normalised profiles of the other groups, of some genes."""
+    data = split(adata, group_key, use_rep=(), patches_key="", layer=layer, library_key=library_key, n_top_genes=None)
+    return data.fold(group).train[:, list(genes)].copy()

@@ -1,0 +1,104 @@
+"""A row for every slide and gene of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from bleep_sc import _keys, metrics
+from bleep_sc._checks import dense
+from bleep_sc.tl._score import MARKERS
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from bleep_sc.bm._folds import Fold, Split
+    from bleep_sc.bm._store import Run
+
+N_TOP = 50
+
+
+def ceilings(data: Split, fold: Fold) -> dict[str, NDArray[np.float64]]:
+    """Return for every held-out slide the highest correlation of each gene that counting noise leaves."""
+    held_out = data.groups == fold.group
+    columns = data.adata.var_names.get_indexer(fold.panel)
+    slides = data.slides[held_out]
+    return {
+        str(slide): metrics.noise_ceiling(data.counts[held_out][slides == slide])[columns]
+        for slide in np.unique(slides)
+    }
+
+
+def score_run(
+    run: Run, fold: Fold, truth: AnnData, given: Run | None, ceiling: dict[str, NDArray[np.float64]]
+) -> pd.DataFrame:
+    """Score one run against the truth, slide by slide; ``given`` is location copy."""
+    measured, slides = dense(truth.X), truth.obs[_keys.LIBRARY].astype(str).to_numpy()
+    reference = dense(fold.train[:, fold.panel].X)
+    tables = []
+    for slide in dict.fromkeys(slides.tolist()):
+        rows = slides == slide
+        columns = {
+            "method": run.method,
+            "seed": run.seed,
+            "group": fold.group,
+            "library": slide,
+            "gene": run.genes,
+            **_agreement(run.values[rows], measured[rows]),
+            "crps": _crps(run, rows, reference, measured[rows]),
+            "partial": np.nan if given is None else _partial(run, given, measured, rows),
+            "ceiling": ceiling[slide],
+            **_moments("measured", measured[rows]),
+            **_moments("predicted", run.values[rows]),
+            **_membership("reference", reference),
+            **_membership("truth", measured[rows]),
+            "MG": np.isin(run.genes, MARKERS) & np.isin(MARKERS, run.genes).all(),
+            "seconds": run.seconds,
+        }
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _agreement(predicted: NDArray[np.float32], measured: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+    return {
+        "pearson": metrics.pearson(predicted, measured),
+        "spearman": metrics.spearman(predicted, measured),
+        "ccc": metrics.concordance(predicted, measured),
+        "rmse": metrics.rmse(predicted, measured),
+        "mae": metrics.mae(predicted, measured),
+    }
+
+
+def _crps(
+    run: Run, rows: NDArray[np.bool_], reference: NDArray[np.float32], measured: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Score the averaged training spots as a distribution; of a point, the CRPS is the absolute error."""
+    if run.weights is None:
+        return metrics.mae(run.values[rows], measured)
+    return metrics.crps(run.weights[rows], reference, measured)
+
+
+def _partial(run: Run, given: Run, measured: NDArray[np.float32], rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+    if run.method == given.method:
+        return np.full(len(run.genes), np.nan)
+    return metrics.partial_pearson(run.values[rows], measured[rows], given.values[rows])
+
+
+def _moments(name: str, values: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+    return {
+        f"{name}_mean": values.mean(axis=0, dtype=np.float64),
+        f"{name}_variance": values.var(axis=0, dtype=np.float64),
+    }
+
+
+def _membership(origin: str, values: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
+    """Tell which genes are among the 50 with the highest mean and variance."""
+    members = {}
+    for name, moment in (("HEG", values.mean(axis=0)), ("HVG", values.var(axis=0))):
+        flags = np.zeros(values.shape[1], dtype=bool)
+        flags[np.argsort(-moment, kind="stable")[:N_TOP]] = True
+        members[f"{name}_{origin}"] = flags
+    return members

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from bleep_sc import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+LOCATION, CEILING = "location", "noise ceiling"
+SETS = (
+    ("all", "panel", None),
+    ("MG", "fixed", "MG"),
+    ("HEG", "reference", "HEG_reference"),
+    ("HVG", "reference", "HVG_reference"),
+    ("HEG", "truth", "HEG_truth"),
+    ("HVG", "truth", "HVG_truth"),
+)
+
+
+def summarise(
+    table: pd.DataFrame,
+    *,
+    metric: str = "pearson",
+    patients: Mapping[str, str] | None = None,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """Summarise a cross-validation: a mean and an interval for every method and gene set.
+
+    Genes are averaged first, then seeds, then slides. The interval resamples what is independent: patients, and within
+    them slides; never spots or genes. With one patient it resamples the slides alone, and says nothing about another
+    patient.
+
+    Parameters
+    ----------
+    table
+        What :func:`bleep_sc.bm.cross_validate` returned.
+    metric
+        A column of it. An undefined correlation (of a gene that does not vary or was not predicted) counts as zero.
+    patients
+        The patient of every slide (``library``); None takes all slides for one patient's.
+    level
+        Of the intervals.
+    n_resamples, random_state
+        Of the bootstrap.
+
+    Returns
+    -------
+    A row for every method and gene set: ``method``, ``gene_set``, ``genes_from`` (``"reference"``: the training slides,
+    the primary choice; ``"truth"``: the held-out slide, as in the paper), ``mean``, ``lower``, ``upper``, ``sd_seeds``
+    (of the mean, over seeds), ``of_ceiling`` (the share of what counting noise leaves; correlations only), ``gain``,
+    ``gain_lower``, ``gain_upper`` (over location copy, slide by slide), ``partial`` (mean correlation given location
+    copy), ``n_undefined`` (genes a slide, on average, that count as zero), ``n_slides``, ``n_patients`` and ``seconds``
+    a run. For correlations the noise ceiling itself is the last row of every gene set.
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.bm.cross_validate`:
+
+    >>> bs.bm.summarise(table)["gene_set"].unique().tolist()
+    ['all', 'MG', 'HEG', 'HVG']
+    """
+    if metric not in table:
+        raise KeyError(f"metric={metric!r} is no column of the table (it has: {', '.join(map(str, table.columns))}).")
+    rows: list[dict[str, object]] = []
+
+    def draw(by_slide: pd.Series) -> dict[str, float | int]:
+        names = by_slide.index.to_numpy()
+        of_slide = np.array(["one patient" if patients is None else patients[name] for name in names])
+        interval = metrics.bootstrap_interval(
+            by_slide.to_numpy(), of_slide, level=level, n_resamples=n_resamples, random_state=random_state
+        )
+        return {
+            "mean": interval.mean,
+            "lower": interval.lower,
+            "upper": interval.upper,
+            "n_slides": len(names),
+            "n_patients": interval.n_groups,
+        }
+
+    for gene_set, origin, flag in SETS:
+        part = table if flag is None else table[table[flag]]
+        if len(part):
+            identity = {"gene_set": gene_set, "genes_from": origin}
+            rows += [{**identity, **row} for row in _of_set(part, metric, draw)]
+    columns = ["method", "gene_set", "genes_from"]
+    summary = pd.DataFrame(rows)
+    return summary[columns + [name for name in summary if name not in columns]]
+
+
+def _of_set(
+    part: pd.DataFrame, metric: str, draw: Callable[[pd.Series], dict[str, float | int]]
+) -> Iterator[dict[str, object]]:
+    """Return the rows of one gene set: the methods in the order of the table, then the ceiling."""
+    correlation = metric in ("pearson", "spearman", "ccc")
+    slides = _slide_means(part, metric)
+    ceiling = _slide_means(part, "ceiling").groupby("library").mean() if correlation else None
+    location = slides.loc[LOCATION].groupby("library").mean() if LOCATION in part["method"].array else None
+    for method in part["method"].unique():
+        own = part[part["method"] == method]
+        by_slide = slides.loc[method].groupby("library").mean()
+        row = {"method": method, **draw(by_slide)}
+        row["sd_seeds"] = slides.loc[method].groupby("seed").mean().std() if own["seed"].nunique() > 1 else np.nan
+        if ceiling is not None:
+            row["of_ceiling"] = by_slide.mean() / ceiling.mean()
+        if location is not None and method != LOCATION:
+            gain = draw(by_slide - location)
+            row |= {"gain": gain["mean"], "gain_lower": gain["lower"], "gain_upper": gain["upper"]}
+            row["partial"] = own["partial"].fillna(0.0).groupby(own["library"]).mean().mean()
+        undefined = own[metric].isna().groupby([own["seed"], own["library"]]).sum()
+        runs = own.drop_duplicates(["group", "seed"])
+        yield {**row, "n_undefined": undefined.mean(), "seconds": runs["seconds"].mean()}
+    if ceiling is not None:
+        yield {"method": CEILING, **draw(ceiling)}
+
+
+def _slide_means(part: pd.DataFrame, metric: str) -> pd.Series:
+    """Return the mean over genes, by method, seed and library."""
+    values = part[metric].fillna(0.0)
+    return values.groupby([part["method"], part["seed"], part["library"]], sort=False).mean()

@@ -1,0 +1,284 @@
+import json
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.linear_model import Ridge
+
+import bleep_sc as bs
+from bleep_sc import metrics
+from bleep_sc.bm import _cross_validate
+
+REP = "X_stain_stats"
+
+
+@pytest.fixture
+def counts(toy):
+    """Three slides with raw counts in X."""
+    toy.X = toy.layers["counts"].copy()
+    return toy
+
+
+def my_method(train, query):
+    panel = train.var["highly_variable"].to_numpy()
+    model = Ridge(1e2).fit(train.obsm[REP], train[:, panel].X.toarray())
+    return model.predict(query.obsm[REP])
+
+
+def uniform(train, query):
+    return sparse.csr_matrix(np.full((query.n_obs, train.n_obs), 1 / train.n_obs))
+
+
+def validate(adata, methods=None, **kwargs):
+    methods = {"mine": my_method} if methods is None else methods
+    settings = {"group_key": "library_id", "use_rep": REP, "n_top_genes": 40, **kwargs}
+    return bs.bm.cross_validate(adata, methods, **settings)
+
+
+def test_a_method_of_ten_lines_is_scored_by_hand(counts):
+    table, predictions = validate(counts, return_predictions=True)
+    assert set(table["method"]) == {"mine", "permuted"}
+    assert table.groupby("method")["library"].nunique().tolist() == [3, 3]
+    slide = bs.bm.held_out(counts, predictions, "slice2", group_key="library_id")
+    totals = counts[counts.obs["library_id"] == "slice2"].X.toarray().sum(axis=1, keepdims=True)
+    whole = np.log1p(1e4 * counts[slide.obs_names].X.toarray() / totals)
+    np.testing.assert_allclose(slide.X.toarray(), whole[:, counts.var_names.get_indexer(slide.var_names)], rtol=1e-5)
+    part = table.query("library == 'slice2' and method == 'mine'").set_index("gene")
+    assert part.index.tolist() == slide.var_names.tolist()
+    np.testing.assert_allclose(
+        part["pearson"], metrics.pearson(slide.layers["mine"], slide.X.toarray()), equal_nan=True
+    )
+    np.testing.assert_allclose(part["measured_mean"], slide.X.toarray().mean(axis=0), rtol=1e-4)
+    top = part["measured_variance"].nlargest(50).index
+    assert set(part.index[part["HVG_truth"]]) == set(top)
+    assert part.loc["CYP3A4", "pearson"] > 0.5
+
+
+def test_the_query_holds_no_expression_and_nothing_that_was_computed_from_it(counts):
+    counts.obs["total_counts"] = counts.X.sum(axis=1)
+    counts.obsm["X_umap"] = np.zeros((counts.n_obs, 2))
+    counts.layers["logs"] = counts.X.copy()
+    counts.uns["secret"] = 1
+    seen = []
+
+    def spy(train, query):
+        seen.append((train, query))
+        return my_method(train, query)
+
+    validate(counts, {"spy": spy})
+    for (train, query), held in zip(seen, ("slice1", "slice2", "slice3"), strict=True):
+        assert query.X is None
+        assert [name for name in query.layers if name is not None] == []
+        assert set(query.obs) <= {"library_id", "array_row", "array_col", "in_tissue"}
+        assert set(query.obsm) == {"spatial", "patches", REP}
+        assert query.var.shape[1] == 0
+        assert set(query.uns) <= {"spatial", "patches", REP}
+        assert set(query.uns["spatial"]) == {held}
+        assert held not in train.uns["spatial"]
+        assert held not in set(train.obs["library_id"])
+        assert not set(train.obs_names) & set(query.obs_names)
+
+
+def test_noise_in_the_held_out_section_changes_no_fitted_object_and_no_prediction(counts):
+    """What is fitted without slice3 is the same, byte for byte, whatever the expression of slice3."""
+    models = {}
+
+    def capture(name):
+        def method(train, query):
+            bs.tl.fit_ridge(train, use_rep=REP)
+            if "slice3" in set(query.obs["library_id"]):
+                models[name] = (train.uns["ridge"]["model"].tobytes(), train.var_names[train.var["highly_variable"]])
+            bs.tl.predict(query, ref=train, key="ridge")
+            return query[:, train.var["highly_variable"].to_numpy()].layers["ridge"]
+
+        return method
+
+    _, before = validate(counts, {"m": capture("before")}, return_predictions=True)
+    held = (counts.obs["library_id"] == "slice3").to_numpy()
+    noise = counts.X.toarray()
+    noise[held] = np.random.default_rng(0).poisson(5, (held.sum(), counts.n_vars))
+    counts.X = sparse.csr_matrix(noise)
+    _, after = validate(counts, {"m": capture("after")}, return_predictions=True)
+    assert models["before"][0] == models["after"][0]
+    assert models["before"][1].equals(models["after"][1])
+    np.testing.assert_array_equal(before["m"]["slice3"], after["m"]["slice3"])
+
+
+def test_a_gene_that_names_the_held_out_section_changes_nothing(counts):
+    _, before = validate(counts, return_predictions=True)
+    spy = counts.copy()
+    expression = spy.X.toarray()
+    expression[:, spy.var_names.get_loc("GENE200")] = 0
+    base = spy.copy()
+    base.X = sparse.csr_matrix(expression)
+    _, before = validate(base, return_predictions=True)
+    expression[(spy.obs["library_id"] == "slice3").to_numpy(), spy.var_names.get_loc("GENE200")] = 50
+    spy.X = sparse.csr_matrix(expression)
+    _, after = validate(spy, return_predictions=True)
+    np.testing.assert_array_equal(before["mine"]["slice3"], after["mine"]["slice3"])
+    assert "GENE200" not in after["mine"]["slice3"].columns
+
+
+def test_weights_are_averaged_and_scored_as_a_distribution(counts):
+    table, predictions = validate(counts, {"uniform": uniform, "mine": my_method}, return_predictions=True)
+    constant = predictions["uniform"]["slice1"]
+    np.testing.assert_allclose(np.ptp(constant.to_numpy(), axis=0), 0, atol=1e-5)
+    part = table.query("library == 'slice1'").set_index(["method", "gene"])
+    assert (part.loc["uniform", "crps"] < part.loc["uniform", "mae"]).all()
+    np.testing.assert_array_equal(part.loc["mine", "crps"], part.loc["mine", "mae"])
+
+
+def test_seeds_are_for_methods_that_take_one(counts):
+    def seeded(train, query, random_state):
+        return my_method(train, query) + np.random.default_rng(random_state).normal(0, 0.1)
+
+    table = validate(counts, {"seeded": seeded, "mine": my_method}, n_seeds=3, random_state=5)
+    assert sorted(table.query("method == 'seeded'")["seed"].unique()) == [5, 6, 7]
+    assert table.query("method == 'mine'")["seed"].unique().tolist() == [5]
+
+
+def test_an_interrupted_call_goes_on_where_it_was(counts, tmp_path):
+    calls = []
+
+    def stumbles(train, query):
+        calls.append(query.obs["library_id"].iloc[0])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return my_method(train, query)
+
+    with pytest.raises(KeyboardInterrupt):
+        validate(counts, {"m": stumbles}, path=tmp_path)
+    assert len(list(tmp_path.glob("*.npz"))) == 1
+    assert not list(tmp_path.glob("*.part"))
+    resumed = validate(counts, {"m": stumbles}, path=tmp_path)
+    assert calls == ["slice1", "slice2", "slice2", "slice3"]
+    fresh = validate(counts, {"m": my_method})
+    np.testing.assert_array_equal(resumed["pearson"], fresh["pearson"])
+    assert len(calls) == 4
+
+
+def test_runs_of_other_data_are_refused(counts, tmp_path):
+    validate(counts, path=tmp_path)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert settings["n_top_genes"] == 40
+    with pytest.raises(ValueError, match="another comparison: n_top_genes differ"):
+        validate(counts, path=tmp_path, n_top_genes=30)
+    counts.obsm[REP] = counts.obsm[REP] + 1
+    with pytest.raises(ValueError, match="another comparison: obsm differ"):
+        validate(counts, path=tmp_path)
+
+
+def test_genes_that_are_not_predicted_are_counted_and_shift_no_other(counts):
+    def partial(train, query):
+        values = my_method(train, query)
+        values[:, 3] = np.nan
+        return values
+
+    full, holed = (validate(counts, {"m": method}).query("method == 'm'") for method in (my_method, partial))
+    missing = holed["pearson"].isna().to_numpy() & full["pearson"].notna().to_numpy()
+    assert holed.loc[missing].groupby("library").size().tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(holed["gene"], full["gene"])
+    np.testing.assert_array_equal(holed["pearson"][~missing], full["pearson"][~missing])
+    summary = bs.bm.summarise(holed).set_index(["method", "gene_set", "genes_from"])
+    assert summary.loc[("m", "all", "panel"), "n_undefined"] == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (lambda train, query: None, "returned nothing"),
+        (lambda train, query: my_method(train, query)[:, 1:], r"returned an array of shape .*is expected"),
+        (lambda train, query: my_method(train, query) * np.nan, "nothing but NaN"),
+        (
+            lambda train, query: np.where(np.arange(query.n_obs)[:, None] < 2, np.nan, my_method(train, query)),
+            "for some",
+        ),
+        (lambda train, query: sparse.eye(query.n_obs, format="csr"), "returned weights of shape"),
+    ],
+)
+def test_a_method_that_returns_something_else_is_named(counts, method, message):
+    with pytest.raises(ValueError, match=message):
+        validate(counts, {"wrong": method})
+
+
+def logs(adata):
+    adata.X = np.log1p(adata.X.toarray())
+
+
+def torn(adata):
+    adata.obs["group"] = np.arange(adata.n_obs) % 3
+
+
+@pytest.mark.parametrize(
+    ("change", "kwargs", "error", "message"),
+    [
+        (logs, {}, ValueError, "adata.X holds no raw counts"),
+        (lambda a: None, {"layer": "none"}, KeyError, r"layers\['none'\] not found"),
+        (lambda a: None, {"group_key": "patient"}, KeyError, r"obs\['patient'\] not found"),
+        (torn, {"group_key": "group"}, ValueError, "A group must hold whole slides"),
+        (
+            lambda a: a.obs.__setitem__("one", "same"),
+            {"group_key": "one"},
+            ValueError,
+            "nothing would be left to train",
+        ),
+        (lambda a: None, {"use_rep": "X_none"}, KeyError, "use_rep='X_none' not found"),
+        (lambda a: None, {"use_rep": "X_pca"}, ValueError, "computed from the expression of all spots"),
+        (lambda a: None, {"methods": {}}, ValueError, "methods= is empty"),
+        (lambda a: a.X.data.__setitem__(slice(0, a.X.indptr[1]), 0), {}, ValueError, "1 spots have no counts"),
+    ],
+)
+def test_bad_input(counts, change, kwargs, error, message):
+    counts.obsm["X_pca"] = np.zeros((counts.n_obs, 2))
+    change(counts)
+    with pytest.raises(error, match=message):
+        validate(counts, **kwargs)
+
+
+def test_small_groups_are_refused(counts):
+    few = counts[(counts.obs["library_id"] != "slice3") | (np.arange(counts.n_obs) > counts.n_obs - 5)].copy()
+    with pytest.raises(ValueError, match=r"fewer than 10 spots .*'slice3 \(4\)'"):
+        validate(few)
+
+
+def test_the_same_image_file_in_two_groups_is_refused(counts):
+    for name in ("slice1", "slice2"):
+        counts.uns["spatial"][name]["metadata"] = {"source_image_path": "/slides/one.tif"}
+    with pytest.raises(ValueError, match=r"same image file is in several groups: '/slides/one.tif'"):
+        validate(counts)
+
+
+def test_near_identical_images_in_two_groups_are_refused(counts):
+    images = counts.uns["spatial"]
+    brighter = np.clip(images["slice1"]["images"]["hires"].astype(int) + 3, 0, 255).astype(np.uint8)
+    images["slice2"]["images"]["hires"] = brighter[::2, ::2]
+    with pytest.raises(ValueError, match="near-identical images: 'slice1 and slice2'"):
+        validate(counts)
+
+
+def test_spots_with_the_same_counts_in_two_groups_are_refused(counts):
+    expression = counts.X.toarray()
+    first, second = ((counts.obs["library_id"] == name).to_numpy().nonzero()[0][:100] for name in ("slice1", "slice2"))
+    expression[second] = expression[first]
+    counts.X = sparse.csr_matrix(expression)
+    with pytest.raises(ValueError, match="200 spots have exactly the same counts"):
+        validate(counts)
+
+
+def test_nothing_of_the_input_is_changed(counts):
+    before = counts.copy()
+    validate(counts)
+    assert set(counts.uns) == set(before.uns)
+    assert set(counts.obs) == set(before.obs)
+    assert (counts.X != before.X).nnz == 0
+
+
+def test_seeds_of_partials_that_are_set():
+    from functools import partial
+
+    def method(train, query, random_state=0):
+        return None
+
+    assert _cross_validate._takes_seed(method)
+    assert not _cross_validate._takes_seed(partial(method, random_state=1))
+    assert not _cross_validate._takes_seed(my_method)

@@ -1,0 +1,85 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+import bleep_sc as bs
+
+REP = "X_stain_stats"
+
+
+@pytest.fixture(scope="module")
+def compared(_toy):
+    adata = _toy.copy()
+    adata.X = adata.layers["counts"].copy()
+    methods = bs.bm.methods(["mean", "location", "ridge"], use_rep=REP)
+    config = bs.tl.FitConfig(max_epochs=40, early_stopping=False)
+
+    def bleep(train, query, random_state):
+        bs.tl.fit(train, use_rep=REP, config=config, random_state=random_state, show_progress_bar=False)
+        bs.tl.impute(query, ref=train)
+        return query.obsm["bleep_weights"]
+
+    table, predictions = bs.bm.cross_validate(
+        adata,
+        {**methods, "bleep": bleep},
+        group_key="library_id",
+        use_rep=REP,
+        n_top_genes=40,
+        return_predictions=True,
+    )
+    return adata, table, predictions
+
+
+def test_the_report_holds_every_exhibit_in_one_file(compared, tmp_path):
+    adata, table, predictions = compared
+    out = tmp_path / "report"
+    bs.bm.report(
+        adata, table, predictions, out, group_key="library_id", group="slice3", mark="low_quality", title="T<o>y"
+    )
+    page = (out / "report.html").read_text()
+    assert "T&lt;o&gt;y" in page
+    assert page.count("<figure>") == 8
+    assert page.count("data:image/png;base64,") == 8
+    assert "<script" not in page
+    assert 'src="http' not in page
+    assert "allow no inference between patients" in page
+    summary = pd.read_csv(out / "summary.csv")
+    bleep = summary.query("method == 'bleep' and gene_set == 'HVG' and genes_from == 'reference'")
+    assert f"{bleep['mean'].item():.3f} [" in (out / "summary.md").read_text()
+    assert {path.suffix for path in out.iterdir()} == {".html", ".csv", ".md", ".png"}
+
+
+def test_clusters_show_low_quality_where_it_was_measured_and_not_where_it_was_predicted(compared):
+    """Figure 5's claim, as a number: low quality is in the counts, and the image does not show it."""
+    adata, _, predictions = compared
+    slide = bs.bm.held_out(adata, predictions, "slice3", group_key="library_id")
+    bs.tl.leiden(slide)
+    seen = {
+        name: bs.metrics.cluster_agreement(slide.obs["low_quality"], slide.obs[f"{name}_leiden"])["ami"]
+        for name in ("measured", "bleep")
+    }
+    assert seen["measured"] > 0.1
+    assert seen["bleep"] < 0.25 * seen["measured"]
+
+
+def test_structure_is_about_places_and_variance(compared):
+    adata, _, predictions = compared
+    slide = bs.bm.held_out(adata, predictions, "slice1", group_key="library_id")
+    slide.layers["truth"] = slide.X.toarray()
+    slide.var["truth_predicted"] = True
+    table = bs.bm.structure(slide, ["truth", "ridge", "mean"]).set_index(["method", "metric"])["value"]
+    assert table["truth", "relative variance distance"] == pytest.approx(0, abs=1e-9)
+    assert table["truth", "SSIM"] == pytest.approx(1)
+    assert table["truth", "Moran's I"] == pytest.approx(1)
+    assert table["truth", "Leiden, ARI"] == pytest.approx(1)
+    assert table["permuted", "relative variance distance"] == pytest.approx(0, abs=1e-6)
+    assert table["permuted", "SSIM"] < 0.3
+    assert table["ridge", "Moran's I"] > 0.2
+    assert np.isnan(table["mean", "Moran's I"])
+    assert ("mean", "Leiden, ARI") not in table.index
+
+
+def test_a_group_that_was_not_predicted_is_named(compared):
+    adata, _, predictions = compared
+    with pytest.raises(KeyError, match="group='slice9' was not predicted"):
+        bs.bm.held_out(adata, predictions, "slice9", group_key="library_id")
