@@ -1,7 +1,8 @@
 """Tissue to try things on: generated, and real."""
 
 from bleep_sc.datasets._her2st import her2st
+from bleep_sc.datasets._liver import liver
 from bleep_sc.datasets._mob import mob
 from bleep_sc.datasets._toy import toy
 
-__all__ = ["her2st", "mob", "toy"]
+__all__ = ["her2st", "liver", "mob", "toy"]
