@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import re
 from functools import cache
 
 import matplotlib.pyplot as plt
@@ -11,7 +12,7 @@ import bleep_sc as bs
 
 FUNCTIONS = [
     pytest.param(getattr(package, name), id=f"{package.__name__}.{name}")
-    for package in (bs.pp, bs.tl, bs.pl, bs.datasets)
+    for package in (bs.pp, bs.tl, bs.pl, bs.bm, bs.datasets)
     for name in package.__all__
     if inspect.isfunction(getattr(package, name))
 ]
@@ -37,7 +38,17 @@ def run(function, names):
     return example.globs
 
 
+@cache
+def names_after(function):
+    """What the example of a function leaves behind, which other examples go on from."""
+    return run(function, before(function))
+
+
+def before(function):
+    follows = re.search(r"After the example of :func:`bleep_sc\.(\w+)\.(\w+)`", function.__doc__)
+    return dict(names_after(getattr(getattr(bs, follows[1]), follows[2]))) if follows else {}
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_example(function):
-    follows = "After the example of :func:`bleep_sc.tl.impute`" in function.__doc__
-    run(function, run(bs.tl.impute, {}) if follows else {})
+    run(function, before(function))

@@ -4,7 +4,10 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("statement", ["import bleep_sc", "import bleep_sc; bleep_sc.tl.FitConfig.paper()"])
+@pytest.mark.parametrize(
+    "statement",
+    ["import bleep_sc", "import bleep_sc; bleep_sc.tl.FitConfig.paper(); bleep_sc.tl.HisToGeneConfig.paper()"],
+)
 def test_importing_pulls_in_nothing_heavy(statement):
     heavy = "[name for name in ('torch', 'torchvision', 'squidpy', 'spatialdata', 'timm', 'harmonypy') if name in sys.modules]"
     script = f"import sys; {statement}; print({heavy})"

@@ -44,10 +44,17 @@ def pipeline():
     config = bs.tl.FitConfig(max_epochs=2)
     bs.tl.fit(ref, use_rep="X_stain_stats", target_rep="X_harmony", config=config, show_progress_bar=False)
     bs.tl.fit_ridge(ref, use_rep="X_stain_stats", alphas=[1.0])
+    stnet = bs.tl.StNetConfig(learning_rates=(1e-3,), max_epochs=2)
+    bs.tl.fit_stnet(ref, use_rep="X_stain_stats", config=stnet, show_progress_bar=False)
+    histogene = bs.tl.HisToGeneConfig(n_dims=16, max_epochs=2)
+    bs.tl.fit_histogene(ref, config=histogene, show_progress_bar=False)
     bs.tl.impute(query, ref=ref)
-    bs.tl.predict(query, ref=ref, key="ridge")
-    bs.tl.score(query)
-    bs.tl.score(query, "ridge")
+    for key in ("ridge", "stnet", "histogene"):
+        bs.tl.predict(query, ref=ref, key=key)
+    bs.tl.score(query, ["bleep", "ridge"])
+    bs.tl.leiden(query, resolutions=[1.0])
+    bs.tl.gene_correlation(query)
+    bs.tl.joint_umap(query, ref)
     return before, ref, query, bs.tl.to_anndata(query)
 
 

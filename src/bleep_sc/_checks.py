@@ -117,7 +117,8 @@ def panel(adata: AnnData) -> NDArray[np.bool_]:
     """Return the genes to learn on, as ``sc.pp.pca`` does: ``var["highly_variable"]`` where present, else all."""
     if _keys.HIGHLY_VARIABLE not in adata.var:
         return np.ones(adata.n_vars, dtype=bool)
-    chosen = adata.var[_keys.HIGHLY_VARIABLE].to_numpy(dtype=bool)
+    # An outer join leaves NaN, which is not chosen.
+    chosen = np.asarray(adata.var[_keys.HIGHLY_VARIABLE] == True, dtype=bool)  # noqa: E712
     if not chosen.any():
         raise ValueError(
             "var['highly_variable'] chooses no gene. Run bleep_sc.pp.select_genes(adata) again, or drop it."

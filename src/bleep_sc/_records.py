@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bleep_sc import _keys
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,8 +22,10 @@ def names_hash(names: Iterable[str]) -> str:
 
 def patch_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
     """How the patches of all slides were cut: key, side in px, and mean side in µm (NaN where not known)."""
-    slides = adata.uns.get(patches_key, {}).values()
-    sides = [slide["size_um"] for slide in slides]
+    slides = adata.uns.get(patches_key, {})
+    present = set(adata.obs[_keys.LIBRARY].astype(str)) if _keys.LIBRARY in adata.obs else set(slides)
+    # A part of a cut-up AnnData still has the records of all slides.
+    sides = [slide["size_um"] for name, slide in slides.items() if name in present or not present & set(slides)]
     return {
         "patches_key": patches_key,
         "size": int(adata.obsm[patches_key].shape[1]),

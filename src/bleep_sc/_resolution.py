@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+FACTORS = "scale factors"
+
 
 def microns_per_pixel(
     adata: AnnData,
@@ -27,12 +29,12 @@ def microns_per_pixel(
     ``rows`` are the spots of the slide and ``centers`` their coordinates, px.
     """
     if mpp is not None:
-        if not mpp > 0:
-            raise ValueError(f"mpp={mpp} must be positive.")
+        if not (mpp > 0 and np.isfinite(mpp)):
+            raise ValueError(f"mpp={mpp} must be positive and finite.")
         return float(mpp), "given"
     factors = adata.uns.get(_keys.SPATIAL, {}).get(library_id, {}).get("scalefactors", {})
     if pitch_um is None and "microns_per_pixel" in factors:
-        return float(factors["microns_per_pixel"]), "scale factors"
+        return float(factors["microns_per_pixel"]), FACTORS
     if _keys.ARRAY_ROW not in adata.obs or _keys.ARRAY_COL not in adata.obs:
         if pitch_um is not None:
             raise KeyError(

@@ -147,3 +147,21 @@ def test_the_hires_image_is_recognised_as_such(slide, image):
         ValueError, match=r"Multiplied by tissue_hires_scalef .* pass the full-resolution one as image="
     ):
         bs.pp.extract_patches(slide, image, size=8)
+
+
+def test_coordinates_of_a_scaled_image_are_warned_of(toy):
+    toy.obsm["spatial"] = toy.obsm["spatial"] * 0.2
+    for record in toy.uns["spatial"].values():
+        record["scalefactors"]["microns_per_pixel"] = 1.0
+    with pytest.warns(
+        UserWarning, match="neighbouring spots are 20 µm apart .* instead of 100, as with coordinates of a scaled"
+    ):
+        bs.pp.extract_patches(toy, size=16)
+
+
+def test_swapped_coordinates_that_stay_inside_the_image_are_warned_of(toy):
+    one = toy[toy.obs["library_id"] == "slice1"].copy()
+    image = np.full((4000, 4000, 3), 255, dtype=np.uint8)
+    one.obsm["spatial"] = one.obsm["spatial"][:, ::-1]
+    with pytest.warns(UserWarning, match="mirrored against .* as with x and y swapped"):
+        bs.pp.extract_patches(one, image, size=16)

@@ -50,3 +50,13 @@ def test_a_gpu_computes_the_same(toy):
     features = toy.obsm["X_stain_stats"].copy()
     bs.pp.image_features(toy, "stain_stats", device="cuda", show_progress_bar=False)
     np.testing.assert_allclose(toy.obsm["X_stain_stats"], features, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.gpu
+def test_features_of_a_gpu_are_those_of_the_cpu(toy):
+    toy = toy[:40].copy()
+    encoder = bs.models.load_encoder("resnet18", pretrained=False)
+    bs.pp.image_features(toy, encoder, device="cpu", key_added="X_cpu", show_progress_bar=False)
+    bs.pp.image_features(toy, encoder, device="cuda", key_added="X_gpu", show_progress_bar=False)
+    assert toy.uns["X_cpu"]["fingerprint"] == toy.uns["X_gpu"]["fingerprint"]
+    assert np.corrcoef(toy.obsm["X_cpu"].ravel(), toy.obsm["X_gpu"].ravel())[0, 1] > 0.99

@@ -78,3 +78,18 @@ def test_a_real_visium_folder(data_folder):
     assert 14.965 * microns_per_pixel(spots["array_col"], spots["array_row"], spatial)[0] == pytest.approx(
         70, rel=0.003
     )
+
+
+def test_bins_by_the_hundreds_are_not_taken_for_original_st():
+    row, column = (axis.ravel() for axis in np.mgrid[0:60, 0:60])
+    spatial = np.column_stack([column * 16.0, row * 16.0])
+    assert fit_lattice(column, row, spatial).kind == "unknown"
+    with pytest.raises(ValueError, match="pass pitch_um= or mpp="):
+        microns_per_pixel(column, row, spatial)
+    assert microns_per_pixel(column, row, spatial, pitch_um=8)[0] == pytest.approx(0.5)
+
+
+def test_a_mirrored_lattice_is_told_from_a_turned_one():
+    column, row, xy = visium(turn=2.0)
+    assert not fit_lattice(column, row, xy).is_mirrored
+    assert fit_lattice(column, row, xy[:, ::-1]).is_mirrored

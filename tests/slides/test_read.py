@@ -1,3 +1,4 @@
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -80,3 +81,13 @@ def test_previews_are_small_and_know_their_scale(tmp_path):
     assert preview.shape == (50, 100, 3)
     assert scale == 0.25
     assert read_preview(tmp_path / "slide.jpg", longest=1000)[1] == 1.0
+
+
+def test_a_png_of_16_bits_is_refused_and_transparency_is_dropped(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 2**16, (8, 9, 3), dtype=np.uint16)
+    (tmp_path / "deep.png").write_bytes(imagecodecs.png_encode(deep))
+    with pytest.raises(ValueError, match="16-bit instead of 8-bit"):
+        read_image(tmp_path / "deep.png")
+    clear = np.random.default_rng(0).integers(0, 256, (8, 9, 4), dtype=np.uint8)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "clear.png"), clear[..., :3])

@@ -134,3 +134,12 @@ def test_a_backed_reference_is_refused(reference, tmp_path):
     with pytest.raises(ValueError, match=r"adata\.X is on disk .*to_memory\(\)"):
         bs.tl.fit(backed, use_rep="X_stain_stats", config=QUICK)
     backed.file.close()
+
+
+def test_slides_that_are_not_normalised_alike_are_warned_of(reference):
+    values = reference.X.toarray()
+    first = (reference.obs["library_id"] == "slice1").to_numpy()
+    values[first] = np.log1p(100 * np.expm1(values[first]))
+    reference.X = values
+    with pytest.warns(UserWarning, match=r"not normalised alike .*slice1 1e\+06, slice2 1e\+04"):
+        bs.tl.fit(reference, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)

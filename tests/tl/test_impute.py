@@ -238,3 +238,45 @@ def test_copy(fitted, query):
     result = bs.tl.impute(query, ref=fitted, copy=True)
     assert "bleep" in result.layers
     assert snapshot(query) == before
+
+
+def test_the_layer_of_the_fit_is_what_is_averaged(reference, query):
+    reference.layers["logs"] = reference.X.copy()
+    reference.X = reference.layers["counts"].copy()
+    config = bs.tl.FitConfig(max_epochs=3, early_stopping=False)
+    bs.tl.fit(reference, use_rep="X_stain_stats", layer="logs", config=config, show_progress_bar=False)
+    bs.tl.impute(query, ref=reference)
+    expected = query.obsm["bleep_weights"] @ reference.layers["logs"].toarray()
+    np.testing.assert_allclose(query.layers["bleep"], expected, rtol=1e-4)
+    assert query.uns["bleep_imputed"]["transform"] == "log1p"
+
+
+def test_a_reference_whose_units_changed_after_the_fit_is_refused(fitted, query):
+    fitted.X = fitted.layers["counts"].copy()
+    with pytest.raises(ValueError, match="X of the reference holds counts, but the model was fitted on logarithms"):
+        bs.tl.impute(query, ref=fitted)
+    assert "bleep" not in query.layers
+
+
+def test_a_query_without_genes_says_how_to_make_one(fitted, query):
+    bare = ad.AnnData(obs=query.obs, obsm={"X_stain_stats": query.obsm["X_stain_stats"]})
+    with pytest.raises(ValueError, match=r"no genes in var.*var=adata_ref.var\[\[\]\]"):
+        bs.tl.impute(bare, ref=fitted)
+    bare = ad.AnnData(obs=query.obs, var=fitted.var[[]], obsm={"X_stain_stats": query.obsm["X_stain_stats"]})
+    bs.tl.impute(bare, ref=fitted)
+    assert bare.var["bleep_predicted"].all()
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"gene_key": "gene_idz"}, KeyError, "gene_key='gene_idz' is a column of var neither in the query"),
+        ({"n_neighbors": 2.5}, ValueError, "n_neighbors=2.5 must .*whole"),
+        ({"ref": "reference.h5ad"}, TypeError, "ref= must be an AnnData, or a list of them, not 'str'"),
+    ],
+)
+def test_slips_are_named(fitted, query, kwargs, error, message):
+    with pytest.raises(error, match=message):
+        bs.tl.impute(query, **{"ref": fitted, **kwargs})
+    bs.tl.impute(query, ref=fitted, genes="CYP3A4")
+    assert query.var_names[query.var["bleep_predicted"]].tolist() == ["CYP3A4"]

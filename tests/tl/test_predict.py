@@ -38,6 +38,6 @@ def test_bad_input(fitted, query):
         bs.tl.predict(query, ref=fitted, key="stnet")
     bs.tl.fit_ridge(fitted, use_rep="X_stain_stats", alphas=[10.0])
     query.var_names = [f"OTHER{i}" for i in range(query.n_vars)]
-    with pytest.raises(ValueError, match="The query has none of the"):
+    with pytest.raises(ValueError, match="The query has only 0 of the 56 genes of the model"):
         bs.tl.predict(query, ref=fitted, key="ridge")
     assert "ridge" not in query.layers

@@ -92,3 +92,31 @@ def test_markers_of_the_liver_are_scored_only_where_there_are_all(fitted, query)
     bs.tl.impute(query, ref=fitted, genes=[name for name in query.var_names if name != "HAL"])
     bs.tl.score(query)
     assert set(query.uns["bleep_score"]["gene_set"]) == {"all", "HEG", "HVG"}
+
+
+def test_several_layers_are_compared_over_the_genes_that_all_hold(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats")
+    bs.tl.predict(query, ref=fitted, key="ridge")
+    bs.tl.score(query, ["bleep", "ridge"])
+    panel = int(fitted.var["highly_variable"].sum())
+    for layer in ("bleep", "ridge"):
+        table = query.uns[f"{layer}_score"].set_index(["library", "gene_set"])
+        assert table.loc[("slice3", "all"), "n_genes"] == panel < query.n_vars
+        assert query.var[f"{layer}_pearson"].notna().sum() <= panel
+    alone = query.copy()
+    bs.tl.score(alone, "ridge")
+    pd.testing.assert_frame_equal(alone.uns["ridge_score"], query.uns["ridge_score"])
+
+
+def test_other_totals_and_missing_values_are_refused(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    other = query.copy()
+    other.X = np.log1p(100 * np.expm1(query.X.toarray()))
+    with pytest.raises(ValueError, match=r"X is normalised to 1e\+06 counts a spot, but layers\['bleep'\] to 1e\+04"):
+        bs.tl.score(other)
+    other.X = query.X.toarray()
+    other.X[3, 3] = np.nan
+    with pytest.raises(ValueError, match="measured expression holds NaN"):
+        bs.tl.score(other)
+    assert "bleep_score" not in other.uns

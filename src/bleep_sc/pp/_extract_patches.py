@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -8,7 +9,7 @@ import numpy as np
 
 from bleep_sc import _keys, slides
 from bleep_sc._checks import libraries, listed, require_obsm
-from bleep_sc._resolution import microns_per_pixel
+from bleep_sc._resolution import FACTORS, microns_per_pixel
 from bleep_sc._runtime import logger
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Image = str | Path | NDArray[np.uint8]
+
+SAME_PITCH = 0.15
+"""How far the distance of neighbouring spots may be off what it should be."""
 
 
 def extract_patches(
@@ -84,6 +88,11 @@ def extract_patches(
     ValueError
         When coordinates lie outside the image, µm per px are needed and not known, or the image is no 8-bit RGB.
 
+    Warns
+    -----
+    UserWarning
+        When coordinates lie inside the image, but contradict the places of the spots on their array or µm per px.
+
     Examples
     --------
     >>> import bleep_sc as bs
@@ -108,6 +117,7 @@ def extract_patches(
         source, pixels = _open(adata, image, name)
         slides.check_centers(pixels.shape, centers[rows], _scale_factors(adata, name))
         scale, scale_source = microns_per_pixel(adata, rows, centers[rows], name, mpp=mpp, pitch_um=pitch_um)
+        _warn_of_other_lattice(adata, rows, centers[rows], name, scale if scale_source == FACTORS else float("nan"))
         if size_um is not None and np.isnan(scale):
             raise ValueError(
                 f"µm per px of slide {name!r} are not known ({scale_source}), so size_um={size_um} cannot be cut. "
@@ -128,12 +138,43 @@ def extract_patches(
             "pad": pad,
             "image": source,
         }
+    if not kept.any():
+        raise ValueError("Every patch leaves its slide, and pad='drop' would drop all spots. Cut smaller ones (size=).")
     if not kept.all():
         logger.warning("%d spots whose patch leaves the slide were dropped (pad='drop').", int((~kept).sum()))
         adata._inplace_subset_obs(kept)
-    adata.obsm[key_added] = patches[kept]
+    adata.obsm[key_added] = patches if kept.all() else patches[kept]
     adata.uns[key_added] = records
     return adata if copy else None
+
+
+def _warn_of_other_lattice(
+    adata: AnnData, rows: NDArray[np.intp], centers: NDArray[np.float64], name: str, mpp: float
+) -> None:
+    """Warn where the places of the spots on their array contradict their coordinates, which still lie in the image."""
+    if _keys.ARRAY_ROW not in adata.obs or _keys.ARRAY_COL not in adata.obs:
+        return
+    column, row = (adata.obs[key].to_numpy(dtype=np.float64)[rows] for key in (_keys.ARRAY_COL, _keys.ARRAY_ROW))
+    try:
+        lattice = slides.fit_lattice(column, row, centers)
+    except ValueError:
+        return
+    doubts = []
+    if lattice.is_mirrored:
+        doubts.append("they are mirrored against obs['array_row'] and obs['array_col'], as with x and y swapped")
+    pitch = slides.PITCH_UM["visium"]
+    if lattice.kind == "visium" and np.isfinite(mpp) and abs(lattice.pitch_px * mpp / pitch - 1) > SAME_PITCH:
+        doubts.append(
+            f"neighbouring spots are {lattice.pitch_px * mpp:.0f} µm apart at {mpp:.3g} µm per px, instead of "
+            f"{pitch:.0f}, as with coordinates of a scaled image"
+        )
+    if doubts:
+        warnings.warn(
+            f"obsm['spatial'] of slide {name!r} looks wrong: {'; '.join(doubts)}. It must hold (x, y) in px of the "
+            "full-resolution image.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _check_images(image: Any, names: NDArray[np.str_]) -> None:

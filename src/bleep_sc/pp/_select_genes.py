@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import scanpy as sc
+from scipy import sparse
 
 from bleep_sc import _keys
-from bleep_sc._checks import log_expression, require_obs
+from bleep_sc._checks import libraries, log_expression, require_obs
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -65,10 +66,12 @@ def select_genes(
     if batch_key is None:
         batches = np.zeros(adata.n_obs, dtype=int)
     else:
-        batches = require_obs(adata, batch_key, "Pass batch_key=, the column that names the slide.").to_numpy()
+        require_obs(adata, batch_key, "Pass batch_key=, the column that names the slide.")
+        batches = libraries(adata, batch_key)
     chosen_by = np.zeros(adata.n_vars, dtype=np.int64)
     for batch in np.unique(batches):
-        slide = sc.AnnData(expression[batches == batch])
+        part = expression[batches == batch]
+        slide = sc.AnnData(sparse.csr_matrix(part) if sparse.issparse(part) else part)
         ranking = sc.pp.highly_variable_genes(slide, n_top_genes=min(n_top_genes, adata.n_vars), inplace=False)
         chosen_by += ranking["highly_variable"].to_numpy(dtype=np.int64)
     adata.var[_keys.HIGHLY_VARIABLE] = chosen_by > 0

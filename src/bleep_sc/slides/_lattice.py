@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 PITCH_UM = {"visium": 100.0, "square": 200.0}
 """Centre-to-centre distance of neighbouring spots: 10x Visium, original Spatial Transcriptomics."""
+LARGEST_ST_ARRAY = 40
+"""Original Spatial Transcriptomics has 33 × 35 places."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Lattice:
     def unit_px(self) -> float:
         """Mean length of one array step, px."""
         return float(np.linalg.norm(self.column) + np.linalg.norm(self.row)) / 2
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether rows and columns turn the other way round than in an image, where x points right and y down."""
+        return bool(self.column[0] * self.row[1] - self.column[1] * self.row[0] < 0)
 
     @property
     def pitch_px(self) -> float:
@@ -85,7 +92,10 @@ def _kind(
     if alternating and abs(ratio / np.sqrt(3) - 1) < 0.05:
         return "visium"
     if abs(ratio - 1) < 0.05:
-        return "staggered" if alternating else "square"
+        if alternating:
+            return "staggered"
+        # Bins of Visium HD and tiles also stand in squares, by the hundreds.
+        return "square" if np.ptp(array, axis=0).max() < LARGEST_ST_ARRAY else "unknown"
     return "unknown"
 
 

@@ -12,6 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+PNG_DEPTH = 24
+"""Byte of a PNG that says how many bits a value has; Pillow reduces 16 to 8 without a word."""
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".svs")
 
 
@@ -58,20 +60,36 @@ def _read_with_pillow(path: Path) -> NDArray[Any]:
 
     try:
         with _large_images_allowed(), Image.open(path) as image:
-            return np.asarray(image.convert("RGB") if image.mode == "P" else image)
+            if image.format == "PNG" and _png_depth(path) > 8:
+                raise ValueError(
+                    f"Image {str(path)!r} holds 16-bit instead of 8-bit values (uint8, 0 to 255). Rescale it to 8 bit "
+                    "first."
+                )
+            return np.asarray(image.convert("RGB") if image.mode in ("P", "RGBA") else image)
     except UnidentifiedImageError as error:
         raise ValueError(f"Image {str(path)!r} is no JPEG, PNG or TIFF, or its beginning is broken.") from error
     except (OSError, SyntaxError) as error:
         raise ValueError(f"Image {str(path)!r} cannot be read: it is truncated or broken ({error}).") from error
 
 
-def read_preview(path: str | Path, longest: int = 1000) -> tuple[NDArray[np.uint8], float]:
-    """Read a JPEG or PNG scaled down to a longest side in px; return it and its scale factor.
+def _png_depth(path: Path) -> int:
+    with path.open("rb") as file:
+        return file.read(PNG_DEPTH + 1)[PNG_DEPTH]
 
-    A JPEG is decoded at an eighth of its size where that suffices, which is quick.
+
+def read_preview(path: str | Path, longest: int = 1000) -> tuple[NDArray[np.uint8], float]:
+    """Read an image scaled down to a longest side in px; return it and its scale factor.
+
+    A JPEG is decoded at an eighth of its size where that suffices, which is quick; a TIFF is read whole.
     """
     from PIL import Image
 
+    path = Path(path)
+    if path.name.lower().endswith(TIFF_SUFFIXES):
+        whole = Image.fromarray(read_image(path))
+        scale = min(1.0, longest / max(whole.size))
+        size = (max(1, round(whole.width * scale)), max(1, round(whole.height * scale)))
+        return np.asarray(whole.resize(size, Image.Resampling.BOX)), size[0] / whole.width
     with _large_images_allowed(), Image.open(path) as image:
         width, height = image.size
         scale = min(1.0, longest / max(width, height))

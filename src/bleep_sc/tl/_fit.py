@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from bleep_sc import _keys
 from bleep_sc._checks import libraries
 from bleep_sc.tl import _inputs
+from bleep_sc.tl._prediction import units, warn_of_uneven_slides
 from bleep_sc.tl._store import write_model
 from bleep_sc.training.config import FitConfig
 
@@ -90,6 +91,11 @@ def fit(
     ValueError
         When the expression holds counts, negative or missing values, or empty spots.
 
+    Warns
+    -----
+    UserWarning
+        When the slides are not normalised alike.
+
     Examples
     --------
     >>> import bleep_sc as bs, scanpy as sc
@@ -107,9 +113,11 @@ def fit(
     from bleep_sc.training.device import resolve_device
     from bleep_sc.training.fit import Pairs, embed_expression, embed_images, fit_bleep
 
+    random_state = int(random_state)
     config = config or FitConfig()
     values, genes = _inputs.expression(adata, layer, target_rep)
     slides = libraries(adata, library_key)
+    warn_of_uneven_slides(adata, layer, slides)
     device = resolve_device(devices)
     trained_encoder = None
     if use_rep is not None:
@@ -147,6 +155,7 @@ def fit(
     if trained_encoder is not None:
         architecture["encoder"] = trained_encoder.name
     params = {
+        "units": units(adata, layer),
         "layer": layer,
         "target_rep": target_rep,
         "library_key": library_key,

@@ -110,15 +110,16 @@ def _fit(
     genes = monitored_genes(values)
 
     def score(model: Any, images: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-        return validation_score(model.predict(images)[:, genes], truth[:, genes])
+        return validation_score(model.predict(images), truth)
 
     if len(np.unique(slides)) > 1:
         folds = list(LeaveOneGroupOut().split(images, groups=slides))
     else:
         folds = list(KFold(5, shuffle=True, random_state=0).split(images))
     model = make_pipeline(StandardScaler(), Ridge())
-    search = GridSearchCV(model, {"ridge__alpha": list(alphas)}, scoring=score, cv=folds)
-    search.fit(images, values)
-    scaler, ridge = search.best_estimator_.named_steps.values()
+    search = GridSearchCV(model, {"ridge__alpha": list(alphas)}, scoring=score, cv=folds, refit=False)
+    search.fit(images, values[:, genes])
+    model.set_params(**search.best_params_).fit(images, values)
+    scaler, ridge = model.named_steps.values()
     weight = np.atleast_2d(ridge.coef_) / scaler.scale_
     return weight, ridge.intercept_ - weight @ scaler.mean_, float(ridge.alpha)

@@ -26,10 +26,26 @@ def gene_names(adata: AnnData, gene_key: str | None) -> pd.Index:
         names = adata.var_names.astype(str)
     else:
         names = pd.Index(adata.var[gene_key].astype(str))
-        if not names.is_unique:
-            twice = names[names.duplicated()].unique()
-            raise ValueError(f"var[{gene_key!r}] is not unique: {listed(twice)}; it cannot identify genes.")
-    return names if gene_key is None else names.map(lambda name: ENSEMBL.sub(r"\1", name))
+    if gene_key is None:
+        return names
+    names = names.map(lambda name: ENSEMBL.sub(r"\1", name))
+    if not names.is_unique:
+        twice = names[names.duplicated()].unique()
+        raise ValueError(f"var[{gene_key!r}] is not unique: {listed(twice)}; it cannot identify genes.")
+    return names
+
+
+def columns_of(genes: Sequence[str], query: AnnData) -> NDArray[Any]:
+    """Return the column of the query for every gene of a model, -1 where it has none; less than half are refused."""
+    require_unique_genes(query)
+    position = query.var_names.get_indexer(list(genes))
+    shared = int((position >= 0).sum())
+    if shared * 2 < len(genes):
+        raise ValueError(
+            f"The query has only {shared} of the {len(genes)} genes of the model, such as {listed(genes, 3)}."
+            f"{_advice(query.var_names.astype(str), pd.Index(genes))} Rename its var_names."
+        )
+    return position
 
 
 def match_genes(query: AnnData, ref: AnnData, genes: Sequence[str] | None, gene_key: str | None) -> NDArray[Any]:
@@ -38,6 +54,16 @@ def match_genes(query: AnnData, ref: AnnData, genes: Sequence[str] | None, gene_
     Raises an error when less than half of the query's genes are found, since identifiers of another kind, or another
     species, are the likely reason.
     """
+    if gene_key is not None and gene_key not in query.var and gene_key not in ref.var:
+        raise KeyError(
+            f"gene_key={gene_key!r} is a column of var neither in the query ({listed(query.var)}) nor in the reference "
+            f"({listed(ref.var)})."
+        )
+    if not query.n_vars:
+        raise ValueError(
+            "The query has no genes in var, so there is nothing to predict. Make it with those of the reference: "
+            "AnnData(obs=..., var=adata_ref.var[[]], obsm=...)."
+        )
     names, columns = gene_names(query, gene_key), gene_names(ref, gene_key)
     position = columns.get_indexer(names)
     shared = int((position >= 0).sum())
@@ -49,7 +75,7 @@ def match_genes(query: AnnData, ref: AnnData, genes: Sequence[str] | None, gene_
         )
     logger.info("%d of the query's %d genes are in the reference (%d genes).", shared, len(names), len(columns))
     if genes is not None:
-        wanted = list(genes)
+        wanted = [genes] if isinstance(genes, str) else list(genes)
         unknown = [gene for gene in wanted if gene not in query.var_names]
         absent = [gene for gene in wanted if gene not in unknown and position[query.var_names.get_loc(gene)] < 0]
         if unknown or absent:

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import json
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from bleep_sc import _keys
-from bleep_sc._checks import dense, libraries, listed, require_layer, require_obsm, stored_values
+from bleep_sc._checks import dense, listed, require_layer, require_obsm, stored_values
 from bleep_sc._records import names_hash
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._genes import match_genes
-from bleep_sc.tl._prediction import units, write_prediction
+from bleep_sc.tl._leakage import warn_of_shared_slides
+from bleep_sc.tl._prediction import check_layer_is_free, units, write_prediction
 from bleep_sc.tl._store import model_hash, read_model
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def impute(
     n_neighbors
         Reference spots behind every spot; None is what the model was configured with (the paper's 50).
     layer
-        Layer of the reference to average; None is ``X``.
+        Layer of the reference to average; None is the one that the model was fitted on.
     target_rep
         Average ``obsm[target_rep]`` of the reference instead, as the paper does with Harmony's output.
     gene_key
@@ -119,20 +119,24 @@ def impute(
     from bleep_sc.training.device import resolve_device
     from bleep_sc.training.fit import embed_images
 
-    refs: list[AnnData] = list(ref) if isinstance(ref, list | tuple) else [ref]
+    refs = _references(ref)
     device = resolve_device(None)
     model = read_model(refs[0], key, encoder)
     config, params = model.description.config, model.description.params
     _check_same_model(refs, key)
-    _warn_of_shared_slides(adata, refs, params["library_key"])
+    warn_of_shared_slides(adata, refs, params["library_key"])
+    if layer is None and target_rep is None:
+        layer = params["layer"]
+        _check_same_units(refs, layer, params)
     predicted_genes, values = _values(adata, refs, genes, gene_key, layer, target_rep)
     keys = np.concatenate([_expression_embedding(each, key) for each in refs])
     n_neighbors = config["n_neighbors"] if n_neighbors is None else n_neighbors
-    if not 1 <= n_neighbors <= len(keys):
+    if n_neighbors != int(n_neighbors) or not 1 <= n_neighbors <= len(keys):
         raise ValueError(
-            f"n_neighbors={n_neighbors} must lie between 1 and the number of reference spots, {len(keys)}. Pass a "
-            "smaller n_neighbors=, or a larger reference."
+            f"n_neighbors={n_neighbors} must lie between 1 and the number of reference spots, {len(keys)}, and be "
+            "whole. Pass a smaller n_neighbors=, or a larger reference."
         )
+    n_neighbors = int(n_neighbors)
     images = _inputs.images_for(adata, model.description.recipe, encoder, device)
     embedding = embed_images(model.module.to(device), images, device=device)
     predicted, weights = retrieval.impute(
@@ -144,26 +148,60 @@ def impute(
         temperature=config["softmax_temperature"],
         metric=config["metric"],
     )
-    adata = adata.copy() if copy else adata
     name = key_added or key
+    check_layer_is_free(adata, name)
+    record = {
+        "method": "bleep",
+        **_common_units(refs, layer, target_rep),
+        "gene_key": gene_key or "var_names",
+        "model_hash": model_hash(refs[0], key),
+        "reference_hash": names_hash(spot for each in refs for spot in each.obs_names),
+        "n_reference": len(keys),
+        "params": json.dumps({"key": key, "n_neighbors": n_neighbors, "layer": layer, "target_rep": target_rep}),
+    }
+    adata = adata.copy() if copy else adata
     adata.obsm[_keys.image_embedding(key)] = embedding
     adata.obsm[_keys.weights(name)] = weights
-    write_prediction(
-        adata,
-        name,
-        predicted,
-        predicted_genes,
-        {
-            "method": "bleep",
-            **units(refs[0], layer, target_rep),
-            "gene_key": gene_key or "var_names",
-            "model_hash": model_hash(refs[0], key),
-            "reference_hash": names_hash(spot for each in refs for spot in each.obs_names),
-            "n_reference": len(keys),
-            "params": json.dumps({"key": key, "n_neighbors": n_neighbors, "layer": layer, "target_rep": target_rep}),
-        },
-    )
+    write_prediction(adata, name, predicted, predicted_genes, record)
     return adata if copy else None
+
+
+def _references(ref: AnnData | Sequence[AnnData]) -> list[AnnData]:
+    from anndata import AnnData
+
+    refs = list(ref) if isinstance(ref, list | tuple) else [ref]
+    wrong = [type(each).__name__ for each in refs if not isinstance(each, AnnData)]
+    if wrong or not refs:
+        raise TypeError(f"ref= must be an AnnData, or a list of them, not {listed(wrong)}. Read a file first.")
+    return refs
+
+
+def _check_same_units(refs: list[AnnData], layer: str | None, params: dict[str, Any]) -> None:
+    """Refuse a reference whose expression was changed after the fit: averages of it would be something else."""
+    before = params["units"]["transform"]
+    for each in refs:
+        now = units(each, layer)["transform"]
+        if now != before:
+            name = "X" if layer is None else f"layers[{layer!r}]"
+            raise ValueError(
+                f"{name} of the reference holds {_meaning(now)}, but the model was fitted on {_meaning(before)}. "
+                "Restore it, or pass layer=, the layer to average."
+            )
+
+
+def _common_units(refs: list[AnnData], layer: str | None, target_rep: str | None) -> dict[str, Any]:
+    """Return the units of the references, which must be the same in all of them."""
+    each = [units(ref, layer, target_rep) for ref in refs]
+    if len({one["transform"] for one in each}) > 1:
+        raise ValueError(
+            f"The references hold different things: {', '.join(_meaning(one['transform']) for one in each)}. Pass "
+            "layer=, one that means the same in all of them."
+        )
+    return each[0]
+
+
+def _meaning(transform: str) -> str:
+    return {"log1p": "logarithms", "counts": "counts"}.get(transform, "values that are neither logarithms nor counts")
 
 
 def _check_same_model(refs: list[AnnData], key: str) -> None:
@@ -172,19 +210,6 @@ def _check_same_model(refs: list[AnnData], key: str) -> None:
         raise ValueError(
             f"The references were embedded by {len(hashes)} different models, so they cannot be searched together. Fit "
             "one and place the others in its embedding: bleep_sc.tl.embed(other, first, expression=True)."
-        )
-
-
-def _warn_of_shared_slides(adata: AnnData, refs: list[AnnData], library_key: str) -> None:
-    known = {str(name) for each in refs for name in np.unique(libraries(each, library_key))}
-    shared = known.intersection(np.unique(libraries(adata, library_key)).tolist())
-    named = library_key in adata.obs or _keys.SPATIAL in adata.uns
-    if shared and named:
-        warnings.warn(
-            f"Slide {listed(sorted(shared))} is in the query and in the reference (obs[{library_key!r}]): its spots "
-            "find themselves, and scores of this prediction would be meaningless.",
-            UserWarning,
-            stacklevel=3,
         )
 
 

@@ -5,15 +5,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bleep_sc._checks import libraries
 from bleep_sc._records import names_hash
 from bleep_sc.tl import _inputs
+from bleep_sc.tl._genes import columns_of
 from bleep_sc.tl._impute import impute
-from bleep_sc.tl._prediction import write_prediction
+from bleep_sc.tl._leakage import warn_of_shared_slides
+from bleep_sc.tl._prediction import check_layer_is_free, write_prediction
 from bleep_sc.tl._store import model_hash, read_model
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
     from torch import nn
+
+    from bleep_sc.models.fitted import FittedModel
 
 
 def predict(
@@ -30,7 +36,8 @@ def predict(
     Parameters
     ----------
     adata
-        The query: image features like the reference's, and in ``var`` the genes to predict.
+        The query: image features or patches like the reference's, and in ``var`` the genes to predict. HisToGene takes
+        whole sections, with ``obs["array_row"]`` and ``obs["array_col"]``.
     ref
         The reference, fitted by one of the ``tl.fit*`` functions.
     key
@@ -68,18 +75,14 @@ def predict(
     >>> bool(adata_query.var["ridge_predicted"].all())
     True
     """
-    from bleep_sc.models.ridge import apply
-
     model = read_model(ref, key, encoder)
     description = model.description
     if description.method == "bleep":
         return impute(adata, ref, key=key, encoder=encoder, key_added=key_added, copy=copy)
-    position = adata.var_names.get_indexer(description.genes)
-    if not (position >= 0).any():
-        raise ValueError(
-            f"The query has none of the {len(description.genes)} genes of the model, such as {description.genes[0]!r}."
-        )
-    values = apply(model.module, _inputs.images_for(adata, description.recipe, encoder, "cpu"))
+    check_layer_is_free(adata, key_added or key)
+    warn_of_shared_slides(adata, [ref], description.params["library_key"])
+    position = columns_of(description.genes, adata)
+    values = _values(model, adata, encoder)
     predicted = np.zeros(adata.n_vars, dtype=bool)
     predicted[position[position >= 0]] = True
     in_query_order = np.argsort(position)[np.count_nonzero(position < 0) :]
@@ -95,3 +98,24 @@ def predict(
     }
     write_prediction(adata, key_added or key, values[:, in_query_order], predicted, record)
     return adata if copy else None
+
+
+def _values(model: FittedModel, adata: AnnData, encoder: nn.Module | None) -> NDArray[np.float32]:
+    """Predict the genes of the model, (n_obs, n_genes)."""
+    from bleep_sc.models import histogene, ridge, stnet
+    from bleep_sc.training.device import resolve_device
+
+    description, device = model.description, resolve_device(None)
+    if description.method == "histogene":
+        positions = _inputs.array_positions_for(adata, description.architecture["n_positions"])
+        sections = libraries(adata, description.params["library_key"])
+    images = _inputs.images_for(adata, description.recipe, encoder, device)
+    match description.method:
+        case "ridge":
+            return ridge.apply(model.module, images)
+        case "stnet":
+            return stnet.predict(model.module, images, device=device)
+        case "histogene":
+            max_spots = description.config["max_spots"]
+            return histogene.predict(model.module, images, positions, sections, max_spots=max_spots, device=device)
+    raise ValueError(f"The method {description.method!r} is not known to this version of bleep_sc.")

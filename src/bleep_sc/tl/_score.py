@@ -10,6 +10,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._checks import dense, holds_counts, libraries, listed, require_layer
 from bleep_sc.metrics import pearson, spearman
+from bleep_sc.tl._prediction import units
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 MARKERS = ("HAL", "CYP3A4", "VWF", "SOX9", "KRT7", "ANXA4", "ACTA2", "DCN")
 """Marker genes of the liver's zones and cell types (Xie et al., NeurIPS 2023, table 1)."""
 N_TOP = 50
+GENES_AT_ONCE = 1000
+SAME_TOTAL = 0.05
+"""Totals that differ by less are of the same normalisation."""
 
 
 def score(
     adata: AnnData,
-    layer: str = "bleep",
+    layer: str | Sequence[str] = "bleep",
     *,
     truth: str | None = None,
     gene_sets: AnnData | Mapping[str, Sequence[str]] | None = None,
@@ -42,7 +46,8 @@ def score(
     adata
         A query with measured expression.
     layer
-        The predicted layer.
+        The predicted layer; or several, which are then compared over the genes that all of them hold, and only so are
+        their summaries comparable.
     truth
         Layer with the measured expression, in the units of the prediction; None is ``X``.
     gene_sets
@@ -77,41 +82,87 @@ def score(
     >>> adata_query.uns["bleep_score"]["gene_set"].unique().tolist()
     ['all', 'MG', 'HEG', 'HVG']
     """
-    predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
+    layers = [layer] if isinstance(layer, str) else list(layer)
     measured = require_layer(adata, truth, "Scores need measured expression: pass truth=, the name of its layer.")
-    _check_units(adata, layer, measured, truth)
-    flag = _keys.predicted(layer)
-    scored = adata.var[flag].to_numpy(dtype=bool) if flag in adata.var else np.isfinite(dense(predicted)).all(axis=0)
-    names = adata.var_names[scored]
-    if not len(names):
-        raise ValueError(f"layers[{layer!r}] holds no predicted gene.")
-    predicted, measured = dense(predicted[:, scored]), dense(measured[:, scored])
+    scored = np.ones(adata.n_vars, dtype=bool)
+    for each in layers:
+        scored &= _predicted_genes(adata, each)
+        _check_units(adata, each, measured, truth)
+    if not layers or not scored.any():
+        raise ValueError(f"There is no gene that was predicted in all of layer={listed(layers)}.")
+    values = dense(measured[:, scored])
+    if not np.isfinite(values).all():
+        raise ValueError("The measured expression holds NaN or infinite values. Drop those spots or genes first.")
     slides = libraries(adata, library_key)
-    tables, correlations = [], []
-    for slide in dict.fromkeys(slides.tolist()):
-        rows = slides == slide
-        r = np.stack([pearson(predicted[rows], measured[rows]), spearman(predicted[rows], measured[rows])])
-        correlations.append(r)
-        tables.append(_summary(slide, r, _gene_sets(gene_sets, names, measured[rows])))
-    table = pd.concat(tables, ignore_index=True)
+    sets = {
+        slide: _gene_sets(gene_sets, adata.var_names[scored], values[slides == slide])
+        for slide in dict.fromkeys(slides.tolist())
+    }
+    tables = {each: _score_layer(dense(adata.layers[each][:, scored]), values, slides, sets) for each in layers}
     adata = adata.copy() if copy else adata
-    means = _nanmean(np.stack(correlations))
-    for metric, values in zip(("pearson", "spearman"), means, strict=True):
-        column = np.full(adata.n_vars, np.nan)
-        column[scored] = values
-        adata.var[_keys.gene_score(layer, metric)] = column
-    adata.uns[_keys.score(layer)] = _with_mean(table)
+    for each, (table, means) in tables.items():
+        for metric, of_genes in zip(("pearson", "spearman"), means, strict=True):
+            column = np.full(adata.n_vars, np.nan)
+            column[scored] = of_genes
+            adata.var[_keys.gene_score(each, metric)] = column
+        adata.uns[_keys.score(each)] = table
     return adata if copy else None
+
+
+def _predicted_genes(adata: AnnData, layer: str) -> NDArray[np.bool_]:
+    predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
+    flag = _keys.predicted(layer)
+    if flag in adata.var:
+        return adata.var[flag].to_numpy(dtype=bool)
+    return np.asarray(np.isfinite(dense(predicted)).all(axis=0))
+
+
+def _score_layer(
+    predicted: NDArray[np.float32],
+    measured: NDArray[np.float32],
+    slides: NDArray[np.str_],
+    sets: Mapping[str, dict[str, tuple[str, NDArray[np.intp]]]],
+) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """Return the table of a layer, and mean Pearson and Spearman correlations over slides, (2, n_genes)."""
+    tables, correlations = [], []
+    for slide, of_slide in sets.items():
+        rows = slides == slide
+        r = _correlations(predicted[rows], measured[rows])
+        correlations.append(r)
+        tables.append(_summary(slide, r, of_slide))
+    return _with_mean(pd.concat(tables, ignore_index=True)), _nanmean(np.stack(correlations))
+
+
+def _correlations(predicted: NDArray[np.float32], measured: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return Pearson and Spearman correlations, (2, n_genes), block by block, since ranks take much memory."""
+    blocks = [slice(start, start + GENES_AT_ONCE) for start in range(0, predicted.shape[1], GENES_AT_ONCE)]
+    return np.concatenate(
+        [
+            np.stack(
+                [pearson(predicted[:, block], measured[:, block]), spearman(predicted[:, block], measured[:, block])]
+            )
+            for block in blocks
+        ],
+        axis=1,
+    )
 
 
 def _check_units(adata: AnnData, layer: str, measured: object, truth: str | None) -> None:
     name = "X" if truth is None else f"layers[{truth!r}]"
-    transform = adata.uns.get(_keys.imputed(layer), {}).get("transform", "unknown")
+    record = adata.uns.get(_keys.imputed(layer), {})
+    transform = record.get("transform", "unknown")
     if transform == "log1p" and holds_counts(measured):
         raise ValueError(
             f"{name} holds counts, but layers[{layer!r}] holds logarithms. Log-normalise {name} as the reference was "
             "(sc.pp.normalize_total, sc.pp.log1p), or pass truth=, a layer with logarithms."
         )
+    if transform == "log1p" and record.get("target_sum"):
+        total = units(adata, truth)["target_sum"]
+        if total and abs(total / record["target_sum"] - 1) > SAME_TOTAL:
+            raise ValueError(
+                f"{name} is normalised to {total:.4g} counts a spot, but layers[{layer!r}] to "
+                f"{record['target_sum']:.4g}. Normalise both alike: sc.pp.normalize_total(adata, target_sum=...)."
+            )
     if transform == "counts" and not holds_counts(measured):
         raise ValueError(
             f"{name} holds no counts, but layers[{layer!r}] was imputed in counts. Pass truth=, the layer with counts, "
@@ -139,6 +190,8 @@ def _gene_sets(
             raise ValueError(
                 f"gene_sets=: the training slides lack {len(absent)} predicted genes ({listed(absent, 3)})."
             )
+        if holds_counts(require_layer(source, None, "Pass training slides with expression in X.")):
+            raise ValueError("gene_sets=: X of the training slides holds counts; pass them log-normalised.")
         measured, origin = dense(source[:, names].X), "reference"
     else:
         origin = "truth"

@@ -11,6 +11,9 @@ from bleep_sc._checks import listed, require_layer
 if TYPE_CHECKING:
     from anndata import AnnData
 
+GRAPH = "spatial_neighbors"
+"""Where Squidpy says how it built the graph of the spots."""
+
 
 def to_anndata(adata: AnnData, layer: str = "bleep") -> AnnData:
     """Make predicted expression the ``X`` of an ordinary AnnData, so that any tool takes it.
@@ -49,8 +52,9 @@ def to_anndata(adata: AnnData, layer: str = "bleep") -> AnnData:
         np.asarray(values[:, genes], dtype=np.float32),
         obs=adata.obs.copy(),
         var=adata.var.loc[genes].drop(columns=[_keys.HIGHLY_VARIABLE], errors="ignore").assign(imputed=True),
-        uns={key: deepcopy(adata.uns[key]) for key in (_keys.SPATIAL, record) if key in adata.uns},
+        uns={key: deepcopy(adata.uns[key]) for key in (_keys.SPATIAL, GRAPH, record) if key in adata.uns},
         obsm={key: value.copy() for key, value in adata.obsm.items()},
+        obsp={key: value.copy() for key, value in adata.obsp.items() if key.startswith(_keys.SPATIAL)},
     )
     if adata.uns[record]["transform"] == "log1p":
         result.uns[_keys.LOG1P] = {"base": None}
