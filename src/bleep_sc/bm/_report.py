@@ -131,7 +131,8 @@ def _tables(
 
 def _top_genes(table: pd.DataFrame) -> pd.DataFrame:
     """Return the best genes of every method by mean correlation over slides and seeds (table 2 of the paper)."""
-    means = table.groupby(["method", "gene"], sort=False)["pearson"].mean().rename("pearson").reset_index()
+    means = table["pearson"].fillna(0.0).groupby([table["method"], table["gene"]], sort=False).mean().reset_index()
+    means = means[means["pearson"] > 0]
     best = means.sort_values("pearson", ascending=False).groupby("method", sort=False).head(N_TOP_GENES)
     return best.sort_values(["method", "pearson"], ascending=[True, False], ignore_index=True)
 
@@ -198,7 +199,7 @@ def _figures(
         ),
         "gene_gene": (
             _draw(lambda: pl.gene_correlation(slide, [None, *shown[:3]])),
-            "Correlation of the 50 most variable genes, in the order of the measured ones.",
+            "Correlation of the 50 most variable genes, in the order of the measured ones (their depth taken out).",
         ),
         "leiden": (
             _draw(lambda: pl.leiden(slide, method, mark=mark)),

@@ -68,7 +68,8 @@ def mean_variance(
         order = np.argsort(-values, kind="stable")
         bins = np.array_split(order, min(N_BINS, len(order)))
         rank = [np.mean(np.searchsorted(-values[order], -values[genes])) for genes in bins]
-        each.plot(rank, [np.median(values[genes]) for genes in bins], color="black", linewidth=2, label="measured")
+        curve = np.array([np.median(values[genes]) for genes in bins])
+        each.plot(rank, np.where(curve > 0, curve, np.nan), color="black", linewidth=2, label="measured")
         for name in names:
             ours = statistic(predicted[name][:, known])
             curve = np.array([np.median(ours[genes]) for genes in bins])

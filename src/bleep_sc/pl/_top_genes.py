@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def top_genes(table: pd.DataFrame, *, n_genes: int = 5, ax: Axes | None = None, **kwargs: Any) -> Axes:
     """Draw the genes that every method predicts best, with their correlation (table 2 of the paper).
 
-    Correlations are averaged over slides and seeds. Genes are picked by the very correlation that is shown, so that
-    even chance shows something: compare methods, and the permuted prediction.
+    Correlations are averaged over slides and seeds; where a gene does not vary, its correlation counts as zero. Genes
+    are picked by the very correlation that is shown, so that even chance shows something: compare methods, and the
+    permuted prediction.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ def top_genes(table: pd.DataFrame, *, n_genes: int = 5, ax: Axes | None = None, 
     missing = {"method", "gene", "pearson"} - set(table)
     if missing:
         raise KeyError(f"table= lacks {listed(sorted(missing))}. Pass what bleep_sc.bm.cross_validate returned.")
-    means = table.groupby(["method", "gene"], sort=False)["pearson"].mean().dropna()
+    means = table["pearson"].fillna(0.0).groupby([table["method"], table["gene"]], sort=False).mean()
+    means = means[means > 0]  # a constant prediction has no best genes
     best = {method: part.nlargest(n_genes) for method, part in means.groupby(level="method", sort=False)}
     methods = sorted(best, key=lambda method: -best[method].mean())
     values = np.full((len(methods), n_genes), np.nan)
