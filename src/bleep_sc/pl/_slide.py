@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SPOT_SHARE = 0.55
 """Diameter of a spot as a share of the distance to its neighbour, where the scale factors have none."""
 MARGIN_SPOTS = 1.5
-BAR_SHARE = 0.3
+BAR_SHARE = 0.2
 """The bar is at most as long a share of the tissue."""
 
 
