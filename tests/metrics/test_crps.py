@@ -52,3 +52,9 @@ def test_a_truthful_spread_beats_a_point_and_a_blurred_one():
 def test_empty_rows_are_refused():
     with pytest.raises(ValueError, match="1 rows without any reference spot"):
         crps(sparse.csr_matrix([[0.0, 0], [1, 0]]), np.ones((2, 1)), np.ones((2, 1)))
+
+
+def test_weights_that_were_cut_are_refused(retrieved):
+    weights, values, truth = retrieved
+    with pytest.raises(ValueError, match=r"rows that sum to 0\.\d+, not to one"):
+        crps(sparse.csr_matrix(weights)[:, :5], values[:5], truth)

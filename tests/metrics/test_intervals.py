@@ -39,7 +39,9 @@ def test_a_seed_decides_and_a_single_section_has_no_width():
     assert one.lower == one.mean == one.upper
 
 
-@pytest.mark.parametrize(("values", "groups", "level"), [([], [], 0.9), ([1.0], ["a", "b"], 0.9), ([1.0], ["a"], 90)])
+@pytest.mark.parametrize(
+    ("values", "groups", "level"), [([], [], 0.9), ([1.0], ["a", "b"], 0.9), ([1.0], ["a"], 90), ([np.nan], ["a"], 0.9)]
+)
 def test_bad_input(values, groups, level):
-    with pytest.raises(ValueError, match=r"one group for each|must lie between"):
+    with pytest.raises(ValueError, match=r"one group for each|must lie between|not finite"):
         bootstrap_interval(np.array(values), np.array(groups), level=level)

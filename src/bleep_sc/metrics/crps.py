@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+SUM_TOLERANCE = 1e-3
 BLOCK_BYTES = 2**26
 """Memory for the sorted reference values of a block of genes."""
 
@@ -33,13 +34,18 @@ def crps(
     Raises
     ------
     ValueError
-        When a row of the weights is empty.
+        When a row of the weights is empty, or does not sum to one.
     """
     weights = sparse.csr_matrix(weights)
     n_query, n_genes = truth.shape
     counts = np.diff(weights.indptr)
     if not counts.all():
         raise ValueError(f"weights= has {int((counts == 0).sum())} rows without any reference spot.")
+    sums = np.asarray(weights.sum(axis=1)).ravel()
+    if np.abs(sums - 1).max() > SUM_TOLERANCE:
+        raise ValueError(
+            f"weights= has rows that sum to {sums.min():.3g}, not to one: a concatenation cuts weights without a word."
+        )
     total = np.zeros(n_genes)
     for row in range(n_query):
         span = slice(weights.indptr[row], weights.indptr[row + 1])

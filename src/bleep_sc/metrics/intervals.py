@@ -46,11 +46,15 @@ def bootstrap_interval(
     Raises
     ------
     ValueError
-        When there is no value, or ``level`` is none.
+        When there is no value, a value is not finite, or ``level`` is none.
     """
     values = np.asarray(values, dtype=np.float64)
     if not len(values) or len(values) != len(groups):
         raise ValueError(f"{len(values)} values and {len(groups)} groups: one group for each value is needed.")
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"values= holds {int((~np.isfinite(values)).sum())} that are not finite; leave them out first."
+        )
     if not 0 < level < 1:
         raise ValueError(f"level={level} must lie between 0 and 1.")
     members = [values[groups == group] for group in np.unique(groups)]

@@ -34,13 +34,15 @@ def ssim(
 
     Returns
     -------
-    (n_genes,); NaN where the truth does not vary.
+    (n_genes,); NaN where the truth does not vary or the prediction is not finite.
 
     Raises
     ------
     ValueError
-        When two spots share a place, or the places are no whole numbers.
+        When two spots share a place, the places are no whole numbers, or the window is even.
     """
+    if window < 1 or window % 2 == 0:
+        raise ValueError(f"window={window} must be odd, so that a spot stands in its middle.")
     y, x = _places(np.asarray(rows), np.asarray(cols))
     shape = (int(y.max()) + 1, int(x.max()) + 1)
     share = uniform_filter(_drawn(np.ones(len(y)), y, x, shape), window, mode="constant")
@@ -50,7 +52,7 @@ def ssim(
 
     result = np.full(truth.shape[1], np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        for gene in np.flatnonzero(np.ptp(truth, axis=0) > 0):
+        for gene in np.flatnonzero((np.ptp(truth, axis=0) > 0) & np.isfinite(prediction).all(axis=0)):
             result[gene] = _index(_scaled(prediction[:, gene]), _scaled(truth[:, gene]), local)
     return result
 
