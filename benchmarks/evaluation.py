@@ -24,23 +24,19 @@ GROUPS = {"her2st": "library_id", "mob": "library_id", "mob-animals": "animal"}
 PATIENTS = {"her2st": "patient", "mob": "animal", "mob-animals": "animal"}
 SHOWN = {"her2st": ("C4", ["SCGB2A2", "HLA-DRA"]), "mob": ("MOB2", None), "mob-animals": ("2", None)}
 ONE_SEED = ("histogene",)
+MOB_UM = 280.32
+"""Side of mob's patches: 64 px of its small images, which are resampled."""
 
 
 def load(data: str) -> AnnData:
     """Load raw counts, the features of 224 px (her2st) or 64 px (mob) around every spot, and patches of 112 px."""
     adata = bs.datasets.her2st() if data == "her2st" else bs.datasets.mob()
     sc.pp.filter_cells(adata, min_counts=MIN_COUNTS)
-    if data == "her2st":
-        bs.pp.extract_patches(adata, size=224)
-    else:
-        bs.pp.extract_patches(adata, size=224, size_um=64 * MOB_MPP)
+    size_um = None if data == "her2st" else MOB_UM
+    bs.pp.extract_patches(adata, size=224, size_um=size_um)
     bs.pp.image_features(adata, load_lite0(), key_added=REP)
-    bs.pp.extract_patches(adata, **({"size": 112} if data == "her2st" else {"size": 112, "size_um": 64 * MOB_MPP}))
+    bs.pp.extract_patches(adata, size=112, size_um=size_um)
     return adata
-
-
-MOB_MPP = 4.38
-"""µm per px of mob, about: patches of 64 px of its small images are resampled."""
 
 
 def methods(names: list[str] | None) -> dict[str, object]:
