@@ -4,7 +4,7 @@ her2st C2 to C5, one section left out after another; mob, one section (MOB1 to M
 same frozen EfficientNet-Lite0 features where they take features; HisToGene sees patches of 112 px. An interrupted run
 goes on where it was.
 
-    python benchmarks/evaluation.py her2st|mob|mob-animals --out benchmarks/results [--seeds 3] [--methods a,b]
+    python benchmarks/evaluation.py her2st|mob|mob-animals [--out FOLDER] [--seeds 3] [--methods a,b]
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
     """Run the comparison and write its tables, figures and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", choices=list(GROUPS))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--runs", type=Path, default=Path("bleep_sc_runs"), help="folder for predictions")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", default=None)

@@ -57,13 +57,13 @@ def test_the_benchmark_compares_what_was_asked_for(toy, tmp_path, monkeypatch):
     )
     assert result.exit_code == 0
     _, table, predictions, path = given["args"]
-    assert set(table["method"]) == {"mean", "ridge", "permuted"}
+    assert set(table["method"]) == {"mean", "location", "ridge", "permuted"}
     assert set(predictions["ridge"]) == {"slice1", "slice2", "slice3"}
     assert path == out
-    assert given["method"] == "ridge"
+    assert "method" not in given
     assert given["mark"] == "low_quality"
     assert given["patients"] == dict.fromkeys(("slice1", "slice2", "slice3"), "D")
-    assert len(list((out / "runs").glob("*.npz"))) == 6
+    assert len(list((out / "runs").glob("*.npz"))) == 9
 
 
 def test_unknown_data_is_named():

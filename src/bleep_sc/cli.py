@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 import bleep_sc as bs
+from bleep_sc import _keys
 from bleep_sc._checks import dense
 from bleep_sc._runtime import logger
+from bleep_sc.tl._score import MARKERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +23,9 @@ GENES_TO_DRAW = {"toy": ("CYP3A4", "HAL"), "her2st": ("SCGB2A2", "HLA-DRA")}
 N_TOP_GENES = {"toy": 40, "her2st": 1000}
 PATCH_SIZES = {"toy": (112, 112.0), "mob": (224, 560.0)}
 """Side in px and in µm; other tissue has 224 px of the full-resolution image, as in the paper."""
+PATIENTS = ("patient", "donor", "animal")
+"""Columns of obs that name the patient, where no other is given."""
+ALWAYS = ("mean", "location")
 MIN_COUNTS = 100
 ENCODER = "stain_stats"
 
@@ -56,7 +61,7 @@ def demo(data: str, out: Path, seed: int) -> None:
     bs.pp.select_genes(ref, batch_key="library_id", n_top_genes=N_TOP_GENES[data])
     panel = ref.var_names[ref.var["highly_variable"]].tolist()
     click.echo(f"Training on {ref.n_obs} spots of {ref.obs['library_id'].nunique()} slides and {len(panel)} genes.")
-    use_rep = f"X_{ENCODER}"
+    use_rep = _keys.features(ENCODER)
     bs.tl.fit(ref, use_rep=use_rep, random_state=seed)
     bs.tl.fit_ridge(ref, use_rep=use_rep)
     bs.tl.impute(query, ref=ref, genes=panel)
@@ -85,10 +90,18 @@ def demo(data: str, out: Path, seed: int) -> None:
     help="toy, her2st, mob, or an h5ad file with raw counts, obsm['spatial'], obs['library_id'] and patches or images; "
     "liver=FOLDER for the paper's own data.",
 )
-@click.option("--methods", default="", help="Names, separated by commas. Default: all that can run.")
+@click.option(
+    "--methods",
+    default="",
+    help="Names, separated by commas; mean and location copy are always among them. Default: all that can run.",
+)
 @click.option("--encoder", default=ENCODER, show_default=True, help="Frozen encoder; 'none' trains on the patches.")
 @click.option("--group-key", default="library_id", show_default=True, help="Column of obs that names what is held out.")
-@click.option("--patient-key", default=None, help="Column of obs that names the patient, for the intervals.")
+@click.option(
+    "--patient-key",
+    default=None,
+    help="Column of obs that names the patient, for the intervals. Default: patient, donor or animal, if there is one.",
+)
 @click.option("--paper/--small", default=True, show_default=True, help="Networks as published, or small ones.")
 @click.option("--batch-correct", is_flag=True, help="Train BLEEP on Harmony's output, as the paper does.")
 @click.option("--n-top-genes", type=int, default=None, help="Most variable genes of each training slide.")
@@ -119,36 +132,35 @@ def benchmark(
       bleep-sc benchmark --data liver=FOLDER --encoder none --batch-correct --seeds 3
     """
     adata = _load(data)
-    use_rep = None if encoder == "none" else f"X_{encoder}"
-    if use_rep is not None and use_rep not in adata.obsm:
-        bs.pp.image_features(adata, encoder)
+    patients = _patients(adata, patient_key)
+    use_rep = None if encoder == "none" else _keys.features(encoder)
+    names = [name.strip() for name in methods.split(",") if name.strip()]
     compared = bs.bm.methods(
-        methods.split(",") if methods else None,
+        list(dict.fromkeys([*ALWAYS, *names])) if names else None,
         use_rep=use_rep,
         paper=paper,
         batch_correct=batch_correct,
         show_progress_bar=True,
     )
+    if use_rep is not None and use_rep not in adata.obsm:
+        bs.pp.image_features(adata, encoder)
     table, predictions = bs.bm.cross_validate(
         adata,
         compared,
         group_key=group_key,
         use_rep=use_rep,
         n_top_genes=n_top_genes or N_TOP_GENES.get(data, 1000),
+        markers=_markers(adata, data),
         n_seeds=seeds,
         path=out / "runs",
         return_predictions=True,
     )
-    patients = None
-    if patient_key is not None:
-        patients = dict(zip(adata.obs["library_id"].astype(str), adata.obs[patient_key].astype(str), strict=True))
     bs.bm.report(
         adata,
         table,
         predictions,
         out,
         group_key=group_key,
-        method="bleep" if "bleep" in compared else list(compared)[-1],
         mark="low_quality" if "low_quality" in adata.obs else None,
         patients=patients,
         title=f"{data}: leave one {group_key} out",
@@ -156,6 +168,25 @@ def benchmark(
     )
     click.echo((out / "summary.md").read_text())
     click.echo(f"Written to {out}: report.html, tables and figures")
+
+
+def _patients(adata: AnnData, patient_key: str | None) -> dict[str, str] | None:
+    """Return the patient of every slide; None where nothing says."""
+    if patient_key is not None and patient_key not in adata.obs:
+        raise click.BadParameter(
+            f"obs has no column {patient_key!r} (it has: {', '.join(adata.obs)}).", param_hint="--patient-key"
+        )
+    present = [name for name in PATIENTS if name in adata.obs]
+    key = patient_key or (present[0] if present else None)
+    if key is None:
+        return None
+    return dict(zip(adata.obs["library_id"].astype(str), adata.obs[key].astype(str), strict=True))
+
+
+def _markers(adata: AnnData, data: str) -> list[str]:
+    """Return the markers of the paper where the tissue is liver."""
+    is_liver = data == "toy" or data.startswith("liver=")
+    return [gene for gene in MARKERS if gene in adata.var_names] if is_liver else []
 
 
 def _load(data: str) -> AnnData:

@@ -1,5 +1,7 @@
 import json
+from functools import partial
 
+import anndata as ad
 import numpy as np
 import pytest
 from scipy import sparse
@@ -105,7 +107,6 @@ def test_noise_in_the_held_out_section_changes_no_fitted_object_and_no_predictio
 
 
 def test_a_gene_that_names_the_held_out_section_changes_nothing(counts):
-    _, before = validate(counts, return_predictions=True)
     spy = counts.copy()
     expression = spy.X.toarray()
     expression[:, spy.var_names.get_loc("GENE200")] = 0
@@ -164,22 +165,41 @@ def test_runs_of_other_data_are_refused(counts, tmp_path):
     with pytest.raises(ValueError, match="another comparison: n_top_genes differ"):
         validate(counts, path=tmp_path, n_top_genes=30)
     counts.obsm[REP] = counts.obsm[REP] + 1
-    with pytest.raises(ValueError, match="another comparison: obsm differ"):
+    counts.obs["array_row"] += 1
+    counts.uns["spatial"]["slice1"]["scalefactors"]["microns_per_pixel"] = 2.0
+    with pytest.raises(ValueError, match="another comparison: obs, obsm, scalefactors differ"):
         validate(counts, path=tmp_path)
 
 
+def test_runs_of_a_method_with_other_arguments_are_refused(counts, tmp_path):
+    def scaled(train, query, *, factor, show_progress_bar=False):
+        return factor * my_method(train, query)
+
+    validate(counts, {"m": partial(scaled, factor=2)}, path=tmp_path)
+    again = validate(counts, {"m": partial(scaled, factor=2, show_progress_bar=True)}, path=tmp_path)
+    assert (again["seconds"].dropna() > 0).all()
+    with pytest.raises(ValueError, match=r"a run of 'm' with other arguments: factor differ"):
+        validate(counts, {"m": partial(scaled, factor=3)}, path=tmp_path)
+
+
+def test_markers_are_predicted_whether_they_were_chosen_or_not(counts):
+    table = validate(counts, markers=["GENE200"], n_top_genes=10)
+    assert table.loc[table["MG"], "gene"].unique().tolist() == ["GENE200"]
+    assert not validate(counts, n_top_genes=10)["MG"].any()
+
+
 def test_genes_that_are_not_predicted_are_counted_and_shift_no_other(counts):
-    def partial(train, query):
+    def holed(train, query):
         values = my_method(train, query)
         values[:, 3] = np.nan
         return values
 
-    full, holed = (validate(counts, {"m": method}).query("method == 'm'") for method in (my_method, partial))
-    missing = holed["pearson"].isna().to_numpy() & full["pearson"].notna().to_numpy()
-    assert holed.loc[missing].groupby("library").size().tolist() == [1, 1, 1]
-    np.testing.assert_array_equal(holed["gene"], full["gene"])
-    np.testing.assert_array_equal(holed["pearson"][~missing], full["pearson"][~missing])
-    summary = bs.bm.summarise(holed).set_index(["method", "gene_set", "genes_from"])
+    full, part = (validate(counts, {"m": method}).query("method == 'm'") for method in (my_method, holed))
+    missing = part["pearson"].isna().to_numpy() & full["pearson"].notna().to_numpy()
+    assert part.loc[missing].groupby("library").size().tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(part["gene"], full["gene"])
+    np.testing.assert_array_equal(part["pearson"][~missing], full["pearson"][~missing])
+    summary = bs.bm.summarise(part).set_index(["method", "gene_set", "genes_from"])
     assert summary.loc[("m", "all", "panel"), "n_undefined"] == 1
 
 
@@ -194,6 +214,8 @@ def test_genes_that_are_not_predicted_are_counted_and_shift_no_other(counts):
             "for some",
         ),
         (lambda train, query: sparse.eye(query.n_obs, format="csr"), "returned weights of shape"),
+        (lambda train, query: 2 * uniform(train, query), r"weights that are no means.*spot 0 sum to 2\)"),
+        (lambda train, query: sparse.csr_matrix((query.n_obs, train.n_obs)), r"spot 0 sum to 0\)"),
     ],
 )
 def test_a_method_that_returns_something_else_is_named(counts, method, message):
@@ -224,21 +246,31 @@ def torn(adata):
         ),
         (lambda a: None, {"use_rep": "X_none"}, KeyError, "use_rep='X_none' not found"),
         (lambda a: None, {"use_rep": "X_pca"}, ValueError, "computed from the expression of all spots"),
+        (lambda a: None, {"use_rep": "X_mine_image"}, ValueError, "computed from the expression of all spots"),
+        (lambda a: None, {"use_rep": "X_corrected"}, ValueError, "computed from the expression of all spots"),
         (lambda a: None, {"methods": {}}, ValueError, "methods= is empty"),
+        (lambda a: None, {"methods": {"permuted": my_method}}, ValueError, "'permuted', which stands for something"),
+        (lambda a: None, {"methods": {"mine": "ridge"}}, TypeError, "cannot be called"),
+        (lambda a: None, {"n_seeds": 0}, ValueError, "n_seeds=0 must be at least 1"),
+        (lambda a: None, {"markers": ["CYP3A4", "INS"]}, KeyError, r"markers='INS' are not in adata.var_names"),
         (lambda a: a.X.data.__setitem__(slice(0, a.X.indptr[1]), 0), {}, ValueError, "1 spots have no counts"),
     ],
 )
 def test_bad_input(counts, change, kwargs, error, message):
-    counts.obsm["X_pca"] = np.zeros((counts.n_obs, 2))
+    for key in ("X_pca", "X_mine_image", "X_corrected"):
+        counts.obsm[key] = np.random.default_rng(0).random((counts.n_obs, 2))
+    counts.uns["X_corrected"] = {"var_names": np.array(["A", "B"])}
     change(counts)
     with pytest.raises(error, match=message):
         validate(counts, **kwargs)
 
 
-def test_small_groups_are_refused(counts):
+def test_small_slides_are_refused(counts):
     few = counts[(counts.obs["library_id"] != "slice3") | (np.arange(counts.n_obs) > counts.n_obs - 5)].copy()
-    with pytest.raises(ValueError, match=r"fewer than 10 spots .*'slice3 \(4\)'"):
-        validate(few)
+    few.obs["donor"] = few.obs["library_id"].map({"slice1": "D1", "slice2": "D2", "slice3": "D2"})
+    for group_key in ("library_id", "donor"):
+        with pytest.raises(ValueError, match=r"Slides of fewer than 10 spots .*'slice3 \(4\)'"):
+            validate(few, group_key=group_key)
 
 
 def test_the_same_image_file_in_two_groups_is_refused(counts):
@@ -261,8 +293,34 @@ def test_spots_with_the_same_counts_in_two_groups_are_refused(counts):
     first, second = ((counts.obs["library_id"] == name).to_numpy().nonzero()[0][:100] for name in ("slice1", "slice2"))
     expression[second] = expression[first]
     counts.X = sparse.csr_matrix(expression)
-    with pytest.raises(ValueError, match="200 spots have exactly the same counts"):
+    with pytest.raises(ValueError, match=r"exactly the same counts .*'slice1 \(100 spots\)', 'slice2 \(100 spots\)'"):
         validate(counts)
+
+
+def test_a_small_slide_that_was_copied_is_found_among_large_ones(counts):
+    """Its twelve spots are no hundredth of all spots, but all of its own; under a new name, with features of its own."""
+    copied = counts[counts.obs["library_id"] == "slice1"][:12].copy()
+    copied.obs_names = [f"copy{i}" for i in range(12)]
+    copied.obs["library_id"] = "copied"
+    copied.uns = {}
+    copied.X = sparse.csr_matrix(np.random.default_rng(0).poisson(3, copied.shape))
+    both = ad.concat([counts, copied], uns_merge="unique")
+    with pytest.raises(ValueError, match=r"exactly the same obsm\['patches'\] .*'copied \(12 spots\)'"):
+        validate(both)
+    both.obsm["patches"][-12:] //= 2
+    with pytest.raises(ValueError, match=r"exactly the same obsm\['X_stain_stats'\] .*'copied \(12 spots\)'"):
+        validate(both)
+    both.obsm[REP][-12:] += 0.1
+    assert "copied" in set(validate(both)["library"])
+
+
+def test_blank_patches_and_pictures_of_one_colour_are_no_twins(counts):
+    for name in ("slice1", "slice2"):
+        rows = np.flatnonzero(counts.obs["library_id"] == name)[:30]
+        counts.obsm["patches"][rows] = 255
+        counts.obsm[REP][rows] = 0
+        counts.uns["spatial"][name]["images"] = {"thumbnail": np.full((20, 20, 3), 255, dtype=np.uint8)}
+    assert len(validate(counts))
 
 
 def test_nothing_of_the_input_is_changed(counts):
@@ -274,11 +332,13 @@ def test_nothing_of_the_input_is_changed(counts):
 
 
 def test_seeds_of_partials_that_are_set():
-    from functools import partial
-
     def method(train, query, random_state=0):
         return None
+
+    def wrapped(train, query, **kwargs):
+        return method(train, query, **kwargs)
 
     assert _cross_validate._takes_seed(method)
     assert not _cross_validate._takes_seed(partial(method, random_state=1))
     assert not _cross_validate._takes_seed(my_method)
+    assert _cross_validate._takes_seed(wrapped)

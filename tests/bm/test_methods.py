@@ -1,12 +1,24 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.neighbors import NearestNeighbors
 
 import bleep_sc as bs
-from bleep_sc.bm import _baselines
+from bleep_sc.bm import _baselines, _methods
 from bleep_sc.bm._folds import split
+from bleep_sc.metrics import highest_genes, pearson
+
+fit = bs.tl.fit
 
 REP = "X_stain_stats"
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Three epochs for every network."""
+    for name in ("FitConfig", "HisToGeneConfig", "StNetConfig"):
+        config = getattr(bs.tl, name)(max_epochs=3)
+        monkeypatch.setattr(bs.tl, name, lambda config=config: config)
 
 
 @pytest.fixture
@@ -29,7 +41,7 @@ def test_names(fold):
 
 
 @pytest.mark.parametrize("name", ["mean", "location", "knn", "ridge", "stnet", "histogene", "bleep"])
-def test_every_method_predicts_every_spot(fold, name):
+def test_every_method_predicts_every_spot(fold, quick, name):
     method = bs.bm.methods([name], use_rep=REP, paper=False)[name]
     seed = {"random_state": 0} if name in ("stnet", "histogene", "bleep") else {}
     result = method(fold.train.copy(), fold.query.copy(), **seed)
@@ -39,6 +51,24 @@ def test_every_method_predicts_every_spot(fold, name):
         np.testing.assert_allclose(np.asarray(result.sum(axis=1)).ravel(), 1, rtol=1e-5)
     else:
         assert np.isfinite(result).all()
+
+
+@pytest.mark.parametrize("name", ["location", "knn", "stnet", "histogene", "bleep"])
+def test_noise_in_the_held_out_section_changes_no_prediction_of(toy, quick, name):
+    """Ridge is tested beside the cross-validation itself, with its fitted weights."""
+    method = bs.bm.methods([name], use_rep=REP, paper=False)[name]
+    counts = toy[:, :60].copy()
+    counts.X = counts.layers["counts"].copy()
+    held = (counts.obs["library_id"] == "slice3").to_numpy()
+    noisy = counts.copy()
+    expression = noisy.X.toarray()
+    expression[held] = np.random.default_rng(0).poisson(5, (held.sum(), noisy.n_vars))
+    noisy.X = sparse.csr_matrix(expression)
+    settings = {"use_rep": [REP], "patches_key": "patches", "layer": None, "library_key": "library_id"}
+    folds = [split(each, "library_id", **settings, n_top_genes=20).fold("slice3") for each in (counts, noisy)]
+    seed = {} if name in ("location", "knn") else {"random_state": 0}
+    before, after = (method(fold.train, fold.query, **seed) for fold in folds)
+    np.testing.assert_array_equal(*(sparse.csr_matrix(each).toarray() for each in (before, after)))
 
 
 def test_neighbours_are_the_nearest_by_standardised_features(fold):
@@ -69,3 +99,66 @@ def test_location_copy_needs_patches(fold):
     del train.obsm["patches"]
     with pytest.raises(KeyError, match=r"obsm\['patches'\] not found .*patches_key="):
         _baselines.location(train, query, patches_key="patches")
+
+
+def test_how_many_neighbours_is_what_predicts_left_out_slides_best(fold):
+    train = fold.train
+    keys = _baselines._standardized(train, fold.query, [REP])[0]
+    expression = train[:, fold.panel].X.toarray()
+    slides = train.obs["library_id"].to_numpy()
+    genes = highest_genes(expression, slides, by="variance")
+    scores = {}
+    for k in _baselines.N_NEIGHBORS:
+        of_slides = []
+        for slide in ("slice1", "slice2"):
+            out = slides == slide
+            index = NearestNeighbors(n_neighbors=k, metric="cosine").fit(keys[~out]).kneighbors(keys[out])[1]
+            predicted = expression[~out][index].mean(axis=1)
+            of_slides.append(np.nan_to_num(pearson(predicted, expression[out])[genes]).mean())
+        scores[k] = np.mean(of_slides)
+    weights = _baselines.knn(train, fold.query, use_rep=[REP])
+    assert np.diff(weights.indptr)[0] == max(scores, key=scores.get)
+
+
+def test_bleep_is_trained_on_corrected_expression_where_that_is_asked_for(fold, quick, monkeypatch):
+    seen = []
+    monkeypatch.setattr(bs.tl, "fit", lambda train, **kwargs: seen.append(kwargs["target_rep"]) or fit(train, **kwargs))
+    for batch_correct in (False, True):
+        method = bs.bm.methods(["bleep"], use_rep=REP, paper=False, batch_correct=batch_correct)["bleep"]
+        train = fold.train.copy()
+        method(train, fold.query.copy(), random_state=0)
+        assert ("X_harmony" in train.obsm) == batch_correct
+    assert seen == [None, "X_harmony"]
+
+
+def test_histogene_reads_the_middle_of_larger_patches_and_large_sections_in_windows(fold, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(bs.tl, "fit_histogene", lambda train, **kwargs: seen.update(kwargs, train=train))
+    monkeypatch.setattr(_methods, "_predicted", lambda train, query, key: query.obsm["patches"].shape)
+    monkeypatch.setattr(_methods, "LARGEST_SECTION", 200)
+    train, query = fold.train.copy(), fold.query.copy()
+    for side in (train, query):
+        side.obsm["patches"] = np.random.default_rng(0).integers(0, 255, (side.n_obs, 120, 120, 3), dtype=np.uint8)
+    whole = train.obsm["patches"]
+    shape = bs.bm.methods(["histogene"])["histogene"](train, query, random_state=0)
+    assert shape == (query.n_obs, 112, 112, 3)
+    np.testing.assert_array_equal(seen["train"].obsm["patches"], whole[:, 4:116, 4:116])
+    record = seen["train"].uns["patches"]["slice1"]
+    assert (record["size"], record["size_um"]) == (112, pytest.approx(112 * 112 / 120))
+    assert seen["config"].max_spots == 128
+
+
+def test_location_copy_measures_all_slides_alike(fold):
+    """One slide whose µm are not known: the distances between spots serve for all."""
+    train, query = fold.train.copy(), fold.query.copy()
+    expected = _baselines.location(train.copy(), query.copy(), patches_key="patches")
+    for side in (train, query):
+        del side.obs["array_row"]
+        for record in side.uns["spatial"].values():
+            record["scalefactors"].pop("microns_per_pixel", None)
+    weights = _baselines.location(train, query, patches_key="patches")
+    assert (weights.multiply(expected) > 0).sum() > 0.9 * expected.nnz
+    points = _baselines._to_scale({"train": fold.train, "query": query})["train"]
+    points = points[(fold.train.obs["library_id"] == "slice1").to_numpy()]
+    spacing = NearestNeighbors(n_neighbors=2).fit(points).kneighbors(points)[0][:, 1]
+    assert np.median(spacing) == pytest.approx(1)

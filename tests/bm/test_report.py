@@ -76,10 +76,66 @@ def test_structure_is_about_places_and_variance(compared):
     assert table["permuted", "SSIM"] < 0.3
     assert table["ridge", "Moran's I"] > 0.2
     assert np.isnan(table["mean", "Moran's I"])
-    assert ("mean", "Leiden, ARI") not in table.index
+    assert np.isnan(table["mean", "Leiden, ARI"])
+    assert table["mean", "spatially variable genes, AUC"] == 0.5
 
 
 def test_a_group_that_was_not_predicted_is_named(compared):
     adata, _, predictions = compared
     with pytest.raises(KeyError, match="group='slice9' was not predicted"):
         bs.bm.held_out(adata, predictions, "slice9", group_key="library_id")
+
+
+def test_depth_is_taken_out_of_the_measured_side(compared):
+    adata, _, predictions = compared
+    slide = bs.bm.held_out(adata, predictions, "slice1", group_key="library_id")
+    table = bs.bm.structure(slide, ["ridge", "bleep"], n_top_genes=20).set_index(["method", "metric"])
+    top = np.sort(np.argsort(-slide.X.toarray().var(axis=0), kind="stable")[:20])
+    depth = np.log1p(slide.obs["total_counts"].to_numpy())
+    measured = slide.X.toarray()[:, top]
+    residuals = (
+        measured
+        - np.column_stack([np.ones_like(depth), depth])
+        @ np.linalg.lstsq(np.column_stack([np.ones_like(depth), depth]), measured, rcond=None)[0]
+    )
+    upper = np.triu_indices(20, 1)
+    ours, theirs = np.corrcoef(slide.layers["ridge"][:, top].T)[upper], np.corrcoef(residuals.T)[upper]
+    assert table.loc[("ridge", "gene-gene correlation"), "value"] == pytest.approx(
+        np.corrcoef(ours, theirs)[0, 1], abs=1e-3
+    )
+    assert table["n_genes"].unique().tolist() == [20]
+
+
+def test_layers_are_compared_over_the_genes_that_all_of_them_hold(compared):
+    adata, _, predictions = compared
+    holed = {name: dict(groups) for name, groups in predictions.items()}
+    frame = holed["ridge"]["slice1"].copy()
+    frame.iloc[:, :30] = np.nan
+    holed["ridge"]["slice1"] = frame
+    slide = bs.bm.held_out(adata, holed, "slice1", group_key="library_id")
+    table = bs.bm.structure(slide, ["bleep", "ridge"])
+    assert table["n_genes"].unique().tolist() == [frame.shape[1] - 30]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "error", "message"),
+    [
+        ({"method": "magic"}, KeyError, "method='magic' was not compared .*'bleep'"),
+        ({"method": "mean"}, ValueError, "method='mean' predicts the same for all spots"),
+        ({"genes": ["INS"]}, KeyError, "genes='INS' were not predicted"),
+        ({"mark": "nothing"}, KeyError, r"obs\['nothing'\] not found"),
+        ({"patients": {"slice1": "P"}}, KeyError, "no entry for the slides 'slice2', 'slice3'"),
+        ({"group": "slice9"}, KeyError, "group='slice9' was not predicted"),
+    ],
+)
+def test_what_is_not_there_is_named_before_anything_is_written(compared, tmp_path, kwargs, error, message):
+    adata, table, predictions = compared
+    with pytest.raises(error, match=message):
+        bs.bm.report(adata, table, predictions, tmp_path / "new", group_key="library_id", **kwargs)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_report_needs_a_prediction_that_varies(compared, tmp_path):
+    adata, table, predictions = compared
+    with pytest.raises(ValueError, match="No prediction varies over spots"):
+        bs.bm.report(adata, table, {"mean": predictions["mean"]}, tmp_path, group_key="library_id")

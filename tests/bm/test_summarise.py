@@ -75,3 +75,36 @@ def test_seeds_are_averaged_before_slides(table):
 def test_unknown_metrics_are_refused(table):
     with pytest.raises(KeyError, match="metric='auc' is no column"):
         bs.bm.summarise(table, metric="auc")
+
+
+def test_a_method_that_leaves_genes_out_earns_nothing_by_it(table):
+    """Errors are averaged over the genes that all methods predicted; correlations count a missing gene as zero."""
+    table["rmse"] = np.where(table["gene"] == "G2", 2.0, 1.0)
+    table.loc[(table["method"] == "mine") & (table["gene"] == "G2"), "rmse"] = np.nan
+    summary = rows(bs.bm.summarise(table, metric="rmse"), "all")
+    assert summary["mean"].to_dict() == {"location": 1.0, "mine": 1.0}
+    assert summary["n_genes"].to_dict() == {"location": 1.0, "mine": 1.0}
+    assert "of_ceiling" not in summary
+    table["rmse"] = np.nan
+    with pytest.raises(ValueError, match="No gene has a rmse for all methods"):
+        bs.bm.summarise(table, metric="rmse")
+
+
+def test_only_pearson_is_a_share_of_the_ceiling(table):
+    summary = bs.bm.summarise(table.assign(spearman=table["pearson"]), metric="spearman")
+    assert "of_ceiling" not in summary
+    assert "noise ceiling" not in set(summary["method"])
+
+
+def test_patients_that_are_missing_are_named_and_slides_may_have_numbers(table):
+    with pytest.raises(KeyError, match=r"no entry for the slides 'b' \(it has: 'a'\)"):
+        bs.bm.summarise(table, patients={"a": "P"})
+    numbered = table.assign(library=table["library"].map({"a": "1", "b": "2"}))
+    summary = bs.bm.summarise(numbered, patients={1: "P", 2: "Q"})
+    assert summary["n_patients"].unique().tolist() == [2]
+
+
+def test_one_slide_has_no_interval(table):
+    summary = rows(bs.bm.summarise(table[table["library"] == "a"]), "all")
+    assert summary.loc["mine", "mean"] == pytest.approx(0.4)
+    assert summary[["lower", "upper"]].isna().all(axis=None)

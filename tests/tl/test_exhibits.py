@@ -78,3 +78,43 @@ def test_predictions_are_projected_into_the_space_of_the_reference(fitted, predi
     assert record["silhouette"] == pytest.approx(bs.metrics.batch_mixing(joint, slides).silhouette, abs=1e-3)
     with pytest.raises(KeyError, match="lacks 1 of the predicted genes"):
         bs.tl.joint_umap(predicted, fitted[:, fitted.var_names != "HAL"].copy())
+
+
+def test_a_prediction_that_is_a_reference_profile_lies_on_it(fitted):
+    """Spots and coordinates belong together: the first hundred reference profiles, as predictions, find themselves."""
+    query = fitted[:100].copy()
+    query.obs["library_id"] = "query"
+    query.layers["copied"] = query.X.toarray()
+    bs.tl.joint_umap(query, fitted, "copied")
+    moved = np.linalg.norm(query.obsm["X_copied_umap"] - query.uns["copied_umap"]["reference"][:100], axis=1)
+    spread = query.uns["copied_umap"]["reference"].std(axis=0).mean()
+    assert np.median(moved) < 0.2 * spread
+
+
+def test_clusters_belong_to_their_spots(predicted):
+    """Two kinds of spots, in a random order, are told apart."""
+    kind = np.random.default_rng(0).random(predicted.n_obs) < 0.4
+    planted = np.random.default_rng(1).random(predicted.shape).astype(np.float32)
+    planted[kind, :100] += 2
+    predicted.layers["bleep"] = planted
+    bs.tl.leiden(predicted, resolution=0.1, resolutions=[0.1])
+    assert bs.metrics.cluster_agreement(kind, predicted.obs["bleep_leiden"])["ari"] == pytest.approx(1)
+    predicted.X = planted
+    del predicted.uns["bleep_imputed"]
+    bs.tl.leiden(predicted, resolution=0.1, resolutions=[0.1])
+    assert bs.metrics.cluster_agreement(kind, predicted.obs["measured_leiden"])["ari"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("function", [bs.tl.leiden, bs.tl.gene_correlation, bs.pl.mean_variance])
+def test_counts_are_no_truth_for_logarithms(predicted, function):
+    with pytest.raises(ValueError, match=r"layers\['counts'\] holds counts, but layers\['bleep'\] holds logarithms"):
+        function(predicted, truth="counts")
+
+
+@pytest.mark.parametrize("function", [bs.tl.leiden, bs.tl.gene_correlation, bs.tl.score, bs.pl.mean_variance])
+def test_missing_values_in_a_gene_that_is_called_predicted_are_named(predicted, function):
+    predicted.layers["bleep"][3, predicted.var_names.get_loc("HAL")] = np.nan
+    with pytest.raises(ValueError, match=r"NaN or infinite values in 1 genes that var\['bleep_predicted'\] .*'HAL'"):
+        function(predicted)
+    with pytest.raises(ValueError, match="NaN or infinite values in 1 genes"):
+        bs.tl.joint_umap(predicted, predicted)

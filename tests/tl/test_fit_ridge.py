@@ -28,7 +28,7 @@ def test_the_penalty_is_chosen_by_leaving_slides_out(reference):
     alphas = [0.1, 10.0, 1000.0, 100000.0]
     bs.tl.fit_ridge(reference, use_rep="X_stain_stats", alphas=alphas)
     chosen = reference[:, reference.var["highly_variable"]].copy()
-    genes = monitored_genes(chosen.X.toarray())
+    genes = monitored_genes(chosen.X.toarray(), chosen.obs["library_id"].to_numpy())
     scores = []
     for alpha in alphas:
         folds = []

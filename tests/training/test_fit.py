@@ -91,15 +91,13 @@ def test_embeddings_do_not_depend_on_the_batches(linked):
 
 @pytest.mark.parametrize("patience", [1, 5, 10])
 def test_scores_that_keep_rising_are_followed_to_the_end(linked, patience):
-    pairs, _ = linked
-    search = _EpochSearch(pairs, pairs, FitConfig(patience=patience), "cpu")
+    search = _EpochSearch(*linked, "a", FitConfig(patience=patience), "cpu")
     for epoch in range(1, 31):
         search.pearson.append(0.02 * epoch)
         assert search.best_epoch == epoch
 
 
 def test_the_end_of_a_plateau_is_found(linked):
-    pairs, _ = linked
-    search = _EpochSearch(pairs, pairs, FitConfig(), "cpu")
+    search = _EpochSearch(*linked, "a", FitConfig(), "cpu")
     search.pearson = [0.01 * epoch for epoch in range(30)] + [0.3] * 40 + [0.3 - 0.01 * epoch for epoch in range(30)]
     assert 66 <= search.best_epoch <= 76

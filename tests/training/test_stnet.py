@@ -98,7 +98,7 @@ def test_rate_and_epochs_are_those_that_predict_held_out_slides_best(linked):
     for i, rate in enumerate(rates):
         for slide in "abc":
             rest, held_out = pairs[groups != slide], pairs[groups == slide]
-            genes = monitored_genes(rest.expression)
+            genes = monitored_genes(rest.expression, groups[groups != slide])
             for epoch in range(n_epochs):
                 model = train_for(rest, rate, epoch + 1)
                 slow[i, epoch] += (

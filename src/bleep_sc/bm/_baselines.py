@@ -11,7 +11,8 @@ from scipy.spatial import cKDTree
 from bleep_sc import _keys, slides
 from bleep_sc._checks import dense, require_obsm
 from bleep_sc._resolution import microns_per_pixel
-from bleep_sc.metrics import pearson
+from bleep_sc.metrics import highest_genes
+from bleep_sc.training.validation import validation_score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 N_PLACES = 25
 N_NEIGHBORS = (10, 25, 50, 100)
-N_MONITORED = 50
 
 
 def mean(train: AnnData, query: AnnData) -> NDArray[np.float32]:
@@ -36,7 +36,7 @@ def location(train: AnnData, query: AnnData, *, patches_key: str) -> sparse.csr_
     needed for; a method that does no better has at most remembered the place.
     """
     sides = {"train": train, "query": query}
-    points = {side: _microns(adata) for side, adata in sides.items()}
+    points = _to_scale(sides)
     colors = {side: _colors(adata, patches_key) for side, adata in sides.items()}
     names = {side: adata.obs[_keys.LIBRARY].astype(str).to_numpy() for side, adata in sides.items()}
     weights = sparse.lil_matrix((query.n_obs, train.n_obs), dtype=np.float64)
@@ -55,16 +55,27 @@ def location(train: AnnData, query: AnnData, *, patches_key: str) -> sparse.csr_
     return weights.tocsr()
 
 
-def _microns(adata: AnnData) -> NDArray[np.float64]:
-    """Return the centres of the spots in µm; in distances between spots where µm per px are not known."""
-    centers = np.asarray(require_obsm(adata, _keys.SPATIAL, "Location copy needs coordinates."), dtype=np.float64)[
-        :, :2
-    ]
+def _to_scale(sides: dict[str, AnnData]) -> dict[str, NDArray[np.float64]]:
+    """Return the centres of the spots of both sides in one unit: µm.
+
+    Or the distance between neighbouring spots, for all slides, where one has no known µm per px.
+    """
+    points = {side: _scaled(adata, in_microns=True) for side, adata in sides.items()}
+    if all(np.isfinite(each).all() for each in points.values()):
+        return points
+    return {side: _scaled(adata, in_microns=False) for side, adata in sides.items()}
+
+
+def _scaled(adata: AnnData, *, in_microns: bool) -> NDArray[np.float64]:
+    """Return the centres of the spots in µm, NaN where these are not known; or in distances between neighbours."""
+    centers = require_obsm(adata, _keys.SPATIAL, "Location copy needs coordinates.")
+    centers = np.asarray(centers, dtype=np.float64)[:, :2]
     names, result = adata.obs[_keys.LIBRARY].astype(str).to_numpy(), np.empty((adata.n_obs, 2))
     for slide in np.unique(names):
         rows = np.flatnonzero(names == slide)
-        scale, _ = microns_per_pixel(adata, rows, centers[rows], slide)
-        if not np.isfinite(scale):
+        if in_microns:
+            scale, _ = microns_per_pixel(adata, rows, centers[rows], slide)
+        else:
             scale = 1 / float(np.median(cKDTree(centers[rows]).query(centers[rows], k=2)[0][:, 1]))
         result[rows] = centers[rows] * scale
     return result
@@ -83,8 +94,8 @@ def knn(train: AnnData, query: AnnData, *, use_rep: Sequence[str]) -> sparse.csr
     """
     keys, queries = _standardized(train, query, use_rep)
     expression = dense(train[:, train.var[_keys.HIGHLY_VARIABLE]].X)
-    expression = expression[:, np.argsort(-expression.var(axis=0), kind="stable")[:N_MONITORED]]
     names = train.obs[_keys.LIBRARY].astype(str).to_numpy()
+    expression = expression[:, highest_genes(expression, names, by="variance")]
     candidates = [k for k in N_NEIGHBORS if k < train.n_obs] or [1]
     if len(np.unique(names)) > 1:
         scores = [_inner_score(keys, expression, names, k) for k in candidates]
@@ -110,7 +121,7 @@ def _inner_score(keys: NDArray[np.float32], expression: NDArray[np.float32], nam
     for name in np.unique(names):
         held_out = names == name
         weights = _nearest_weights(keys[held_out], keys[~held_out], min(k, int((~held_out).sum())))
-        scores.append(np.nan_to_num(pearson(weights @ expression[~held_out], expression[held_out])).mean())
+        scores.append(validation_score(weights @ expression[~held_out], expression[held_out]))
     return float(np.mean(scores))
 
 

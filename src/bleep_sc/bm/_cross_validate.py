@@ -10,12 +10,13 @@ import pandas as pd
 from scipy import sparse
 
 from bleep_sc import _keys, metrics
-from bleep_sc._checks import dense
+from bleep_sc._checks import dense, listed
 from bleep_sc._runtime import logger
 from bleep_sc.bm._folds import Fold, Split, folds, split
 from bleep_sc.bm._guards import check_groups_are_apart
 from bleep_sc.bm._scores import ceilings, score_run
 from bleep_sc.bm._store import Run, open_store, read_run, run_file, settings_of, write_run
+from bleep_sc.tl._inputs import as_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     Predictions = dict[str, dict[str, pd.DataFrame]]
 
 LOCATION, PERMUTED = "location", "permuted"
+RESERVED = (PERMUTED, "noise ceiling", "measured", "counts")
+"""What tables and figures call other things than methods."""
+UNEVEN = 1e-3
+"""How far weights of a spot may be from summing to one."""
 
 
 def cross_validate(
@@ -40,6 +45,7 @@ def cross_validate(
     layer: str | None = None,
     library_key: str = _keys.LIBRARY,
     n_top_genes: int | None = 1000,
+    markers: Sequence[str] = (),
     n_seeds: int = 1,
     random_state: int = 0,
     path: str | Path | None = None,
@@ -50,7 +56,7 @@ def cross_validate(
     Nothing of the held-out group reaches a method but its images, positions and image features. Normalisation (log1p
     of counts per 10⁴ of each spot) is done anew in every fold, genes are chosen on the training slides alone
     (:func:`bleep_sc.pp.select_genes`), and what a method gets as ``query`` has no expression. Groups that share an
-    image file, a near-identical image or spots with the same counts are refused.
+    image file, a near-identical image, or spots with the same counts, patches or features are refused.
 
     Parameters
     ----------
@@ -61,11 +67,12 @@ def cross_validate(
         ``method(train, query)``, or ``method(train, query, random_state=seed)`` where it takes a seed; without one it
         runs once. ``train.var["highly_variable"]`` are the genes to predict. It returns an array (n_query, n_genes) of
         log-normalised expression, NaN in the columns of genes that it does not predict; or, if it averages training
-        spots, their weights as a sparse matrix (n_query, n_train).
+        spots, their weights as a sparse matrix (n_query, n_train) whose rows sum to one.
     group_key
         Column of ``obs`` that names what is held out. Groups must hold whole slides.
     use_rep
-        Keys of image features in ``obsm``, made of each image alone.
+        Keys of image features in ``obsm``, made of each image alone. What is known to come from expression is refused;
+        features without a record of how they were made are taken on trust.
     patches_key
         Key of the patches in ``obsm``; passed on where it is there.
     layer
@@ -74,31 +81,36 @@ def cross_validate(
         Column of ``obs`` that names the slide.
     n_top_genes
         How many genes each training slide contributes; None predicts every gene that the training groups have.
+    markers
+        Marker genes (MG), which are predicted too, whether they vary or not; those that no training spot has are
+        logged.
     n_seeds, random_state
         Methods with a seed run with ``random_state``, ``random_state + 1`` and so on.
     path
         A folder for the predictions. Runs that are in it already are not run again, so an interrupted call goes on
-        where it was. What the methods themselves do is not compared: give a changed method another name.
+        where it was. Runs of other data, or of a method that was bound to other arguments
+        (:func:`functools.partial`), are refused; what a function itself does is not compared: give a changed method
+        another name.
     return_predictions
         Also return the predictions of the first seed.
 
     Returns
     -------
-    A row for every method, seed, slide and gene: ``method`` (``"permuted"`` is BLEEP, or else the last one, with its
-    spots shuffled), ``seed``, ``group``, ``library``, ``gene``; ``pearson``, ``spearman``, ``ccc``, ``rmse``, ``mae``,
-    ``crps`` (the MAE for a method without weights); ``partial``, the correlation given location copy, where that was
-    run; ``ceiling``, the highest correlation that counting noise leaves; ``measured_mean``, ``measured_variance``,
-    ``predicted_mean``, ``predicted_variance``; whether the gene is among the 50 most expressed or most variable ones of
-    the training slides (``HEG_reference``, ``HVG_reference``) or of the held-out slide (``HEG_truth``, ``HVG_truth``),
-    or a marker of the liver (``MG``); and ``seconds``, how long the run took. Correlations are NaN for a gene that does
-    not vary or was not predicted.
+    A row for every method, seed, slide and gene: ``method`` (``"permuted"`` is BLEEP, or else the last one whose
+    prediction varies, with the spots of every slide shuffled), ``seed``, ``group``, ``library``, ``gene``; ``pearson``,
+    ``spearman``, ``ccc``, ``rmse``, ``mae``, ``crps`` (the MAE for a method without weights); ``partial``, the
+    correlation given location copy, where that was run; ``ceiling``, the highest correlation that counting noise
+    leaves; ``measured_mean``, ``measured_variance``, ``predicted_mean``, ``predicted_variance``; whether the gene is
+    among the 50 most expressed or most variable ones of the training slides, slide by slide (``HEG_reference``,
+    ``HVG_reference``), or of the held-out slide (``HEG_truth``, ``HVG_truth``), or a marker (``MG``); and ``seconds``,
+    how long the run took. Correlations are NaN for a gene that does not vary or was not predicted.
 
     With ``return_predictions=True`` also, for every method and group, a DataFrame (spots × genes).
 
     Raises
     ------
     ValueError
-        When a group is too small, groups share tissue, or a method returns something else than what is described.
+        When a slide is too small, groups share tissue, or a method returns something else than what is described.
 
     Examples
     --------
@@ -113,22 +125,27 @@ def cross_validate(
     >>> table.groupby("method")["pearson"].mean().idxmax()
     'ridge'
     """
-    if not methods:
-        raise ValueError("methods= is empty. Pass bleep_sc.bm.methods(use_rep=...), or callables of your own.")
+    _check_methods(methods)
+    if n_seeds < 1:
+        raise ValueError(f"n_seeds={n_seeds} must be at least 1.")
     data = split(
         adata,
         group_key,
-        use_rep=_as_keys(use_rep),
+        use_rep=as_keys(use_rep),
         patches_key=patches_key,
         layer=layer,
         library_key=library_key,
         n_top_genes=n_top_genes,
+        markers=markers,
     )
     check_groups_are_apart(data)
     store = None if path is None else open_store(path, settings_of(data))
     tables: list[pd.DataFrame] = []
     predictions: Predictions = {name: {} for name in methods}
     for fold in folds(data):
+        unseen = [gene for gene in markers if gene not in fold.panel]
+        if unseen:
+            logger.info("No training spot without %s has the markers %s.", fold.group, listed(unseen))
         runs = list(_run_fold(fold, methods, range(random_state, random_state + n_seeds), store))
         tables += _score_fold(data, fold, runs)
         for run in runs:
@@ -139,8 +156,15 @@ def cross_validate(
     return (table, predictions) if return_predictions else table
 
 
-def _as_keys(use_rep: str | Sequence[str] | None) -> list[str]:
-    return [] if use_rep is None else [use_rep] if isinstance(use_rep, str) else list(use_rep)
+def _check_methods(methods: Mapping[str, Method]) -> None:
+    if not methods:
+        raise ValueError("methods= is empty. Pass bleep_sc.bm.methods(use_rep=...), or callables of your own.")
+    taken = [name for name in methods if name in RESERVED]
+    if taken:
+        raise ValueError(f"methods= has {listed(taken)}, which stands for something else in the tables. Rename it.")
+    idle = [name for name, method in methods.items() if not callable(method)]
+    if idle:
+        raise TypeError(f"methods[{idle[0]!r}] cannot be called; pass a function (train, query).")
 
 
 def _run_fold(fold: Fold, methods: Mapping[str, Method], seeds: range, store: Path | None) -> Iterator[Run]:
@@ -148,7 +172,7 @@ def _run_fold(fold: Fold, methods: Mapping[str, Method], seeds: range, store: Pa
         for seed in seeds if _takes_seed(method) else seeds[:1]:
             file = None if store is None else run_file(store, name, fold.group, seed)
             if file is not None and file.exists():
-                yield read_run(file, name, fold.group, seed)
+                yield read_run(file, name, fold.group, seed, _arguments(method))
                 continue
             run = _run(fold, name, method, seed)
             logger.info("%s without %s, seed %d: %.0f s", name, fold.group, seed, run.seconds)
@@ -159,10 +183,22 @@ def _run_fold(fold: Fold, methods: Mapping[str, Method], seeds: range, store: Pa
 
 def _takes_seed(method: Method) -> bool:
     """Tell whether a seed makes a difference; a partial whose seed is set takes none."""
-    parameter = inspect.signature(method).parameters.get("random_state")
-    return parameter is not None and not (
-        hasattr(method, "keywords") and "random_state" in method.keywords  # functools.partial
-    )
+    if "random_state" in getattr(method, "keywords", {}):  # functools.partial
+        return False
+    parameters = inspect.signature(method).parameters
+    return "random_state" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+
+
+def _arguments(method: Method) -> dict[str, Any]:
+    """Return what a partial binds to its function, as far as it can be written down; bars make no difference."""
+    bound = getattr(method, "keywords", {})
+    plain = (str, int, float, type(None))
+    return {
+        name: list(value) if isinstance(value, list | tuple) else value
+        for name, value in bound.items()
+        if name != "show_progress_bar"
+        and all(isinstance(each, plain) for each in (value if isinstance(value, list | tuple) else [value]))
+    }
 
 
 def _run(fold: Fold, name: str, method: Method, seed: int) -> Run:
@@ -183,10 +219,21 @@ def _run(fold: Fold, name: str, method: Method, seed: int) -> Run:
                 f"and {fold.train.n_obs} training spots."
             )
         weights = sparse.csr_matrix(result)
+        _check_weights(weights, name)
         result = dense(weights @ expression)
     values = np.asarray(result, dtype=np.float32)
     _check_values(values, (fold.query.n_obs, len(fold.panel)), name)
-    return Run(name, fold.group, seed, fold.panel, values, weights, seconds)
+    return Run(name, fold.group, seed, fold.panel, values, weights, seconds, _arguments(method))
+
+
+def _check_weights(weights: sparse.csr_matrix, name: str) -> None:
+    totals = np.asarray(weights.sum(axis=1)).ravel()
+    if not np.isfinite(weights.data).all() or (weights.data < 0).any() or (abs(totals - 1) > UNEVEN).any():
+        off = int(np.argmax(np.where(np.isfinite(totals), abs(totals - 1), np.inf)))
+        raise ValueError(
+            f"methods[{name!r}] returned weights that are no means: they must not be negative, and sum to one for "
+            f"every held-out spot (those of spot {off} sum to {totals[off]:.3g})."
+        )
 
 
 def _check_values(values: np.ndarray[Any, Any], shape: tuple[int, int], name: str) -> None:
@@ -210,12 +257,11 @@ def _score_fold(data: Split, fold: Fold, runs: list[Run]) -> list[pd.DataFrame]:
     """Score the runs of a fold, and a permuted one, slide by slide; location copy also serves as what is given."""
     truth, ceiling = data.truth(fold.group, fold.panel), ceilings(data, fold)
     location = next((run for run in runs if run.method == LOCATION), None)
-    shuffled = next((run for run in runs if run.method == "bleep"), runs[-1])
-    null = replace(
-        shuffled,
-        method=PERMUTED,
-        values=metrics.permuted(shuffled.values, random_state=shuffled.seed),
-        weights=None,
-        seconds=float("nan"),
-    )
-    return [score_run(run, fold, truth, location, ceiling) for run in [*runs, null]]
+    varying = [run for run in runs if np.nanmax(np.ptp(run.values, axis=0)) > 0] or runs
+    shuffled = next((run for run in varying if run.method == "bleep"), varying[-1])
+    values = shuffled.values.copy()
+    for slide in truth.obs[_keys.LIBRARY].unique():
+        rows = (truth.obs[_keys.LIBRARY] == slide).to_numpy()
+        values[rows] = metrics.permuted(values[rows], random_state=shuffled.seed)
+    null = replace(shuffled, method=PERMUTED, values=values, weights=None, seconds=float("nan"))
+    return [score_run(run, fold, truth, location, ceiling, data.markers) for run in [*runs, null]]

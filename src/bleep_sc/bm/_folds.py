@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._checks import holds_counts, libraries, listed, require_layer, require_obs, require_unique_genes
+from bleep_sc._records import feature_recipe
+from bleep_sc._runtime import logger
+from bleep_sc.bm._store import POSITIONS
 from bleep_sc.pp import select_genes
 
 if TYPE_CHECKING:
@@ -20,9 +24,13 @@ if TYPE_CHECKING:
 
 TARGET_SUM = 1e4
 MIN_SPOTS = 10
-POSITIONS = (_keys.ARRAY_ROW, _keys.ARRAY_COL, "in_tissue")
-EXPRESSION_REPS = ("X_pca", "X_umap", "X_tsne", "X_diffmap", "X_scVI", "X_scANVI", _keys.HARMONY, "X_pca_harmony")
-"""What scanpy and its neighbours compute from expression, of all spots at once."""
+EXPRESSION_REPS = re.compile(
+    r"X_(pca|umap|tsne|diffmap|draw_graph_\w+|scVI|scANVI|mde)|.*harmony.*|.*_(image|expression|umap|weights)"
+)
+"""What scanpy, its neighbours and this package compute from the expression of all spots at once.
+
+The image side of a joint embedding is one of them: training has bent it towards expression.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,8 @@ class Split:
     obsm: tuple[str, ...]
     n_top_genes: int | None
     """Most variable genes of each training slide; None predicts every gene that the training groups have."""
+    markers: tuple[str, ...]
+    """Genes that are predicted whether they were chosen or not, where a training spot has them."""
 
     def names(self) -> list[str]:
         """Return the groups, in the order of the data."""
@@ -78,6 +88,7 @@ class Split:
             train.var[_keys.HIGHLY_VARIABLE] = True
         else:
             select_genes(train, batch_key=_keys.LIBRARY, n_top_genes=self.n_top_genes)
+            train.var[_keys.HIGHLY_VARIABLE] |= train.var_names.isin(self.markers)
         query = AnnData(
             obs=self._obs(held_out),
             var=pd.DataFrame(index=train.var_names.copy()),
@@ -130,6 +141,7 @@ def split(
     layer: str | None,
     library_key: str,
     n_top_genes: int | None,
+    markers: Sequence[str] = (),
 ) -> Split:
     """Check what is to be compared, and prepare its folds."""
     require_unique_genes(adata)
@@ -149,41 +161,53 @@ def split(
         raise ValueError(f"obs[{group_key!r}] is missing for {int(column.isna().sum())} spots.")
     groups, slides = column.astype(str).to_numpy(dtype=str), libraries(adata, library_key)
     _check_groups(groups, slides, group_key, library_key)
-    return Split(adata, counts, groups, slides, _visible(adata, use_rep, patches_key), n_top_genes)
+    _check_features(adata, use_rep)
+    absent = [gene for gene in markers if gene not in adata.var_names]
+    if absent:
+        raise KeyError(f"markers={listed(absent)} are not in adata.var_names ({listed(adata.var_names, 3)}).")
+    visible = _visible(adata, use_rep, patches_key)
+    return Split(adata, counts, groups, slides, visible, n_top_genes, tuple(markers))
 
 
 def _check_groups(groups: NDArray[np.str_], slides: NDArray[np.str_], group_key: str, library_key: str) -> None:
-    names, sizes = np.unique(groups, return_counts=True)
-    if len(names) < 2:
-        raise ValueError(f"obs[{group_key!r}] has one group, {str(names[0])!r}: nothing would be left to train on.")
-    small = [f"{name} ({size})" for name, size in zip(names, sizes, strict=True) if size < MIN_SPOTS]
-    if small:
-        raise ValueError(
-            f"Groups of fewer than {MIN_SPOTS} spots say nothing about a correlation: {listed(small)}. Drop them, or "
-            "merge them with another group."
-        )
-    homes = pd.crosstab(slides, groups) > 0
-    torn = homes.index[homes.sum(axis=1) > 1].tolist()
+    if len(np.unique(groups)) < 2:
+        raise ValueError(f"obs[{group_key!r}] has one group, {str(groups[0])!r}: nothing would be left to train on.")
+    homes = pd.crosstab(slides, groups)
+    torn = homes.index[(homes > 0).sum(axis=1) > 1].tolist()
     if torn:
         raise ValueError(
             f"Slide {listed(torn)} (obs[{library_key!r}]) has spots in several groups of obs[{group_key!r}]: its "
             "spots would stand on both sides. A group must hold whole slides."
         )
+    sizes = homes.sum(axis=1)
+    small = [f"{name} ({size})" for name, size in sizes[sizes < MIN_SPOTS].items()]
+    if small:
+        raise ValueError(
+            f"Slides of fewer than {MIN_SPOTS} spots say nothing about a correlation: {listed(small)}. Drop them."
+        )
 
 
-def _visible(adata: AnnData, use_rep: Sequence[str], patches_key: str) -> tuple[str, ...]:
-    """Return the keys of obsm that a method may see: coordinates, patches, and features of images."""
+def _check_features(adata: AnnData, use_rep: Sequence[str]) -> None:
+    """Refuse features that were computed from expression; what has no record is taken on trust."""
     for key in use_rep:
         if key not in adata.obsm:
             raise KeyError(
                 f"use_rep={key!r} not found (adata.obsm has: {listed(adata.obsm)}). Run "
                 "bleep_sc.pp.image_features(adata) first."
             )
-        if key in EXPRESSION_REPS:
+        record = feature_recipe(adata, key)
+        if "fingerprint" in record:
+            continue
+        if "var_names" in record or EXPRESSION_REPS.fullmatch(key):  # the former by pp.batch_correct
             raise ValueError(
                 f"use_rep={key!r} was computed from the expression of all spots, the held-out ones included. Pass "
-                "features of the images."
+                "features of the images; if it holds nothing else, keep it under another name."
             )
+        logger.info("obsm[%r] does not say how it was made: it is taken for features of each image alone.", key)
+
+
+def _visible(adata: AnnData, use_rep: Sequence[str], patches_key: str) -> tuple[str, ...]:
+    """Return the keys of obsm that a method may see: coordinates, patches, and features of images."""
     wanted = (_keys.SPATIAL, patches_key, *use_rep)
     return tuple(dict.fromkeys(key for key in wanted if key in adata.obsm))
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bleep_sc import _keys, tl
+from bleep_sc._checks import require_obsm
 from bleep_sc.bm import _baselines
 from bleep_sc.pp import batch_correct as correct
+from bleep_sc.tl._inputs import as_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +22,12 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     Method = Callable[..., NDArray[np.floating] | sparse.csr_matrix]
+
+
+HISTOGENE_PX = 112
+"""Side of the patches that HisToGene was published with."""
+LARGEST_SECTION, WINDOW_SPOTS = 1000, 128
+"""Sections of more spots than the former are read in windows of the latter."""
 
 
 def methods(
@@ -38,7 +47,8 @@ def methods(
     ``knn``         the training spots whose image features are nearest
     ``ridge``       ridge regression on the image features
     ``stnet``       ST-Net; on features, where ``use_rep`` is given, a linear probe
-    ``histogene``   HisToGene
+    ``histogene``   HisToGene, on the middle 112 px of larger patches; sections of over a thousand spots in windows
+                    of 128, as the authors of BLEEP ran it on Visium
     ``bleep``       BLEEP
     ==============  ===================================================================================
 
@@ -82,7 +92,7 @@ def methods(
         "bleep": partial(_bleep, use_rep=use_rep, batch_correct=batch_correct, **networks),
     }
     if use_rep is not None:
-        every["knn"] = partial(_baselines.knn, use_rep=_as_keys(use_rep))
+        every["knn"] = partial(_baselines.knn, use_rep=as_keys(use_rep))
         every["ridge"] = partial(_ridge, use_rep=use_rep)
     order = ["mean", "location", "knn", "ridge", "stnet", "histogene", "bleep"]
     wanted = [name for name in order if name in every] if names is None else list(names)
@@ -108,10 +118,38 @@ def _stnet(train: AnnData, query: AnnData, *, random_state: int, paper: bool, **
     return _predicted(train, query, "stnet")
 
 
-def _histogene(train: AnnData, query: AnnData, *, random_state: int, paper: bool, **kwargs: Any) -> NDArray[np.float32]:
+def _histogene(
+    train: AnnData, query: AnnData, *, random_state: int, paper: bool, patches_key: str, show_progress_bar: bool
+) -> NDArray[np.float32]:
     config = tl.HisToGeneConfig.paper() if paper else tl.HisToGeneConfig()
-    tl.fit_histogene(train, config=config, random_state=random_state, **kwargs)
+    if train.obs[_keys.LIBRARY].value_counts().max() > LARGEST_SECTION:
+        config = replace(config, max_spots=WINDOW_SPOTS)
+    for side in (train, query):
+        _keep_middle(side, patches_key)
+    tl.fit_histogene(
+        train,
+        patches_key=patches_key,
+        config=config,
+        random_state=random_state,
+        show_progress_bar=show_progress_bar,
+    )
     return _predicted(train, query, "histogene")
+
+
+def _keep_middle(adata: AnnData, patches_key: str) -> None:
+    """Cut larger patches down to the middle of the published side."""
+    patches = require_obsm(adata, patches_key, "HisToGene reads patches: run bleep_sc.pp.extract_patches(adata) first.")
+    size = patches.shape[1]
+    if size <= HISTOGENE_PX:
+        return
+    first = (size - HISTOGENE_PX) // 2
+    middle = slice(first, first + HISTOGENE_PX)
+    adata.obsm[patches_key] = np.ascontiguousarray(patches[:, middle, middle])
+    share = HISTOGENE_PX / size
+    adata.uns[patches_key] = {
+        slide: {**record, "size": HISTOGENE_PX, **{key: share * record[key] for key in ("side_px", "size_um")}}
+        for slide, record in adata.uns.get(patches_key, {}).items()
+    }
 
 
 def _bleep(
@@ -131,7 +169,3 @@ def _bleep(
 def _predicted(train: AnnData, query: AnnData, key: str) -> NDArray[np.float32]:
     tl.predict(query, ref=train, key=key)
     return query[:, train.var[_keys.HIGHLY_VARIABLE].to_numpy()].layers[key]
-
-
-def _as_keys(use_rep: str | Sequence[str]) -> list[str]:
-    return [use_rep] if isinstance(use_rep, str) else list(use_rep)

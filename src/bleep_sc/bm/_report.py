@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from bleep_sc import _keys, pl, tl
+from bleep_sc._checks import listed, require_obs
 from bleep_sc._runtime import logger
 from bleep_sc.bm import _html
 from bleep_sc.bm._held_out import held_out, training
 from bleep_sc.bm._structure import structure
-from bleep_sc.bm._summary import summarise
+from bleep_sc.bm._summary import patients_of, summarise
 from bleep_sc.metrics import cluster_agreement
+from bleep_sc.pl._top_genes import best_genes
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
-N_TOP_GENES = 5
 MAIN_SETS = (
     ("HEG", "reference"),
     ("HVG", "reference"),
@@ -30,6 +31,11 @@ MAIN_SETS = (
     ("MG", "fixed"),
     ("all", "panel"),
 )
+PUBLISHED = ("bleep", "stnet", "histogene")
+"""Methods that the paper's figures show side by side."""
+N_SHOWN = 3
+EASY = ("mean", "location", "knn", "ridge")
+"""Methods that are drawn side by side only where there are no others."""
 
 
 def report(
@@ -40,11 +46,13 @@ def report(
     *,
     group_key: str,
     group: str | None = None,
-    method: str = "bleep",
+    library_id: str | None = None,
+    method: str | None = None,
     genes: list[str] | None = None,
     mark: str | None = None,
     patients: Mapping[str, str] | None = None,
     layer: str | None = None,
+    library_key: str = _keys.LIBRARY,
     title: str = "Cross-validation",
     notes: str = "",
     random_state: int = 0,
@@ -61,36 +69,53 @@ def report(
     path
         The folder to write into: ``report.html``, ``*.csv``, ``summary.md`` and ``*.png``. Files of a report before are
         replaced when all of the new ones are there.
-    group_key, layer
+    group_key, layer, library_key
         As they were given to it.
-    group
-        The group that the figures show; None is the first.
+    group, library_id
+        The group that the figures show, and the slide of it; None is the first.
     method
-        The method that the figures show beside the truth.
+        The method that the figures show beside the truth, and up to two others with it; None is BLEEP, or else the last
+        one whose prediction varies.
     genes
         Genes to draw over the H&E; None is the two that the method predicts best there.
     mark
         A boolean column of ``obs`` to outline in figure 5, such as a region of low quality.
     patients
-        The patient of every slide, for the intervals.
+        The patient of every slide, for the intervals; None says that they are not known.
     title, notes
         Of the page; notes may say where the data are from.
     random_state
         Of clusters and bootstrap.
+
+    Raises
+    ------
+    KeyError
+        When a group, a slide, a method, a gene or a column is not there; before anything is computed.
+    ValueError
+        When no prediction varies.
 
     Examples
     --------
     >>> bs.bm.report(adata, table, predictions, "report", group_key="library_id")  # doctest: +SKIP
     """
     path = Path(path)
+    patients_of(table["library"].unique(), patients)
+    keys: dict[str, Any] = {"group_key": group_key, "layer": layer, "library_key": library_key}
+    method = _shown_method(predictions, method)
     group = next(iter(predictions[method])) if group is None else group
+    slide = _shown_slide(held_out(adata, predictions, group, **keys), library_id)
+    _check_drawn(slide, genes, mark)
     path.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".report-", dir=path))
     try:
-        tables = _tables(adata, table, predictions, group_key, layer, patients, random_state)
-        slide = held_out(adata, predictions, group, group_key=group_key, layer=layer)
-        train = training(adata, slide.var_names, group, group_key=group_key, layer=layer)
-        figures = _figures(table, tables["summary"], slide, train, method, group, genes, mark, random_state)
+        tables = {
+            "genes": table,
+            "summary": summarise(table, patients=patients, random_state=random_state),
+            "top_genes": best_genes(table).reset_index(),
+            "structure": _structure(adata, predictions, keys, random_state),
+        }
+        train = training(adata, slide.var_names, group, **keys)
+        figures = _figures(table, tables["summary"], slide, train, method, genes, mark, random_state)
         for name, frame in tables.items():
             frame.to_csv(draft / f"{name}.csv", index=False)
         (draft / "summary.md").write_text(_html.markdown(_wide(tables["summary"])))
@@ -105,59 +130,83 @@ def report(
     logger.info("Report written to %s", path / "report.html")
 
 
-def _tables(
-    adata: AnnData,
-    table: pd.DataFrame,
-    predictions: Mapping[str, Mapping[str, pd.DataFrame]],
-    group_key: str,
-    layer: str | None,
-    patients: Mapping[str, str] | None,
-    random_state: int,
-) -> dict[str, pd.DataFrame]:
+def _shown_method(predictions: Mapping[str, Mapping[str, pd.DataFrame]], method: str | None) -> str:
+    """Return the method to draw: the given one, BLEEP, or the last of those whose prediction varies."""
+    if method is not None and method not in predictions:
+        raise KeyError(f"method={method!r} was not compared (methods: {listed(predictions)}).")
+    varying = [
+        name
+        for name, groups in predictions.items()
+        if any(np.ptp(np.nan_to_num(frame.to_numpy()), axis=0).any() for frame in groups.values())
+    ]
+    if not varying:
+        raise ValueError(
+            f"No prediction varies over spots (methods: {listed(predictions)}): there is nothing to draw. Compare one "
+            "that reads the images, too."
+        )
+    if method is not None and method not in varying:
+        raise ValueError(f"method={method!r} predicts the same for all spots: there is nothing to draw.")
+    return method or ("bleep" if "bleep" in varying else varying[-1])
+
+
+def _shown_slide(held: AnnData, library_id: str | None) -> AnnData:
+    names = held.obs[_keys.LIBRARY].astype(str).to_numpy()
+    library_id = str(names[0]) if library_id is None else library_id
+    if library_id not in names:
+        raise KeyError(f"library_id={library_id!r} is not in the group (it has: {listed(np.unique(names))}).")
+    return held[names == library_id].copy()
+
+
+def _check_drawn(slide: AnnData, genes: list[str] | None, mark: str | None) -> None:
+    absent = [gene for gene in genes or [] if gene not in slide.var_names]
+    if absent:
+        raise KeyError(f"genes={listed(absent)} were not predicted there.")
+    if mark is not None:
+        require_obs(slide, mark, "Pass mark=, a boolean column.")
+
+
+def _structure(
+    adata: AnnData, predictions: Mapping[str, Mapping[str, pd.DataFrame]], keys: dict[str, Any], random_state: int
+) -> pd.DataFrame:
+    import pandas as pd
+
     parts = []
-    for group in table["group"].unique():
-        slide = held_out(adata, predictions, group, group_key=group_key, layer=layer)
+    for group in dict.fromkeys(group for groups in predictions.values() for group in groups):
+        held = held_out(adata, predictions, group, **keys)
         present = [name for name, groups in predictions.items() if group in groups]
-        first = [name for name in ("bleep",) if name in present]
-        order = first + [name for name in present if name not in first]
-        parts.append(structure(slide, order, random_state=random_state).assign(group=group))
-    return {
-        "genes": table,
-        "summary": summarise(table, patients=patients, random_state=random_state),
-        "top_genes": _top_genes(table),
-        "structure": pd.concat(parts, ignore_index=True),
-    }
-
-
-def _top_genes(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the best genes of every method by mean correlation over slides and seeds (table 2 of the paper)."""
-    means = table["pearson"].fillna(0.0).groupby([table["method"], table["gene"]], sort=False).mean().reset_index()
-    means = means[means["pearson"] > 0]
-    best = means.sort_values("pearson", ascending=False).groupby("method", sort=False).head(N_TOP_GENES)
-    return best.sort_values(["method", "pearson"], ascending=[True, False], ignore_index=True)
+        order = sorted(present, key=lambda name: name != "bleep")  # the first one is permuted, too
+        parts.append(structure(held, order, random_state=random_state).assign(group=group))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _wide(summary: pd.DataFrame) -> pd.DataFrame:
     """Return table 1: a row for every method, a column for every gene set, mean and interval."""
+    import pandas as pd
+
     columns = {}
     for gene_set, origin in MAIN_SETS:
         part = summary[(summary["gene_set"] == gene_set) & (summary["genes_from"] == origin)].set_index("method")
         if len(part):
             name = gene_set if origin in ("fixed", "panel") else f"{gene_set} ({origin})"
-            columns[name] = [f"{row.mean:.3f} [{row.lower:.3f}, {row.upper:.3f}]" for row in part.itertuples()]
-            index = part.index
-    wide = pd.DataFrame(columns, index=index)
+            columns[name] = pd.Series(_with_interval(part["mean"], part["lower"], part["upper"]), part.index)
+    wide = pd.DataFrame(columns).reindex(summary["method"].unique())
     hvg = summary[(summary["gene_set"] == "HVG") & (summary["genes_from"] == "reference")].set_index("method")
     wide["HVG, share of ceiling"] = hvg["of_ceiling"].map("{:.0%}".format).replace("nan%", "")
     if "gain" in hvg:
-        gain = [
-            "" if np.isnan(row.gain) else f"{row.gain:+.3f} [{row.gain_lower:+.3f}, {row.gain_upper:+.3f}]"
-            for row in hvg.itertuples()
-        ]
-        wide["HVG, gain over location copy"] = gain
+        gain = _with_interval(hvg["gain"], hvg["gain_lower"], hvg["gain_upper"], sign="+")
+        wide["HVG, gain over location copy"] = pd.Series(gain, hvg.index)
         wide["HVG, r given location copy"] = hvg["partial"].map(_number)
     wide["seconds a run"] = hvg["seconds"].map("{:.1f}".format).replace("nan", "")
-    return wide.rename_axis("method").reset_index()
+    return wide.fillna("").rename_axis("method").reset_index()
+
+
+def _with_interval(mean: pd.Series, lower: pd.Series, upper: pd.Series, sign: str = "") -> list[str]:
+    """Write means with their intervals, where there are any."""
+    texts = []
+    for each, low, high in zip(mean, lower, upper, strict=True):
+        text = "" if np.isnan(each) else f"{each:{sign}.3f}"
+        texts.append(text if np.isnan(low) else f"{text} [{low:{sign}.3f}, {high:{sign}.3f}]")
+    return texts
 
 
 def _figures(
@@ -166,50 +215,63 @@ def _figures(
     slide: AnnData,
     train: AnnData,
     method: str,
-    group: str,
     genes: list[str] | None,
     mark: str | None,
     random_state: int,
 ) -> dict[str, tuple[bytes, str]]:
-    """Draw every figure, with its caption; without a display."""
-    layers = [name for name in table["method"].unique() if name in slide.layers]
-    shown = [method, *[name for name in layers if name not in (method, "mean")]]
+    """Draw every figure of one slide, with its caption; without a display."""
+    name = str(slide.obs[_keys.LIBRARY].iloc[0])
+    layers = [each for each in table["method"].unique() if each in slide.layers]
+    shown = _side_by_side(slide, layers, method)
     if genes is None:
-        here = table[(table["method"] == method) & (table["group"] == group)]
-        genes = here.groupby("gene")["pearson"].mean().nlargest(2).index.tolist()
+        here = table[(table["method"] == method) & (table["library"].astype(str) == name)]
+        means = here.groupby("gene")["pearson"].mean()
+        genes = means.nlargest(2).index.tolist() or slide.var_names[:2].tolist()
     slide.obs["log1p_total_counts"] = np.log1p(slide.obs["total_counts"])
-    for name in shown[:3]:
-        tl.gene_correlation(slide, name, covariate="log1p_total_counts")
-    tl.leiden(slide, method, random_state=random_state)
-    tl.joint_umap(slide, train, method, random_state=random_state)
-    return {
-        "gene_sets": (_draw(lambda: pl.benchmark(summary)), "Mean correlation over genes, with intervals."),
-        "top_genes": (_draw(lambda: pl.top_genes(table)), "The best genes of every method."),
+    pictures: dict[str, tuple[Callable[[], Any], str]] = {
+        "gene_sets": (lambda: pl.benchmark(summary), "Mean correlation over genes, with intervals."),
+        "top_genes": (lambda: pl.top_genes(table), "The best genes of every method."),
         "mean_variance": (
-            _draw(lambda: pl.mean_variance(slide, layers)),
-            f"Predicted against measured mean and variance of the genes, {group} held out.",
+            lambda: pl.mean_variance(slide, layers),
+            f"Predicted against measured mean and variance of the genes on slide {name}.",
         ),
         "genes_own_scale": (
-            _draw(lambda: pl.spatial(slide, genes, layer=[None, *shown[:3]])),
-            f"{', '.join(genes)} over the H&E of {group}, every panel on its own scale.",
+            lambda: pl.spatial(slide, genes, layer=[None, *shown]),
+            f"{', '.join(genes)} over the H&E of {name}, every panel on its own scale.",
         ),
         "genes_common_scale": (
-            _draw(lambda: pl.spatial(slide, genes, layer=[None, *shown[:3]], share_scale=True)),
-            f"{', '.join(genes)} over the H&E of {group}, on a common scale.",
-        ),
-        "gene_gene": (
-            _draw(lambda: pl.gene_correlation(slide, [None, *shown[:3]])),
-            "Correlation of the 50 most variable genes, in the order of the measured ones (their depth taken out).",
-        ),
-        "leiden": (
-            _draw(lambda: pl.leiden(slide, method, mark=mark)),
-            f"Leiden clusters of measured and predicted expression ({method})." + _marked(slide, method, mark),
-        ),
-        "umap": (
-            _draw(lambda: pl.umap(slide, method)),
-            f"Predictions of {method} for {group} among the measured profiles of the training slides.",
+            lambda: pl.spatial(slide, genes, layer=[None, *shown], share_scale=True),
+            f"{', '.join(genes)} over the H&E of {name}, on a common scale.",
         ),
     }
+    if slide.n_vars > 2:
+        for each in shown:
+            tl.gene_correlation(slide, each, covariate="log1p_total_counts")
+        tl.leiden(slide, method, random_state=random_state)
+        tl.joint_umap(slide, train, method, random_state=random_state)
+        pictures |= {
+            "gene_gene": (
+                lambda: pl.gene_correlation(slide, [None, *shown]),
+                "Correlation of the 50 most variable genes, in the order of the measured ones (their depth taken out).",
+            ),
+            "leiden": (
+                lambda: pl.leiden(slide, method, mark=mark),
+                f"Leiden clusters of measured and predicted expression ({method}) on slide {name}."
+                + _marked(slide, method, mark),
+            ),
+            "umap": (
+                lambda: pl.umap(slide, method),
+                f"Predictions of {method} for slide {name} among the measured profiles of the training slides.",
+            ),
+        }
+    return {figure: (_draw(draw), caption) for figure, (draw, caption) in pictures.items()}
+
+
+def _side_by_side(slide: AnnData, layers: list[str], method: str) -> list[str]:
+    """Return up to three methods to draw beside the truth: the wanted one, published ones, others, baselines."""
+    varying = [name for name in layers if np.ptp(np.nan_to_num(slide.layers[name]), axis=0).any()]
+    ranks = {name: (name != method, name not in PUBLISHED, name in EASY, varying.index(name)) for name in varying}
+    return sorted(varying, key=ranks.__getitem__)[:N_SHOWN]
 
 
 def _number(value: float) -> str:
@@ -245,33 +307,43 @@ def _sections(
     patients: Mapping[str, str] | None,
 ) -> list[tuple[str, str]]:
     """Return the headings of the page and what stands below each."""
-    slides = tables["genes"]["library"].unique()
-    n_patients = 1 if patients is None else len({patients[slide] for slide in slides})
-    inference = (
-        "All slides are one patient's: the intervals resample slides, and allow no inference between patients."
-        if n_patients == 1
-        else f"The intervals resample {n_patients} patients, and the slides within them."
+    columns = tables["structure"].pivot_table(
+        index="method", columns="metric", values="value", sort=False, dropna=False
     )
-    structure_table = tables["structure"].pivot_table(index="method", columns="metric", values="value", sort=False)
+    measures = columns.dropna(axis=1, how="all").map(_number).reset_index().rename_axis(None, axis=1)
+    n_genes = tables["structure"]["n_genes"]
     figure = {name: _html.figure(picture, caption) for name, (picture, caption) in figures.items()}
-    return [
-        (
-            "Correlation by gene set",
-            _html.paragraph(
-                f"Pearson r over the spots of a held-out slide, mean over genes, seeds and slides. {inference}"
-            )
-            + _html.table(_wide(tables["summary"]))
-            + figure["gene_sets"],
-        ),
-        ("Best genes", figure["top_genes"]),
-        ("Mean and variance", figure["mean_variance"]),
-        ("Genes over the H&E", figure["genes_own_scale"] + figure["genes_common_scale"]),
-        ("Gene-gene correlation", figure["gene_gene"]),
-        ("Clusters", figure["leiden"]),
-        ("Predictions among the reference", figure["umap"]),
-        (
-            "What correlations do not see",
-            _html.paragraph("Means over slides. The permuted prediction keeps what says nothing about places.")
-            + _html.table(structure_table.map(_number).reset_index().rename_axis(None, axis=1)),
-        ),
-    ]
+    sections = {
+        "Correlation by gene set": _html.paragraph(
+            "Pearson r over the spots of a held-out slide, mean over genes, seeds and slides. "
+            + _inference(tables["genes"], patients)
+        )
+        + _html.table(_wide(tables["summary"]))
+        + figure["gene_sets"],
+        "Best genes": figure["top_genes"],
+        "Mean and variance": figure["mean_variance"],
+        "Genes over the H&E": figure["genes_own_scale"] + figure["genes_common_scale"],
+        "Gene-gene correlation": figure.get("gene_gene", ""),
+        "Clusters": figure.get("leiden", ""),
+        "Predictions among the reference": figure.get("umap", ""),
+        "What correlations do not see": _html.paragraph(
+            "Means over slides, of the first seed, on the most variable genes that all methods predict "
+            f"({n_genes.min()} to {n_genes.max()} a slide). The permuted prediction keeps what says nothing about "
+            "places."
+        )
+        + _html.table(measures),
+    }
+    return [(heading, content) for heading, content in sections.items() if content]
+
+
+def _inference(table: pd.DataFrame, patients: Mapping[str, str] | None) -> str:
+    """Say what the intervals are good for."""
+    slides = table["library"].unique()
+    if len(slides) == 1:
+        return "There is one slide, and no interval."
+    if patients is None:
+        return "Patients are not known: the intervals resample slides, and allow no inference between patients."
+    n_patients = len(set(patients_of(slides, patients).values()))
+    if n_patients == 1:
+        return "All slides are one patient's: the intervals resample slides, and allow no inference between patients."
+    return f"The intervals resample {n_patients} patients, and the slides within them."

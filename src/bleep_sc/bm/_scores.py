@@ -9,16 +9,15 @@ import pandas as pd
 
 from bleep_sc import _keys, metrics
 from bleep_sc._checks import dense
-from bleep_sc.tl._score import MARKERS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
     from bleep_sc.bm._folds import Fold, Split
     from bleep_sc.bm._store import Run
-
-N_TOP = 50
 
 
 def ceilings(data: Split, fold: Fold) -> dict[str, NDArray[np.float64]]:
@@ -33,11 +32,17 @@ def ceilings(data: Split, fold: Fold) -> dict[str, NDArray[np.float64]]:
 
 
 def score_run(
-    run: Run, fold: Fold, truth: AnnData, given: Run | None, ceiling: dict[str, NDArray[np.float64]]
+    run: Run,
+    fold: Fold,
+    truth: AnnData,
+    given: Run | None,
+    ceiling: dict[str, NDArray[np.float64]],
+    markers: Sequence[str],
 ) -> pd.DataFrame:
     """Score one run against the truth, slide by slide; ``given`` is location copy."""
     measured, slides = dense(truth.X), truth.obs[_keys.LIBRARY].astype(str).to_numpy()
     reference = dense(fold.train[:, fold.panel].X)
+    known_before = _membership("reference", reference, fold.train.obs[_keys.LIBRARY].astype(str).to_numpy())
     tables = []
     for slide in dict.fromkeys(slides.tolist()):
         rows = slides == slide
@@ -53,9 +58,9 @@ def score_run(
             "ceiling": ceiling[slide],
             **_moments("measured", measured[rows]),
             **_moments("predicted", run.values[rows]),
-            **_membership("reference", reference),
-            **_membership("truth", measured[rows]),
-            "MG": np.isin(run.genes, MARKERS) & np.isin(MARKERS, run.genes).all(),
+            **known_before,
+            **_membership("truth", measured[rows], slides[rows]),
+            "MG": np.isin(run.genes, markers),
             "seconds": run.seconds,
         }
         tables.append(pd.DataFrame(columns))
@@ -94,11 +99,10 @@ def _moments(name: str, values: NDArray[np.float32]) -> dict[str, NDArray[np.flo
     }
 
 
-def _membership(origin: str, values: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
+def _membership(origin: str, values: NDArray[np.float32], slides: NDArray[np.str_]) -> dict[str, NDArray[np.bool_]]:
     """Tell which genes are among the 50 with the highest mean and variance."""
-    members = {}
-    for name, moment in (("HEG", values.mean(axis=0)), ("HVG", values.var(axis=0))):
-        flags = np.zeros(values.shape[1], dtype=bool)
-        flags[np.argsort(-moment, kind="stable")[:N_TOP]] = True
-        members[f"{name}_{origin}"] = flags
-    return members
+    everything = np.arange(values.shape[1])
+    return {
+        f"HEG_{origin}": np.isin(everything, metrics.highest_genes(values, slides, by="mean")),
+        f"HVG_{origin}": np.isin(everything, metrics.highest_genes(values, slides, by="variance")),
+    }

@@ -7,19 +7,23 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
+from bleep_sc import _keys
 from bleep_sc._records import names_hash
+from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
     from bleep_sc.bm._folds import Split
 
 SETTINGS = "settings.json"
+POSITIONS = (_keys.ARRAY_ROW, _keys.ARRAY_COL, "in_tissue")
+"""Columns of obs that a method may see."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Run:
     weights: sparse.csr_matrix | None
     """(n_spots of the group, n_training spots), for methods that average training spots."""
     seconds: float
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """What the method was made with, as far as it says."""
 
 
 def open_store(path: str | Path, settings: dict[str, Any]) -> Path:
@@ -57,17 +63,34 @@ def open_store(path: str | Path, settings: dict[str, Any]) -> Path:
 
 def settings_of(data: Split) -> dict[str, Any]:
     """Return what the predictions depend on, apart from the methods."""
-    counts = sparse.csr_matrix(data.counts)
-    counts.sort_indices()
+    counts = canonical(data.counts)
     return {
+        "version": __version__,
         "spots": names_hash(data.adata.obs_names),
         "genes": names_hash(data.adata.var_names),
         "counts": [_hash(counts.data), _hash(counts.indices), _hash(counts.indptr)],
         "groups": names_hash(data.groups),
         "slides": names_hash(data.slides),
+        "obs": {key: names_hash(data.adata.obs[key].astype(str)) for key in POSITIONS if key in data.adata.obs},
         "obsm": {key: _hash(np.asarray(data.adata.obsm[key])) for key in sorted(data.obsm)},
+        "scalefactors": _scale_factors(data),
         "n_top_genes": data.n_top_genes,
+        "markers": sorted(data.markers),
     }
+
+
+def canonical(counts: Any) -> sparse.csr_matrix:
+    """Return counts as a sparse matrix of its own in which equal rows look equal."""
+    matrix = sparse.csr_matrix(counts, copy=True)
+    matrix.eliminate_zeros()
+    matrix.sort_indices()
+    return matrix
+
+
+def _scale_factors(data: Split) -> dict[str, dict[str, str]]:
+    records = data.adata.uns.get(_keys.SPATIAL, {})
+    factors = {str(name): record.get("scalefactors", {}) for name, record in records.items() if name in data.slides}
+    return {name: {key: str(value) for key, value in each.items()} for name, each in factors.items()}
 
 
 def _hash(array: np.ndarray[Any, Any]) -> str:
@@ -88,6 +111,7 @@ def write_run(file: Path, run: Run) -> None:
         weights = run.weights
         arrays |= {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
         arrays["shape"] = np.asarray(weights.shape)
+    arrays["arguments"] = np.asarray(json.dumps(run.arguments, sort_keys=True))
     with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as draft:
         try:
             np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
@@ -99,15 +123,22 @@ def write_run(file: Path, run: Run) -> None:
             raise
 
 
-def read_run(file: Path, method: str, group: str, seed: int) -> Run:
-    """Read a run that :func:`write_run` wrote."""
+def read_run(file: Path, method: str, group: str, seed: int, arguments: dict[str, Any]) -> Run:
+    """Read a run that :func:`write_run` wrote, or refuse one of a method that was made with other arguments."""
     with np.load(file, allow_pickle=False) as arrays:
+        before = json.loads(str(arrays["arguments"]))
+        if before != json.loads(json.dumps(arguments)):
+            changed = [key for key in sorted({*before, *arguments}) if before.get(key) != arguments.get(key)]
+            raise ValueError(
+                f"{str(file)!r} holds a run of {method!r} with other arguments: {', '.join(changed)} differ. Pass "
+                "another path=, give the method another name, or remove that file."
+            )
         weights = None
         if "indptr" in arrays:
             parts = (arrays["data"], arrays["indices"], arrays["indptr"])
             weights = sparse.csr_matrix(parts, shape=tuple(arrays["shape"]))
         genes = [str(gene) for gene in arrays["genes"]]
-        return Run(method, group, seed, genes, arrays["values"], weights, float(arrays["seconds"]))
+        return Run(method, group, seed, genes, arrays["values"], weights, float(arrays["seconds"]), arguments)
 
 
 def _write(file: Path, content: bytes) -> None:

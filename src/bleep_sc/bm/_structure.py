@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc import _keys, metrics, tl
-from bleep_sc._checks import dense
+from bleep_sc._checks import dense, libraries, listed
+from bleep_sc._expression import predicted_genes
+from bleep_sc.metrics.gene_sets import N_TOP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,21 +17,28 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-N_TOP = 50
+PERMUTED = "permuted"
 N_MODULES = 8
 N_NEAREST = 6
 RESOLUTIONS = (0.4, 0.8, 1.2, 1.6, 2.0)
 
 
-def structure(adata: AnnData, layers: Sequence[str], *, n_top_genes: int = 200, random_state: int = 0) -> pd.DataFrame:
+def structure(
+    adata: AnnData,
+    layers: Sequence[str],
+    *,
+    n_top_genes: int = 200,
+    random_state: int = 0,
+) -> pd.DataFrame:
     """Compare what correlations gene by gene do not see: variance, gene-gene structure, space and clusters.
 
-    Everything is computed slide by slide, on the ``n_top_genes`` most variable genes of the measured slide.
+    Everything is computed slide by slide, on the ``n_top_genes`` most variable genes of the measured slide among those
+    that all layers hold.
 
     Parameters
     ----------
     adata
-        A held-out group, from :func:`bleep_sc.bm.held_out`.
+        A held-out group, from :func:`bleep_sc.bm.held_out`: the predictions of the first seed.
     layers
         The predicted layers to compare.
     n_top_genes
@@ -39,8 +48,9 @@ def structure(adata: AnnData, layers: Sequence[str], *, n_top_genes: int = 200, 
 
     Returns
     -------
-    A row for every library, method and metric, ``value``. The method ``"permuted"`` is the first layer with its spots
-    shuffled: what keeps its value there says nothing about places.
+    A row for every library, method and metric, with ``value`` and ``n_genes``, how many genes it is of; what is not
+    defined, for a prediction that does not vary, is NaN. The method ``"permuted"`` is the first layer that varies with
+    its spots shuffled: what keeps its value there says nothing about places.
 
     ================================  ==========================================================================
     ``relative variance distance``    0 is best; noise alone improves it, so read it beside the CRPS
@@ -48,7 +58,7 @@ def structure(adata: AnnData, layers: Sequence[str], *, n_top_genes: int = 200, 
     ``gene modules, ARI``             of eight modules each
     ``Moran's I``                     Pearson r over genes (squidpy, six nearest spots)
     ``spatially variable genes, AUC`` recovery of the 50 genes with the highest measured Moran's I
-    ``SSIM``                          on the lattice of the spots, mean over genes
+    ``SSIM``                          on the lattice of the spots, mean over genes; where they have one
     ``Leiden, ARI`` (NMI, AMI)        mean over a sweep of resolutions
     ================================  ==========================================================================
 
@@ -59,32 +69,40 @@ def structure(adata: AnnData, layers: Sequence[str], *, n_top_genes: int = 200, 
     >>> bs.bm.structure(slide, ["ridge"])["metric"].nunique() > 5
     True
     """
+    names = libraries(adata, _keys.LIBRARY)
+    known = np.all([predicted_genes(adata, layer) for layer in layers], axis=0)
+    if not known.any():
+        raise ValueError(f"There is no gene that all of layers={listed(layers)} hold.")
     tables = []
-    for library in adata.obs[_keys.LIBRARY].unique():
-        slide = adata[adata.obs[_keys.LIBRARY] == library].copy()
+    for library in dict.fromkeys(names.tolist()):
+        slide = adata[names == library, known]
         variance = dense(slide.X).var(axis=0)
         slide = slide[:, np.sort(np.argsort(-variance, kind="stable")[:n_top_genes])].copy()
-        first = layers[0]
-        slide.layers["permuted"] = metrics.permuted(dense(slide.layers[first]), random_state=random_state)
-        slide.var[_keys.predicted("permuted")] = slide.var[_keys.predicted(first)]
-        for method in (*layers, "permuted"):
+        varying = [layer for layer in layers if _varies(dense(slide.layers[layer]))]
+        if varying:
+            slide.layers[PERMUTED] = metrics.permuted(dense(slide.layers[varying[0]]), random_state=random_state)
+        for method in (*layers, *([PERMUTED] if varying else [])):
             rows = list(_compare(slide, method, random_state))
-            tables.append(pd.DataFrame(rows, columns=["metric", "value"]).assign(library=library, method=method))
-    return pd.concat(tables, ignore_index=True)[["library", "method", "metric", "value"]]
+            table = pd.DataFrame(rows, columns=["metric", "value"])
+            tables.append(table.assign(library=library, method=method, n_genes=slide.n_vars))
+    return pd.concat(tables, ignore_index=True)[["library", "method", "metric", "value", "n_genes"]]
+
+
+def _varies(predicted: NDArray[np.float32]) -> bool:
+    return bool(np.ptp(predicted, axis=0).any())
 
 
 def _compare(slide: AnnData, method: str, random_state: int) -> Iterator[tuple[str, float]]:
-    known = slide.var[_keys.predicted(method)].to_numpy(dtype=bool)
-    slide = slide[:, known].copy()
     predicted, measured = dense(slide.layers[method]), dense(slide.X)
     yield "relative variance distance", metrics.relative_variance_distance(predicted, measured)
     yield from _gene_gene(predicted, measured, np.log1p(slide.obs["total_counts"].to_numpy(dtype=np.float64)))
     yield from _space(slide, predicted, measured)
-    # A constant prediction has no clusters.
-    if np.ptp(predicted, axis=0).any():
+    agreement = {}
+    if _varies(predicted):  # a constant prediction has no clusters
         tl.leiden(slide, method, resolutions=RESOLUTIONS, random_state=random_state)
-        for name, value in slide.uns[_keys.clusters(method)][["ari", "nmi", "ami"]].mean().items():
-            yield f"Leiden, {str(name).upper()}", float(value)
+        agreement = slide.uns[_keys.clusters(method)].mean()
+    for name in ("ari", "nmi", "ami"):
+        yield f"Leiden, {name.upper()}", float(agreement.get(name, np.nan))
 
 
 def _gene_gene(
@@ -93,9 +111,10 @@ def _gene_gene(
     ours, theirs = metrics.gene_correlation(predicted), metrics.gene_correlation(measured, covariate=depth)
     yield "gene-gene correlation", metrics.correlation_agreement(ours, theirs).pearson
     both = np.isfinite(ours.diagonal()) & np.isfinite(theirs.diagonal())
-    if both.sum() > N_MODULES:
-        pair = np.ix_(both, both)
-        yield "gene modules, ARI", metrics.module_agreement(ours[pair], theirs[pair], N_MODULES).ari
+    pair = np.ix_(both, both)
+    enough = both.sum() > N_MODULES
+    modules = metrics.module_agreement(ours[pair], theirs[pair], N_MODULES).ari if enough else float("nan")
+    yield "gene modules, ARI", modules
 
 
 def _space(
@@ -103,12 +122,28 @@ def _space(
 ) -> Iterator[tuple[str, float]]:
     ours, theirs = _morans_i(slide, predicted), _morans_i(slide, measured)
     both = np.isfinite(ours) & np.isfinite(theirs)
-    n_top = min(N_TOP, len(ours) // 2)
     yield "Moran's I", float(np.corrcoef(ours[both], theirs[both])[0, 1]) if both.sum() > 2 else float("nan")
-    yield "spatially variable genes, AUC", metrics.recovery(np.nan_to_num(ours), np.nan_to_num(theirs), n_top=n_top).auc
-    if _keys.ARRAY_ROW in slide.obs and _keys.ARRAY_COL in slide.obs:
-        lattice = (slide.obs[key].to_numpy() for key in (_keys.ARRAY_ROW, _keys.ARRAY_COL))
-        yield "SSIM", float(np.nanmean(metrics.ssim(predicted, measured, *lattice)))
+    n_top = min(N_TOP, len(ours) // 2)
+    found = metrics.recovery(_last(ours), _last(theirs), n_top=n_top).auc if n_top else float("nan")
+    yield "spatially variable genes, AUC", found
+    yield "SSIM", _ssim(slide, predicted, measured)
+
+
+def _last(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank genes without a score behind all others."""
+    return np.where(np.isfinite(scores), scores, np.nanmin(scores, initial=0.0) - 1.0)
+
+
+def _ssim(slide: AnnData, predicted: NDArray[np.float32], measured: NDArray[np.float32]) -> float:
+    """Return the mean over genes; NaN where the spots have no lattice, or no gene varies."""
+    if _keys.ARRAY_ROW not in slide.obs or _keys.ARRAY_COL not in slide.obs:
+        return float("nan")
+    # Original ST has places adjusted by image registration, next to whole numbers.
+    rows, columns = (np.rint(slide.obs[key].to_numpy(dtype=np.float64)) for key in (_keys.ARRAY_ROW, _keys.ARRAY_COL))
+    if len(np.unique(np.column_stack([rows, columns]), axis=0)) < slide.n_obs:
+        return float("nan")
+    of_genes = metrics.ssim(predicted, measured, rows, columns)
+    return float(np.nanmean(of_genes)) if np.isfinite(of_genes).any() else float("nan")
 
 
 def _morans_i(slide: AnnData, values: NDArray[np.float32]) -> NDArray[np.float64]:

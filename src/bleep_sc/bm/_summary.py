@@ -6,11 +6,14 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc import metrics
+from bleep_sc._checks import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 LOCATION, CEILING = "location", "noise ceiling"
+CORRELATIONS = ("pearson", "spearman", "ccc", "partial", "ceiling")
+"""Columns in which an undefined value counts as zero: a constant tells nothing."""
 SETS = (
     ("all", "panel", None),
     ("MG", "fixed", "MG"),
@@ -33,17 +36,18 @@ def summarise(
     """Summarise a cross-validation: a mean and an interval for every method and gene set.
 
     Genes are averaged first, then seeds, then slides. The interval resamples what is independent: patients, and within
-    them slides; never spots or genes. With one patient it resamples the slides alone, and says nothing about another
-    patient.
+    them slides; never spots or genes (:func:`bleep_sc.metrics.bootstrap_interval`). With one patient it resamples the
+    slides alone, and says nothing about another patient. Folds that share training slides are not quite independent.
 
     Parameters
     ----------
     table
         What :func:`bleep_sc.bm.cross_validate` returned.
     metric
-        A column of it. An undefined correlation (of a gene that does not vary or was not predicted) counts as zero.
+        A column of it. An undefined correlation (of a gene that does not vary or was not predicted) counts as zero. An
+        error has no such value: errors are averaged over the genes that every method predicted.
     patients
-        The patient of every slide (``library``); None takes all slides for one patient's.
+        The patient of every slide (``library``); None says that patients are not known, and takes all slides for one's.
     level
         Of the intervals.
     n_resamples, random_state
@@ -52,11 +56,17 @@ def summarise(
     Returns
     -------
     A row for every method and gene set: ``method``, ``gene_set``, ``genes_from`` (``"reference"``: the training slides,
-    the primary choice; ``"truth"``: the held-out slide, as in the paper), ``mean``, ``lower``, ``upper``, ``sd_seeds``
-    (of the mean, over seeds), ``of_ceiling`` (the share of what counting noise leaves; correlations only), ``gain``,
-    ``gain_lower``, ``gain_upper`` (over location copy, slide by slide), ``partial`` (mean correlation given location
-    copy), ``n_undefined`` (genes a slide, on average, that count as zero), ``n_slides``, ``n_patients`` and ``seconds``
-    a run. For correlations the noise ceiling itself is the last row of every gene set.
+    the primary choice; ``"truth"``: the held-out slide, as in the paper), ``mean``, ``lower``, ``upper`` (NaN for a
+    single slide), ``sd_seeds`` (of the mean, over seeds), ``of_ceiling`` (the share of what counting noise leaves;
+    Pearson correlations only), ``gain``, ``gain_lower``, ``gain_upper`` (over location copy, slide by slide),
+    ``partial`` (mean correlation given location copy), ``n_genes`` and ``n_undefined`` (genes a slide, on average, that
+    were averaged, and how many of them counted as zero), ``n_slides``, ``n_patients`` and ``seconds`` a run. For
+    Pearson correlations the noise ceiling itself is the last row of every gene set.
+
+    Raises
+    ------
+    KeyError
+        When the metric is no column of the table, or a slide has no patient.
 
     Examples
     --------
@@ -67,22 +77,31 @@ def summarise(
     """
     if metric not in table:
         raise KeyError(f"metric={metric!r} is no column of the table (it has: {', '.join(map(str, table.columns))}).")
+    of_slides = patients_of(table["library"].unique(), patients)
     rows: list[dict[str, object]] = []
 
     def draw(by_slide: pd.Series) -> dict[str, float | int]:
-        names = by_slide.index.to_numpy()
-        of_slide = np.array(["one patient" if patients is None else patients[name] for name in names])
         interval = metrics.bootstrap_interval(
-            by_slide.to_numpy(), of_slide, level=level, n_resamples=n_resamples, random_state=random_state
+            by_slide.to_numpy(),
+            np.array([of_slides[str(name)] for name in by_slide.index]),
+            level=level,
+            n_resamples=n_resamples,
+            random_state=random_state,
         )
         return {
             "mean": interval.mean,
             "lower": interval.lower,
             "upper": interval.upper,
-            "n_slides": len(names),
+            "n_slides": len(by_slide),
             "n_patients": interval.n_groups,
         }
 
+    if metric not in CORRELATIONS:
+        # What one method leaves out is left out for all: an error of nothing would be the best.
+        known = table[metric].notna().groupby([table["library"], table["gene"]]).transform("all")
+        if not known.any():
+            raise ValueError(f"No gene has a {metric} for all methods; leave out the methods that predict no gene.")
+        table = table[known]
     for gene_set, origin, flag in SETS:
         part = table if flag is None else table[table[flag]]
         if len(part):
@@ -93,13 +112,23 @@ def summarise(
     return summary[columns + [name for name in summary if name not in columns]]
 
 
+def patients_of(slides: np.ndarray, patients: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the patient of every slide, whatever the type of the names."""
+    if patients is None:
+        return {str(slide): "unknown" for slide in slides}
+    named = {str(slide): str(patient) for slide, patient in patients.items()}
+    missing = [slide for slide in map(str, slides) if slide not in named]
+    if missing:
+        raise KeyError(f"patients= has no entry for the slides {listed(missing)} (it has: {listed(named)}).")
+    return {str(slide): named[str(slide)] for slide in slides}
+
+
 def _of_set(
     part: pd.DataFrame, metric: str, draw: Callable[[pd.Series], dict[str, float | int]]
 ) -> Iterator[dict[str, object]]:
     """Return the rows of one gene set: the methods in the order of the table, then the ceiling."""
-    correlation = metric in ("pearson", "spearman", "ccc")
     slides = _slide_means(part, metric)
-    ceiling = _slide_means(part, "ceiling").groupby("library").mean() if correlation else None
+    ceiling = _slide_means(part, "ceiling").groupby("library").mean() if metric == "pearson" else None
     location = slides.loc[LOCATION].groupby("library").mean() if LOCATION in part["method"].array else None
     for method in part["method"].unique():
         own = part[part["method"] == method]
@@ -111,15 +140,15 @@ def _of_set(
         if location is not None and method != LOCATION:
             gain = draw(by_slide - location)
             row |= {"gain": gain["mean"], "gain_lower": gain["lower"], "gain_upper": gain["upper"]}
-            row["partial"] = own["partial"].fillna(0.0).groupby(own["library"]).mean().mean()
-        undefined = own[metric].isna().groupby([own["seed"], own["library"]]).sum()
-        runs = own.drop_duplicates(["group", "seed"])
-        yield {**row, "n_undefined": undefined.mean(), "seconds": runs["seconds"].mean()}
+            row["partial"] = _slide_means(own, "partial").groupby("library").mean().mean()
+        runs = own.groupby([own["seed"], own["library"]])[metric]
+        row |= {"n_genes": runs.size().mean(), "n_undefined": runs.apply(lambda values: values.isna().sum()).mean()}
+        yield {**row, "seconds": own.drop_duplicates(["group", "seed"])["seconds"].mean()}
     if ceiling is not None:
         yield {"method": CEILING, **draw(ceiling)}
 
 
 def _slide_means(part: pd.DataFrame, metric: str) -> pd.Series:
     """Return the mean over genes, by method, seed and library."""
-    values = part[metric].fillna(0.0)
+    values = part[metric].fillna(0.0) if metric in CORRELATIONS else part[metric]
     return values.groupby([part["method"], part["seed"], part["library"]], sort=False).mean()

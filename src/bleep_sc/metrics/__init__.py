@@ -14,12 +14,13 @@ from bleep_sc.metrics.gene_gene import (
     gene_order,
     module_agreement,
 )
+from bleep_sc.metrics.gene_sets import highest_genes
 from bleep_sc.metrics.intervals import Interval, bootstrap_interval
 from bleep_sc.metrics.mixing import Mixing, batch_mixing, lisi
 from bleep_sc.metrics.nulls import permuted
 from bleep_sc.metrics.recovery import Recovery, recovery
 from bleep_sc.metrics.ssim import ssim
-from bleep_sc.metrics.variance import relative_variance_distance, variance_ratio
+from bleep_sc.metrics.variance import relative_variance_distance
 
 __all__ = [
     "CorrelationAgreement",
@@ -36,6 +37,7 @@ __all__ = [
     "gene_correlation",
     "gene_modules",
     "gene_order",
+    "highest_genes",
     "lisi",
     "mae",
     "module_agreement",
@@ -49,5 +51,4 @@ __all__ = [
     "rmse",
     "spearman",
     "ssim",
-    "variance_ratio",
 ]

@@ -22,6 +22,9 @@ def reliability(
     correlated over spots, and the correlation :math:`r` of the half is brought to full depth by Spearman and Brown's
     :math:`2 r / (1 + r)`. Mean over ``n_splits``. Noise of capture, sectioning and registration is not in it.
 
+    Halves of few counts are no smaller copies of the whole, since the logarithm bends: below some 5000 counts a spot
+    the result is too high (``benchmarks/noise_ceiling.py`` measures by how much).
+
     Parameters
     ----------
     counts

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-EXPLAINED = 1e-12
-"""A share of the variance as small as this is rounding."""
+EXPLAINED = 1e-9
+"""A share of the variance as small as this is the rounding of float32."""
 
 
 def pearson(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its bootstrap interval."""
+    """A mean and its interval; the bounds are NaN where there is nothing to resample."""
 
     mean: float
     lower: float
@@ -26,11 +26,16 @@ def bootstrap_interval(
     n_resamples: int = 2000,
     random_state: int = 0,
 ) -> Interval:
-    """Bootstrap the mean of one value a section, in two stages: patients first, then sections within each.
+    r"""Interval of the mean of one value a section, by a bootstrap in two stages: patients, then sections within each.
 
-    The percentile interval. Every drawn patient weighs by the sections drawn for it, as many as it has. With a single
-    patient its sections alone are resampled, and ``between_groups`` is False; with a single section the interval is the
-    value itself.
+    Every drawn patient weighs by the sections drawn for it, as many as it has. With a single patient its sections alone
+    are resampled, and ``between_groups`` is False.
+
+    The interval is :math:`\bar x \pm t_{n-1} \sqrt{n / (n - 1)} \, s`, where :math:`s` is the standard deviation of the
+    resampled means, :math:`n` the number of patients (of sections, with a single patient), and :math:`t_{n-1}` the
+    quantile of Student's distribution. The percentiles of so few resampled units would be far too narrow: of four, a
+    "95 %" interval covers the mean in some 80 % of cases (Hesterberg, The American Statistician 2015). With one patient
+    the interval is Student's own, up to the resampling. Two units allow next to nothing, and it is as wide as that.
 
     Parameters
     ----------
@@ -48,6 +53,8 @@ def bootstrap_interval(
     ValueError
         When there is no value, a value is not finite, or ``level`` is none.
     """
+    from scipy.stats import t
+
     values = np.asarray(values, dtype=np.float64)
     if not len(values) or len(values) != len(groups):
         raise ValueError(f"{len(values)} values and {len(groups)} groups: one group for each value is needed.")
@@ -57,13 +64,25 @@ def bootstrap_interval(
         )
     if not 0 < level < 1:
         raise ValueError(f"level={level} must lie between 0 and 1.")
-    members = [values[groups == group] for group in np.unique(groups)]
+    mean, names = float(values.mean()), np.unique(groups)
+    n_units = len(values) if len(names) == 1 else len(names)
+    if n_units == 1:
+        return Interval(mean, float("nan"), float("nan"), len(names), between_groups=False)
+    means = _resampled_means([values[groups == name] for name in names], n_resamples, random_state)
+    error = means.std() * np.sqrt(n_units / (n_units - 1))
+    reach = float(t.ppf((1 + level) / 2, n_units - 1) * error)
+    return Interval(mean, mean - reach, mean + reach, len(names), len(names) > 1)
+
+
+def _resampled_means(members: list[NDArray[np.float64]], n_resamples: int, random_state: int) -> NDArray[np.float64]:
+    """Draw groups, then as many members of each drawn group as it has, with replacement; (n_resamples,) means."""
     random = np.random.default_rng(random_state)
-    means = np.empty(n_resamples)
-    for i in range(n_resamples):
-        drawn = random.integers(len(members), size=len(members))
-        sections = [members[group][random.integers(len(members[group]), size=len(members[group]))] for group in drawn]
-        means[i] = np.concatenate(sections).mean()
-    tail = (1 - level) / 2
-    lower, upper = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(values.mean()), float(lower), float(upper), len(members), len(members) > 1)
+    sizes = np.array([len(values) for values in members])
+    table = np.zeros((len(members), sizes.max()))
+    for row, values in zip(table, members, strict=True):
+        row[: len(values)] = values
+    drawn = random.integers(len(members), size=(n_resamples, len(members)))  # groups
+    within = random.random((*drawn.shape, sizes.max())) * sizes[drawn][..., None]  # member of each, as a place
+    taken = np.arange(sizes.max()) < sizes[drawn][..., None]
+    chosen = table[drawn[..., None], within.astype(np.intp)]
+    return (chosen * taken).sum(axis=(1, 2)) / taken.sum(axis=(1, 2))

@@ -12,10 +12,11 @@ N_STEPS = 60
 
 @dataclass(frozen=True)
 class Mixing:
-    """How well batches mix; 1 is best."""
+    """How well batches mix."""
 
     lisi: float
-    """Median inverse Simpson index, from 0 (every spot among its own) to 1 (all batches everywhere alike)."""
+    """Median inverse Simpson index, from 0 (every spot among its own) to 1 (all batches everywhere
+    alike, which asks for equally many spots of each)."""
     silhouette: float
     """One minus the absolute silhouette of the batches, mean over spots; from 0 to 1."""
 

@@ -4,13 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def variance_ratio(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Variance of every predicted column as a share of the measured one; NaN where the truth does not vary."""
-    measured = np.var(truth, axis=0, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(measured > 0, np.var(prediction, axis=0, dtype=np.float64) / measured, np.nan)
-
-
 def relative_variance_distance(
     prediction: NDArray[np.floating], truth: NDArray[np.floating], *, eps: float = 1e-2
 ) -> float:

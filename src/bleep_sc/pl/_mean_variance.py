@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import dense, require_layer
+from bleep_sc._expression import both_sides
 from bleep_sc.pl._axes import as_list, axes_for
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def mean_variance(
     adata
         A query with measured expression.
     layer
-        Predicted layers, a curve each.
+        Predicted layers, a curve each, over the genes that all of them hold.
     truth
         Layer with the measured expression; None is ``X``.
     ax
@@ -53,14 +52,7 @@ def mean_variance(
 
     >>> axes = bs.pl.mean_variance(adata_query)
     """
-    names = as_list(layer)
-    predicted = {
-        name: dense(require_layer(adata, name, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")) for name in names
-    }
-    known = np.all([_known(adata, name, values) for name, values in predicted.items()], axis=0)
-    if not known.any():
-        raise ValueError(f"No gene was predicted in all of {names}.")
-    measured = dense(require_layer(adata, truth, "Pass truth=, the layer with measured expression."))[:, known]
+    predicted, measured, _ = both_sides(adata, as_list(layer), truth)
     axes = axes_for(ax, 1, 2, (3.6, 2.8)).ravel()
     statistics: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {"mean": _mean, "variance": _variance}
     for each, (title, statistic) in zip(axes, statistics.items(), strict=True):
@@ -70,8 +62,8 @@ def mean_variance(
         rank = [np.mean(np.searchsorted(-values[order], -values[genes])) for genes in bins]
         curve = np.array([np.median(values[genes]) for genes in bins])
         each.plot(rank, np.where(curve > 0, curve, np.nan), color="black", linewidth=2, label="measured")
-        for name in names:
-            ours = statistic(predicted[name][:, known])
+        for name, ours_of_spots in predicted.items():
+            ours = statistic(ours_of_spots)
             curve = np.array([np.median(ours[genes]) for genes in bins])
             each.plot(rank, np.where(curve > 0, curve, np.nan), label=name, **{"linewidth": 1.3, **kwargs})
         each.set_yscale("log")
@@ -89,10 +81,3 @@ def _mean(values: NDArray[np.float32]) -> NDArray[np.float64]:
 def _variance(values: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the variance over spots; of a constant it is zero, and not what rounding leaves."""
     return np.where(np.ptp(values, axis=0) > 0, values.var(axis=0, dtype=np.float64), 0.0)
-
-
-def _known(adata: AnnData, name: str, values: NDArray[np.float32]) -> NDArray[np.bool_]:
-    flag = _keys.predicted(name)
-    if flag in adata.var:
-        return adata.var[flag].to_numpy(dtype=bool)
-    return np.asarray(np.isfinite(values).all(axis=0))

@@ -40,21 +40,18 @@ def top_genes(table: pd.DataFrame, *, n_genes: int = 5, ax: Axes | None = None, 
 
     >>> ax = bs.pl.top_genes(table)
     """
-    missing = {"method", "gene", "pearson"} - set(table)
-    if missing:
-        raise KeyError(f"table= lacks {listed(sorted(missing))}. Pass what bleep_sc.bm.cross_validate returned.")
-    means = table["pearson"].fillna(0.0).groupby([table["method"], table["gene"]], sort=False).mean()
-    means = means[means > 0]  # a constant prediction has no best genes
-    best = {method: part.nlargest(n_genes) for method, part in means.groupby(level="method", sort=False)}
-    methods = sorted(best, key=lambda method: -best[method].mean())
+    best = best_genes(table, n_genes)
+    if best.empty:
+        raise ValueError("No method predicts any gene with a positive correlation: there is nothing to draw.")
+    methods = best.index.get_level_values("method").unique().tolist()
     values = np.full((len(methods), n_genes), np.nan)
     for i, method in enumerate(methods):
-        values[i, : len(best[method])] = best[method]
+        values[i, : len(best.loc[method])] = best.loc[method]
     each = axes_for(ax, 1, 1, (1.2 + 1.05 * n_genes, 0.7 + 0.5 * len(methods)))[0, 0]
     style = {"cmap": "Blues", "vmin": 0, "vmax": max(1e-9, float(np.nanmax(values))), "aspect": "auto", **kwargs}
     picture = each.imshow(values, **style)
     for i, method in enumerate(methods):
-        for j, ((_, gene), r) in enumerate(best[method].items()):
+        for j, (gene, r) in enumerate(best.loc[method].items()):
             dark = picture.norm(r) > 0.6
             each.text(
                 j,
@@ -71,3 +68,15 @@ def top_genes(table: pd.DataFrame, *, n_genes: int = 5, ax: Axes | None = None, 
     each.spines[:].set_visible(False)
     each.tick_params(length=0)
     return each
+
+
+def best_genes(table: pd.DataFrame, n_genes: int = 5) -> pd.Series:
+    """Return the mean correlation of every method's best genes, by method and gene; the best method first."""
+    missing = {"method", "gene", "pearson"} - set(table)
+    if missing:
+        raise KeyError(f"table= lacks {listed(sorted(missing))}. Pass what bleep_sc.bm.cross_validate returned.")
+    means = table["pearson"].fillna(0.0).groupby([table["method"], table["gene"]], sort=False).mean()
+    means = means[means > 0]  # a constant prediction has no best genes
+    best = means.sort_values(ascending=False, kind="stable").groupby(level="method", sort=False).head(n_genes)
+    level = best.groupby(level="method").transform("mean")
+    return best.iloc[np.lexsort((-best, -level))]

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from bleep_sc import _keys
 from bleep_sc._checks import libraries
+from bleep_sc._expression import units, warn_of_uneven_slides
 from bleep_sc.tl import _inputs
-from bleep_sc.tl._prediction import units, warn_of_uneven_slides
 from bleep_sc.tl._store import write_model
 from bleep_sc.training.config import FitConfig
 

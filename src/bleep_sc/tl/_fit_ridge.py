@@ -6,8 +6,8 @@ import numpy as np
 
 from bleep_sc import _keys
 from bleep_sc._checks import libraries
+from bleep_sc._expression import units
 from bleep_sc.tl import _inputs
-from bleep_sc.tl._prediction import units
 from bleep_sc.tl._store import write_model
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _fit(
 
     from bleep_sc.training.validation import monitored_genes, validation_score
 
-    genes = monitored_genes(values)
+    genes = monitored_genes(values, slides)
 
     def score(model: Any, images: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
         return validation_score(model.predict(images), truth)

@@ -7,9 +7,9 @@ from scipy import sparse
 
 from bleep_sc import _keys
 from bleep_sc._checks import listed, require_obs
+from bleep_sc._expression import both_sides
 from bleep_sc.metrics import correlation_agreement
 from bleep_sc.metrics import gene_correlation as correlate
-from bleep_sc.tl._measured import both_sides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,8 @@ def gene_correlation(
     >>> len(adata_query.uns["bleep_gene_correlation"]["genes"])
     50
     """
-    predicted, measured, known = both_sides(adata, layer, truth)
+    sides, measured, known = both_sides(adata, layer, truth)
+    predicted = sides[layer]
     names = adata.var_names[known]
     if genes is None:
         chosen = np.sort(np.argsort(-measured.var(axis=0), kind="stable")[:N_GENES])

@@ -8,11 +8,12 @@ from scipy import sparse
 
 from bleep_sc import _keys
 from bleep_sc._checks import dense, listed, require_layer, require_obsm, stored_values
+from bleep_sc._expression import units
 from bleep_sc._records import names_hash
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._genes import match_genes
 from bleep_sc.tl._leakage import warn_of_shared_slides
-from bleep_sc.tl._prediction import check_layer_is_free, units, write_prediction
+from bleep_sc.tl._prediction import check_layer_is_free, write_prediction
 from bleep_sc.tl._store import model_hash, read_model
 
 if TYPE_CHECKING:

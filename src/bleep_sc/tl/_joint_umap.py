@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc import _keys
-from bleep_sc._checks import dense, libraries, listed, log_expression, require_layer
+from bleep_sc._checks import dense, libraries, listed, log_expression
+from bleep_sc._expression import predicted_genes
 from bleep_sc.metrics import batch_mixing
 
 if TYPE_CHECKING:
@@ -73,17 +74,17 @@ def joint_umap(
     import scanpy as sc
     from sklearn.decomposition import PCA
 
-    predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
-    profiles = log_expression(ref, ref_layer)
-    flag = _keys.predicted(layer)
-    names = adata.var_names[adata.var[flag].to_numpy(dtype=bool)] if flag in adata.var else adata.var_names
+    known = predicted_genes(adata, layer)
+    if not known.any():
+        raise ValueError(f"layers[{layer!r}] holds no predicted gene.")
+    profiles, names = log_expression(ref, ref_layer), adata.var_names[known]
     absent = names.difference(ref.var_names)
     if len(absent):
         raise KeyError(
             f"ref lacks {len(absent)} of the predicted genes ({listed(absent, 3)}). Pass the same reference."
         )
     theirs = dense(profiles[:, ref.var_names.get_indexer(names)])
-    ours = dense(predicted[:, adata.var_names.get_indexer(names)])
+    ours = dense(adata.layers[layer][:, known])
     pca = PCA(min(n_comps, min(theirs.shape) - 1), random_state=random_state).fit(theirs)
     components = np.concatenate([pca.transform(theirs), pca.transform(ours)]).astype(np.float32)
     slides = np.concatenate([libraries(ref, library_key), libraries(adata, library_key)])

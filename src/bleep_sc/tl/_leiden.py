@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc import _keys
+from bleep_sc._expression import both_sides
 from bleep_sc.metrics import cluster_agreement
-from bleep_sc.tl._measured import both_sides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,8 @@ def leiden(
     >>> adata_query.uns["bleep_leiden"].columns.tolist()
     ['resolution', 'n_measured', 'n_predicted', 'ari', 'nmi', 'ami']
     """
-    predicted, measured, _ = both_sides(adata, layer, truth)
+    sides, measured, _ = both_sides(adata, layer, truth)
+    predicted = sides[layer]
     if not np.ptp(predicted, axis=0).any():
         raise ValueError(f"layers[{layer!r}] is the same for all spots: there is nothing to cluster.")
     sweep = dict.fromkeys([float(resolution), *map(float, resolutions)])

@@ -7,6 +7,7 @@ import numpy as np
 
 from bleep_sc._checks import libraries
 from bleep_sc._records import names_hash
+from bleep_sc._runtime import logger
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._genes import columns_of
 from bleep_sc.tl._impute import impute
@@ -82,6 +83,9 @@ def predict(
     check_layer_is_free(adata, key_added or key)
     warn_of_shared_slides(adata, [ref], description.params["library_key"])
     position = columns_of(description.genes, adata)
+    shared = int((position >= 0).sum())
+    if shared < len(position):
+        logger.info("%d of the model's %d genes are in the query; the others are left out.", shared, len(position))
     values = _values(model, adata, encoder)
     predicted = np.zeros(adata.n_vars, dtype=bool)
     predicted[position[position >= 0]] = True

@@ -9,8 +9,8 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._checks import dense, holds_counts, libraries, listed, require_layer
-from bleep_sc.metrics import pearson, spearman
-from bleep_sc.tl._prediction import units
+from bleep_sc._expression import both_sides
+from bleep_sc.metrics import highest_genes, pearson, spearman
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 MARKERS = ("HAL", "CYP3A4", "VWF", "SOX9", "KRT7", "ANXA4", "ACTA2", "DCN")
 """Marker genes of the liver's zones and cell types (Xie et al., NeurIPS 2023, table 1)."""
-N_TOP = 50
 GENES_AT_ONCE = 1000
-SAME_TOTAL = 0.05
-"""Totals that differ by less are of the same normalisation."""
 
 
 def score(
@@ -52,7 +49,8 @@ def score(
         Layer with the measured expression, in the units of the prediction; None is ``X``.
     gene_sets
         Where HEG and HVG are taken from. None: from the truth of each slide, as in the paper. An AnnData with the
-        training slides: from their ``X``, so that the choice knows nothing of the truth. A mapping: sets of your own.
+        training slides: from their ``X``, slide by slide, so that the choice knows nothing of the truth. A mapping:
+        sets of your own.
     library_key
         Column of ``obs`` that names the slide; not needed for a single one.
     copy
@@ -82,23 +80,13 @@ def score(
     >>> adata_query.uns["bleep_score"]["gene_set"].unique().tolist()
     ['all', 'MG', 'HEG', 'HVG']
     """
-    layers = [layer] if isinstance(layer, str) else list(layer)
-    measured = require_layer(adata, truth, "Scores need measured expression: pass truth=, the name of its layer.")
-    scored = np.ones(adata.n_vars, dtype=bool)
-    for each in layers:
-        scored &= _predicted_genes(adata, each)
-        _check_units(adata, each, measured, truth)
-    if not layers or not scored.any():
-        raise ValueError(f"There is no gene that was predicted in all of layer={listed(layers)}.")
-    values = dense(measured[:, scored])
-    if not np.isfinite(values).all():
-        raise ValueError("The measured expression holds NaN or infinite values. Drop those spots or genes first.")
+    predicted, measured, scored = both_sides(adata, layer, truth)
     slides = libraries(adata, library_key)
     sets = {
-        slide: _gene_sets(gene_sets, adata.var_names[scored], values[slides == slide])
+        slide: _gene_sets(gene_sets, adata.var_names[scored], measured[slides == slide], library_key)
         for slide in dict.fromkeys(slides.tolist())
     }
-    tables = {each: _score_layer(dense(adata.layers[each][:, scored]), values, slides, sets) for each in layers}
+    tables = {each: _score_layer(values, measured, slides, sets) for each, values in predicted.items()}
     adata = adata.copy() if copy else adata
     for each, (table, means) in tables.items():
         for metric, of_genes in zip(("pearson", "spearman"), means, strict=True):
@@ -107,14 +95,6 @@ def score(
             adata.var[_keys.gene_score(each, metric)] = column
         adata.uns[_keys.score(each)] = table
     return adata if copy else None
-
-
-def _predicted_genes(adata: AnnData, layer: str) -> NDArray[np.bool_]:
-    predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
-    flag = _keys.predicted(layer)
-    if flag in adata.var:
-        return adata.var[flag].to_numpy(dtype=bool)
-    return np.asarray(np.isfinite(dense(predicted)).all(axis=0))
 
 
 def _score_layer(
@@ -147,31 +127,11 @@ def _correlations(predicted: NDArray[np.float32], measured: NDArray[np.float32])
     )
 
 
-def _check_units(adata: AnnData, layer: str, measured: object, truth: str | None) -> None:
-    name = "X" if truth is None else f"layers[{truth!r}]"
-    record = adata.uns.get(_keys.imputed(layer), {})
-    transform = record.get("transform", "unknown")
-    if transform == "log1p" and holds_counts(measured):
-        raise ValueError(
-            f"{name} holds counts, but layers[{layer!r}] holds logarithms. Log-normalise {name} as the reference was "
-            "(sc.pp.normalize_total, sc.pp.log1p), or pass truth=, a layer with logarithms."
-        )
-    if transform == "log1p" and record.get("target_sum"):
-        total = units(adata, truth)["target_sum"]
-        if total and abs(total / record["target_sum"] - 1) > SAME_TOTAL:
-            raise ValueError(
-                f"{name} is normalised to {total:.4g} counts a spot, but layers[{layer!r}] to "
-                f"{record['target_sum']:.4g}. Normalise both alike: sc.pp.normalize_total(adata, target_sum=...)."
-            )
-    if transform == "counts" and not holds_counts(measured):
-        raise ValueError(
-            f"{name} holds no counts, but layers[{layer!r}] was imputed in counts. Pass truth=, the layer with counts, "
-            "or impute from a layer of the reference with logarithms (layer=)."
-        )
-
-
 def _gene_sets(
-    source: AnnData | Mapping[str, Sequence[str]] | None, names: pd.Index, measured: NDArray[np.float32]
+    source: AnnData | Mapping[str, Sequence[str]] | None,
+    names: pd.Index,
+    measured: NDArray[np.float32],
+    library_key: str,
 ) -> dict[str, tuple[str, NDArray[np.intp]]]:
     """Return for every set where it comes from, and its columns among the predicted genes."""
     sets = {"all": ("fixed", np.arange(len(names)))}
@@ -192,11 +152,11 @@ def _gene_sets(
             )
         if holds_counts(require_layer(source, None, "Pass training slides with expression in X.")):
             raise ValueError("gene_sets=: X of the training slides holds counts; pass them log-normalised.")
-        measured, origin = dense(source[:, names].X), "reference"
+        measured, slides, origin = dense(source[:, names].X), libraries(source, library_key), "reference"
     else:
-        origin = "truth"
-    sets["HEG"] = (origin, np.argsort(-measured.mean(axis=0), kind="stable")[:N_TOP])
-    sets["HVG"] = (origin, np.argsort(-measured.var(axis=0), kind="stable")[:N_TOP])
+        slides, origin = np.zeros(len(measured), dtype=str), "truth"
+    sets["HEG"] = (origin, highest_genes(measured, slides, by="mean"))
+    sets["HVG"] = (origin, highest_genes(measured, slides, by="variance"))
     return sets
 
 

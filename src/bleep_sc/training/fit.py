@@ -98,7 +98,7 @@ def fit_bleep(
         model, loss = _train(pairs, config, encoder, random_state, device, show_progress_bar)
         return Trained(model, loss)
     held_out = str(np.random.default_rng(random_state).choice(names))
-    search = _EpochSearch(pairs[groups != held_out], pairs[groups == held_out], config, device)
+    search = _EpochSearch(pairs, groups, held_out, config, device)
     _train(search.reference, config, encoder, random_state, device, show_progress_bar, search)
     logger.info("Imputed %s well until epoch %d; training on all slides for as long.", held_out, search.best_epoch)
     final = replace(config, max_epochs=search.best_epoch)
@@ -159,9 +159,12 @@ def _build(pairs: Pairs, config: FitConfig, encoder: Encoder | None) -> BLEEP:
 class _EpochSearch:
     """Impute a held-out slide after every epoch, and remember when that went best."""
 
-    def __init__(self, reference: Pairs, held_out: Pairs, config: FitConfig, device: torch.device | str) -> None:
-        self.reference, self.held_out, self.config, self.device = reference, held_out, config, device
-        self.genes = monitored_genes(reference.expression)
+    def __init__(
+        self, pairs: Pairs, groups: NDArray[np.str_], held_out: str, config: FitConfig, device: torch.device | str
+    ) -> None:
+        rest = groups != held_out
+        self.reference, self.held_out, self.config, self.device = pairs[rest], pairs[~rest], config, device
+        self.genes = monitored_genes(self.reference.expression, groups[rest])
         self.pearson: list[float] = []
 
     @property

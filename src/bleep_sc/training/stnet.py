@@ -85,7 +85,7 @@ def fit_stnet(
     scores = np.full((len(config.learning_rates), len(held_out), config.max_epochs), DIVERGED)
     for i, learning_rate in enumerate(config.learning_rates):
         for k, fold in enumerate(held_out):
-            score = _Score(pairs[~fold], pairs[fold], groups[fold], scores[i, k], device)
+            score = _Score(pairs, groups, fold, scores[i, k], device)
             fit(pairs[~fold], learning_rate, config.max_epochs, score=score)
     pearson = scores.mean(axis=1)  # (n_learning_rates, n_epochs)
     best, last_epoch = np.unravel_index(pearson.argmax(), pearson.shape)
@@ -166,14 +166,14 @@ class _Score:
 
     def __init__(
         self,
-        reference: Pairs,
-        held_out: Pairs,
+        pairs: Pairs,
         slides: NDArray[np.str_],
+        fold: NDArray[np.bool_],
         scores: NDArray[np.float64],
         device: torch.device | str,
     ) -> None:
-        self.held_out, self.slides, self.scores, self.device = held_out, slides, scores, device
-        self.genes = monitored_genes(reference.expression)
+        self.held_out, self.slides, self.scores, self.device = pairs[fold], slides[fold], scores, device
+        self.genes = monitored_genes(pairs.expression[~fold], slides[~fold])
 
     def __call__(self, model: StNet, epoch: int) -> None:
         """Write the mean over slides into ``scores``."""

@@ -4,13 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bleep_sc.metrics.correlation import pearson
+from bleep_sc.metrics.gene_sets import highest_genes
 
-N_MONITORED = 50
 
-
-def monitored_genes(expression: NDArray[np.floating]) -> NDArray[np.intp]:
+def monitored_genes(expression: NDArray[np.floating], slides: NDArray[np.str_]) -> NDArray[np.intp]:
     """Return the columns of the most variable genes of (n_spots, n_genes): most others of a panel are noise."""
-    return np.argsort(-expression.var(axis=0), kind="stable")[:N_MONITORED]
+    return highest_genes(expression, slides, by="variance")
 
 
 def validation_score(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> float:

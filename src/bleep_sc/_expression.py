@@ -1,0 +1,122 @@
+"""What numbers of expression mean, and predicted beside measured ones."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from bleep_sc import _keys
+from bleep_sc._checks import LARGEST_LOG, dense, holds_counts, listed, require_layer, stored_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+UNEVEN = 3.0
+"""Ratio of totals between slides that normalisation would not leave."""
+SAME_TOTAL = 0.05
+"""Totals that differ by less are of the same normalisation."""
+
+
+def units(ref: AnnData, layer: str | None, target_rep: str | None = None) -> dict[str, Any]:
+    """Say what the numbers of a reference mean: ``transform``, ``target_sum`` (0 where unknown) and ``corrected``."""
+    if target_rep is not None:
+        # Only what Harmony corrected in gene space is still expression.
+        corrected = "var_names" in ref.uns.get(target_rep, {})
+        return {"transform": "log1p" if corrected else "unknown", "target_sum": 0.0, "corrected": True}
+    matrix = require_layer(ref, layer, "Pass layer=, a layer of the reference.")
+    if holds_counts(matrix):
+        return {"transform": "counts", "target_sum": 0.0, "corrected": False}
+    values = stored_values(matrix)
+    if not values.size:
+        return {"transform": "unknown", "target_sum": 0.0, "corrected": False}
+    if values.min() < 0 or (_keys.LOG1P not in ref.uns and values.max() > LARGEST_LOG):
+        return {"transform": "unknown", "target_sum": 0.0, "corrected": False}
+    totals = _linear_totals(matrix)
+    constant = np.ptp(totals) < 1e-3 * totals.mean()
+    return {"transform": "log1p", "target_sum": round(float(totals.mean()), 1) if constant else 0.0, "corrected": False}
+
+
+def _linear_totals(matrix: Any) -> NDArray[np.float64]:
+    """Return the total of every spot before the logarithm."""
+    linear = matrix.expm1() if sparse.issparse(matrix) else np.expm1(np.asarray(matrix, dtype=np.float64))
+    return np.asarray(linear.sum(axis=1), dtype=np.float64).ravel()
+
+
+def warn_of_uneven_slides(adata: AnnData, layer: str | None, slides: NDArray[np.str_]) -> None:
+    """Warn where one slide was normalised to another total than the next."""
+    totals = _linear_totals(require_layer(adata, layer, "Pass layer=, the layer with logarithms."))
+    medians = {str(slide): float(np.median(totals[slides == slide])) for slide in np.unique(slides)}
+    if max(medians.values()) > UNEVEN * min(medians.values()):
+        listed = ", ".join(f"{slide} {median:.4g}" for slide, median in medians.items())
+        warnings.warn(
+            f"The slides are not normalised alike (median total of a spot before the logarithm: {listed}). Run "
+            "sc.pp.normalize_total(adata, target_sum=1e4) on the counts of all of them, then sc.pp.log1p.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def predicted_genes(adata: AnnData, layer: str) -> NDArray[np.bool_]:
+    """Return which genes a predicted layer holds, (n_vars,); NaN in one of them is refused."""
+    predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
+    finite = np.asarray(np.isfinite(dense(predicted)).all(axis=0))
+    flag = _keys.predicted(layer)
+    if flag not in adata.var:
+        return finite
+    known = adata.var[flag].to_numpy(dtype=bool)
+    if (known & ~finite).any():
+        raise ValueError(
+            f"layers[{layer!r}] holds NaN or infinite values in {int((known & ~finite).sum())} genes that "
+            f"var[{flag!r}] calls predicted ({listed(adata.var_names[known & ~finite], 3)}). Predict them again."
+        )
+    return known
+
+
+def both_sides(
+    adata: AnnData, layer: str | Sequence[str], truth: str | None
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return predicted and measured expression, (n_obs, n_genes) each, of the genes that all layers hold, and these.
+
+    Raises an error when a layer is not in the units of the truth, or either is not finite.
+    """
+    layers = [layer] if isinstance(layer, str) else list(layer)
+    measured = require_layer(adata, truth, "Measured expression is needed: pass truth=, the name of its layer.")
+    known = np.ones(adata.n_vars, dtype=bool)
+    for each in layers:
+        known &= predicted_genes(adata, each)
+        _check_units(adata, each, measured, truth)
+    if not layers or not known.any():
+        raise ValueError(f"There is no gene that was predicted in all of layer={listed(layers)}.")
+    values = dense(measured[:, known])
+    if not np.isfinite(values).all():
+        raise ValueError("The measured expression holds NaN or infinite values. Drop those spots or genes first.")
+    return {each: dense(adata.layers[each][:, known]) for each in layers}, values, known
+
+
+def _check_units(adata: AnnData, layer: str, measured: object, truth: str | None) -> None:
+    name = "X" if truth is None else f"layers[{truth!r}]"
+    record = adata.uns.get(_keys.imputed(layer), {})
+    transform = record.get("transform", "unknown")
+    if transform == "log1p" and holds_counts(measured):
+        raise ValueError(
+            f"{name} holds counts, but layers[{layer!r}] holds logarithms. Log-normalise {name} as the reference was "
+            "(sc.pp.normalize_total, sc.pp.log1p), or pass truth=, a layer with logarithms."
+        )
+    if transform == "log1p" and record.get("target_sum"):
+        total = units(adata, truth)["target_sum"]
+        if total and abs(total / record["target_sum"] - 1) > SAME_TOTAL:
+            raise ValueError(
+                f"{name} is normalised to {total:.4g} counts a spot, but layers[{layer!r}] to "
+                f"{record['target_sum']:.4g}. Normalise both alike: sc.pp.normalize_total(adata, target_sum=...)."
+            )
+    if transform == "counts" and not holds_counts(measured):
+        raise ValueError(
+            f"{name} holds no counts, but layers[{layer!r}] was imputed in counts. Pass truth=, the layer with counts, "
+            "or impute from a layer of the reference with logarithms (layer=)."
+        )

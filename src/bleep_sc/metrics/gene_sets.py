@@ -1,0 +1,39 @@
+"""Which genes are expressed most, or vary most, on slides."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_TOP = 50
+"""Genes in the paper's sets of highly expressed and highly variable genes."""
+
+
+def highest_genes(
+    values: NDArray[np.floating], slides: NDArray[np.str_], *, by: Literal["mean", "variance"], n_top: int = N_TOP
+) -> NDArray[np.intp]:
+    """Return the genes with the highest mean (HEG) or the highest variance (HVG), the highest first.
+
+    Both are taken slide by slide and averaged over slides: what differs between slides, for a batch effect or a fold in
+    one of them, makes no gene variable.
+
+    Parameters
+    ----------
+    values
+        (n_spots, n_genes).
+    slides
+        Slide of every spot, (n_spots,).
+    by
+        What to rank by.
+    n_top
+        How many genes.
+
+    Returns
+    -------
+    Columns, (n_top,); all of them where there are fewer.
+    """
+    parts = [values[slides == slide] for slide in np.unique(slides)]
+    of_slides = [
+        part.mean(axis=0, dtype=np.float64) if by == "mean" else part.var(axis=0, dtype=np.float64) for part in parts
+    ]
+    return np.argsort(-np.mean(of_slides, axis=0), kind="stable")[:n_top]
