@@ -73,7 +73,7 @@ def summarise(
     After the example of :func:`bleep_sc.bm.cross_validate`:
 
     >>> bs.bm.summarise(table)["gene_set"].unique().tolist()
-    ['all', 'MG', 'HEG', 'HVG']
+    ['all', 'HEG', 'HVG']
     """
     if metric not in table:
         raise KeyError(f"metric={metric!r} is no column of the table (it has: {', '.join(map(str, table.columns))}).")
