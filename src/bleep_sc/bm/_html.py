@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,9 @@ h1, h2 { font-weight: 600; line-height: 1.2; } h2 { margin-top: 2.5rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
-th { border-bottom: 2px solid #888; } th:first-child, td:first-child { text-align: left; }
+th { border-bottom: 2px solid #888; white-space: normal; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+td small { color: #666; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; } figcaption { color: #555; font-size: .9rem; }
 """
 
@@ -41,8 +44,9 @@ def paragraph(text: str) -> str:
 
 
 def table(frame: pd.DataFrame) -> str:
-    """Return a table; it scrolls where the page is too narrow for it."""
-    return f'<div class="wide">{frame.to_html(index=False, border=0, na_rep="")}</div>'
+    """Return a table with intervals below their means; it scrolls where the page is too narrow for it."""
+    rows = re.sub(r" (\[[^]<]+\])</td>", r"<br><small>\1</small></td>", frame.to_html(index=False, border=0, na_rep=""))
+    return f'<div class="wide">{rows}</div>'
 
 
 def png(drawn: Figure) -> bytes:
