@@ -22,7 +22,9 @@ REP = "X_lite0"
 MIN_COUNTS = 100
 GROUPS = {"her2st": "library_id", "mob": "library_id", "mob-animals": "animal"}
 PATIENTS = {"her2st": "patient", "mob": "animal", "mob-animals": "animal"}
-SHOWN = {"her2st": ("C4", ["SCGB2A2", "HLA-DRA"]), "mob": ("MOB2", None), "mob-animals": ("2", None)}
+LAYERS = ["ENSMUSG00000045573.9", "ENSMUSG00000024871.10"]
+"""Penk and Doc2g: the granule cells within, the mitral and glomerular layers around them."""
+SHOWN = {"her2st": ("C4", ["SCGB2A2", "HLA-DRA"]), "mob": ("MOB2", LAYERS), "mob-animals": ("2", LAYERS)}
 ONE_SEED = ("histogene",)
 MOB_UM = 280.32
 """Side of mob's patches: 64 px of its small images, which are resampled."""

@@ -1,3 +1,5 @@
+import re
+
 import anndata as ad
 import pandas as pd
 import pytest
@@ -64,6 +66,35 @@ def test_the_benchmark_compares_what_was_asked_for(toy, tmp_path, monkeypatch):
     assert given["mark"] == "low_quality"
     assert given["patients"] == dict.fromkeys(("slice1", "slice2", "slice3"), "D")
     assert len(list((out / "runs").glob("*.npz"))) == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--methods", "ridge,foo"], r"names=\['foo'\] are no methods of the package; it has: mean, location"),
+        (["--group-key", "batch"], r"Invalid value for --group-key: obs has no column 'batch' \(it has: library_id"),
+        (["--patient-key", "man"], "Invalid value for --patient-key: obs has no column 'man'"),
+        (["--encoder", "none", "--methods", "ridge"], "ridge need image features: pass use_rep="),
+        (["--encoder", "none-such"], "none-such"),
+        (["--seeds", "0"], "0 is not in the range"),
+    ],
+)
+def test_errors_are_messages(toy, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setattr(bs.datasets, "toy", lambda: toy.copy())
+    result = CliRunner().invoke(cli.main, ["benchmark", *arguments, "--out", str(tmp_path / "out")])
+    assert result.exit_code in (1, 2)
+    assert isinstance(result.exception, SystemExit)
+    assert re.search(message, result.output.replace("\n", " "))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_traceback_can_be_had(monkeypatch):
+    monkeypatch.delenv("BLEEP_SC_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match="liver is not downloaded"):
+        CliRunner().invoke(cli.main, ["--traceback", "benchmark", "--data", "liver"], catch_exceptions=False)
+    result = CliRunner().invoke(cli.main, ["benchmark", "--data", "liver"])
+    assert result.exit_code == 1
+    assert "--traceback" in result.output
 
 
 def test_unknown_data_is_named():

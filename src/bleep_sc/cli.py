@@ -30,9 +30,24 @@ MIN_COUNTS = 100
 ENCODER = "stain_stats"
 
 
-@click.group()
+class Commands(click.Group):
+    """Commands whose errors are messages; ``--traceback`` shows where they come from."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, KeyError, OSError, ImportError) as error:
+            if ctx.params["traceback"]:
+                raise
+            message = error.args[0] if isinstance(error, KeyError) else error
+            raise click.ClickException(f"{message}\n(bleep-sc --traceback ... shows where this comes from.)") from error
+
+
+@click.group(cls=Commands)
 @click.version_option(bs.__version__)
-def main() -> None:
+@click.option("--traceback", is_flag=True, help="Show where an error comes from.")
+def main(traceback: bool) -> None:
     """Read spatially resolved gene expression off H&E histology."""
     logging.basicConfig(format="%(message)s")
     logger.setLevel(logging.INFO)
@@ -88,7 +103,7 @@ def demo(data: str, out: Path, seed: int) -> None:
     default="toy",
     show_default=True,
     help="toy, her2st, mob, or an h5ad file with raw counts, obsm['spatial'], obs['library_id'] and patches or images; "
-    "liver=FOLDER for the paper's own data.",
+    "liver, or liver=FOLDER, for the paper's own data.",
 )
 @click.option(
     "--methods",
@@ -104,8 +119,13 @@ def demo(data: str, out: Path, seed: int) -> None:
 )
 @click.option("--paper/--small", default=True, show_default=True, help="Networks as published, or small ones.")
 @click.option("--batch-correct", is_flag=True, help="Train BLEEP on Harmony's output, as the paper does.")
-@click.option("--n-top-genes", type=int, default=None, help="Most variable genes of each training slide.")
-@click.option("--seeds", default=1, show_default=True, help="How many seeds.")
+@click.option(
+    "--n-top-genes",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Most variable genes of each training slide. Default: 1000; 40 of the toy's.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many seeds.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -132,6 +152,7 @@ def benchmark(
       bleep-sc benchmark --data liver=FOLDER --encoder none --batch-correct --seeds 3
     """
     adata = _load(data)
+    _check_column(adata, group_key, "--group-key")
     patients = _patients(adata, patient_key)
     use_rep = None if encoder == "none" else _keys.features(encoder)
     names = [name.strip() for name in methods.split(",") if name.strip()]
@@ -163,19 +184,22 @@ def benchmark(
         group_key=group_key,
         mark="low_quality" if "low_quality" in adata.obs else None,
         patients=patients,
-        title=f"{data}: leave one {group_key} out",
-        notes=f"Image features: {encoder}. {'Published' if paper else 'Small'} networks, {seeds} seed(s).",
+        title=f"{Path(_tissue(data)).name}: leave one {'slide' if group_key == _keys.LIBRARY else group_key} out",
+        notes=f"Image features: {encoder}. Networks: {'published' if paper else 'small'}. Seeds: {seeds}.",
     )
     click.echo((out / "summary.md").read_text())
     click.echo(f"Written to {out}: report.html, tables and figures")
 
 
+def _check_column(adata: AnnData, name: str, option: str) -> None:
+    if name not in adata.obs:
+        raise click.BadParameter(f"obs has no column {name!r} (it has: {', '.join(adata.obs)}).", param_hint=option)
+
+
 def _patients(adata: AnnData, patient_key: str | None) -> dict[str, str] | None:
     """Return the patient of every slide; None where nothing says."""
-    if patient_key is not None and patient_key not in adata.obs:
-        raise click.BadParameter(
-            f"obs has no column {patient_key!r} (it has: {', '.join(adata.obs)}).", param_hint="--patient-key"
-        )
+    if patient_key is not None:
+        _check_column(adata, patient_key, "--patient-key")
     present = [name for name in PATIENTS if name in adata.obs]
     key = patient_key or (present[0] if present else None)
     if key is None:
@@ -185,8 +209,13 @@ def _patients(adata: AnnData, patient_key: str | None) -> dict[str, str] | None:
 
 def _markers(adata: AnnData, data: str) -> list[str]:
     """Return the markers of the paper where the tissue is liver."""
-    is_liver = data == "toy" or data.startswith("liver=")
+    is_liver = _tissue(data) in ("toy", "liver")
     return [gene for gene in MARKERS if gene in adata.var_names] if is_liver else []
+
+
+def _tissue(data: str) -> str:
+    """Return what ``--data`` names, without a folder."""
+    return "liver" if data.startswith("liver=") else data
 
 
 def _load(data: str) -> AnnData:
@@ -199,8 +228,8 @@ def _load(data: str) -> AnnData:
         adata = bs.datasets.her2st()
     elif data == "mob":
         adata = bs.datasets.mob()
-    elif data.startswith("liver="):
-        adata = bs.datasets.liver(data.removeprefix("liver="))
+    elif _tissue(data) == "liver":
+        adata = bs.datasets.liver(data.partition("=")[2] or None)
     elif Path(data).suffix == ".h5ad" and Path(data).is_file():
         adata = sc.read_h5ad(data)
     else:

@@ -50,6 +50,16 @@ def test_a_slice_is_read_by_barcode(folder):
     assert adata.obsm["patches"].shape == (adata.n_obs, 32, 32, 3)
 
 
+def test_the_folder_is_below_the_data_folder_or_is_asked_for(folder, monkeypatch):
+    path, *_ = folder
+    path.rename(path.parent / "liver")
+    monkeypatch.setenv("BLEEP_SC_DATA", str(path.parent))
+    assert bs.datasets.liver(slices="3").obs["library_id"].unique().tolist() == ["3"]
+    monkeypatch.delenv("BLEEP_SC_DATA")
+    with pytest.raises(FileNotFoundError, match=r"not downloaded.*pass it \(path=\), or set BLEEP_SC_DATA"):
+        bs.datasets.liver()
+
+
 def test_missing_and_mixed_up_files_are_named(folder):
     path, _, _ = folder
     with pytest.raises(FileNotFoundError, match=r"0 files below .* are called '1/matrix.mtx"):

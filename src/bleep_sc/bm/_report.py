@@ -312,6 +312,7 @@ def _sections(
     )
     measures = columns.dropna(axis=1, how="all").map(_number).reset_index().rename_axis(None, axis=1)
     n_genes = tables["structure"]["n_genes"]
+    spread = " to ".join(map(str, sorted({n_genes.min(), n_genes.max()})))
     figure = {name: _html.figure(picture, caption) for name, (picture, caption) in figures.items()}
     sections = {
         "Correlation by gene set": _html.paragraph(
@@ -328,8 +329,7 @@ def _sections(
         "Predictions among the reference": figure.get("umap", ""),
         "What correlations do not see": _html.paragraph(
             "Means over slides, of the first seed, on the most variable genes that all methods predict "
-            f"({n_genes.min()} to {n_genes.max()} a slide). The permuted prediction keeps what says nothing about "
-            "places."
+            f"({spread} a slide). The permuted prediction keeps what says nothing about places."
         )
         + _html.table(measures),
     }

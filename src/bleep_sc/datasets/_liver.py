@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from scipy import sparse
 
 from bleep_sc import _keys, slides
 from bleep_sc._checks import listed
+from bleep_sc.datasets._fetch import VARIABLE
 from bleep_sc.datasets._original_st import join_sections
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ PITCH_UM, SPOT_DIAMETER_UM = 100.0, 55.0
 POSITION_COLUMNS = ["barcode", "in_tissue", _keys.ARRAY_ROW, _keys.ARRAY_COL, "pixel_y", "pixel_x"]
 
 
-def liver(path: str | Path, slices: str | Sequence[str] = ("1", "2", "3", "4")) -> AnnData:
+def liver(path: str | Path | None = None, slices: str | Sequence[str] = ("1", "2", "3", "4")) -> AnnData:
     """Load the slices of human liver that the paper was written on (Visium, GSE240429), from where you have put them.
 
     Four consecutive slices of one donor; the paper holds out slice 3. Nothing is downloaded: the images are 2.4 GB
@@ -34,7 +36,7 @@ def liver(path: str | Path, slices: str | Sequence[str] = ("1", "2", "3", "4")) 
     Parameters
     ----------
     path
-        The folder.
+        The folder; None is ``liver`` below ``BLEEP_SC_DATA``.
     slices
         One slice or several.
 
@@ -60,6 +62,13 @@ def liver(path: str | Path, slices: str | Sequence[str] = ("1", "2", "3", "4")) 
     unknown = [name for name in names if name not in IMAGES]
     if unknown or not names or len(set(names)) < len(names):
         raise ValueError(f"slices={names} must name slices of '1', '2', '3', '4', and none twice.")
+    if path is None:
+        if VARIABLE not in os.environ:
+            raise FileNotFoundError(
+                "The liver is not downloaded. Put the files of GSE240429 into a folder, and pass it (path=), or set "
+                f"{VARIABLE} to the folder above one named liver."
+            )
+        path = Path(os.environ[VARIABLE]) / "liver"
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"path={str(path)!r} is no folder. Put the files of GSE240429 into one, and pass it.")

@@ -47,7 +47,9 @@ def top_genes(table: pd.DataFrame, *, n_genes: int = 5, ax: Axes | None = None, 
     values = np.full((len(methods), n_genes), np.nan)
     for i, method in enumerate(methods):
         values[i, : len(best.loc[method])] = best.loc[method]
-    each = axes_for(ax, 1, 1, (1.2 + 1.05 * n_genes, 0.7 + 0.5 * len(methods)))[0, 0]
+    longest = max((len(str(gene)) for gene in best.index.get_level_values("gene")), default=0)
+    width = max(1.05, 0.1 * longest)
+    each = axes_for(ax, 1, 1, (1.2 + width * n_genes, 0.7 + 0.5 * len(methods)))[0, 0]
     style = {"cmap": "Blues", "vmin": 0, "vmax": max(1e-9, float(np.nanmax(values))), "aspect": "auto", **kwargs}
     picture = each.imshow(values, **style)
     for i, method in enumerate(methods):
