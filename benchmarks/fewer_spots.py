@@ -17,7 +17,7 @@ from scipy import sparse
 import bleep_sc as bs
 
 SHARES = (1, 1 / 2, 1 / 4, 1 / 8)
-NAMES = ("knn", "ridge", "stnet", "bleep")
+NAMES = ("knn", "ridge", "bleep")
 
 
 def thinned(
@@ -29,7 +29,7 @@ def thinned(
     kept = np.concatenate([random.choice(of_slide, round(share * len(of_slide)), replace=False) for of_slide in spots])
     method = bs.bm.methods([name], use_rep=REP)[name]
     some = train[np.sort(kept)].copy()
-    predicted = method(some, query, random_state=random_state) if name in {"stnet", "bleep"} else method(some, query)
+    predicted = method(some, query, random_state=random_state) if name == "bleep" else method(some, query)
     if not sparse.issparse(predicted):
         return predicted
     places = sparse.csr_matrix((np.ones(len(kept)), (np.arange(len(kept)), np.sort(kept))), (len(kept), train.n_obs))

@@ -14,6 +14,11 @@ def features(encoder: str) -> str:
     return "X_" + encoder.removeprefix("hf-hub:").replace("/", "_")
 
 
+def store_rows(patches_key: str) -> str:
+    """Obs key of the row of every spot in the store of its patches."""
+    return f"{patches_key}_row"
+
+
 def image_embedding(key: str) -> str:
     """Obsm key of the image side of a joint embedding."""
     return f"X_{key}_image"

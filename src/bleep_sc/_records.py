@@ -28,9 +28,16 @@ def patch_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
     sides = [slide["size_um"] for name, slide in slides.items() if name in present or not present & set(slides)]
     return {
         "patches_key": patches_key,
-        "size": int(adata.obsm[patches_key].shape[1]),
+        "size": _size(adata, patches_key, slides),
         "size_um": float(np.mean(sides)) if sides else float("nan"),
     }
+
+
+def _size(adata: AnnData, patches_key: str, slides: dict[str, Any]) -> int:
+    """Return the side of the patches, px: of those that are there, or of those that are to be cut."""
+    if patches_key in adata.obsm:
+        return int(adata.obsm[patches_key].shape[1])
+    return int(next(iter(slides.values()))["size"])
 
 
 def feature_recipe(adata: AnnData, use_rep: str) -> dict[str, Any]:

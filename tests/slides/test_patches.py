@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bleep_sc.slides import check_centers, cut_patches, off_slide
+from bleep_sc.slides import check_centers, cut_patches, off_slide, open_slide
 
 
 @pytest.fixture
@@ -12,16 +12,16 @@ def image():
 
 def test_a_patch_is_what_lies_around_its_centre(image):
     centers = np.array([[40.0, 30.0], [20.4, 15.6]])
-    patches = cut_patches(image, centers, side=8, size=8)
+    patches = cut_patches(open_slide(image), centers, side=8, size=8)
     np.testing.assert_array_equal(patches[0], image[26:34, 36:44])
     np.testing.assert_array_equal(patches[1], image[12:20, 16:24])  # rounded to (20, 16)
-    assert cut_patches(image, centers, side=7, size=7)[0][3, 3].tolist() == image[30, 40].tolist()
+    assert cut_patches(open_slide(image), centers, side=7, size=7)[0][3, 3].tolist() == image[30, 40].tolist()
 
 
 @pytest.mark.parametrize("side", [8, 50, 300])
 def test_beyond_the_border_the_image_is_mirrored(image, side):
     centers = np.array([[1.0, 2.0], [79.0, 59.0], [40.0, 30.0]])
-    patches = cut_patches(image, centers, side=side, size=side)
+    patches = cut_patches(open_slide(image), centers, side=side, size=side)
     margin = 320
     mirrored = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
     for patch, (x, y) in zip(patches, centers.astype(int), strict=True):
@@ -30,7 +30,7 @@ def test_beyond_the_border_the_image_is_mirrored(image, side):
 
 
 def test_or_white(image):
-    (patch,) = cut_patches(image, np.array([[0.0, 0.0]]), side=8, size=8, pad="constant")
+    (patch,) = cut_patches(open_slide(image), np.array([[0.0, 0.0]]), side=8, size=8, pad="constant")
     assert (patch[:4] == 255).all()
     assert (patch[:, :4] == 255).all()
     np.testing.assert_array_equal(patch[4:, 4:], image[:4, :4])
@@ -43,20 +43,20 @@ def test_which_patches_leave_the_image():
 
 def test_resampling_shows_the_same_tissue_without_aliasing(image):
     centers = np.array([[40.0, 30.0]])
-    (small,) = cut_patches(image, centers, side=32, size=8)
+    (small,) = cut_patches(open_slide(image), centers, side=32, size=8)
     expected = Image.fromarray(image[14:46, 24:56]).resize((8, 8), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(small, np.asarray(expected))
     stripes = np.zeros((60, 80, 3), dtype=np.uint8)
     stripes[:, ::2] = 255
-    (grey,) = cut_patches(stripes, centers, side=32, size=8)
+    (grey,) = cut_patches(open_slide(stripes), centers, side=32, size=8)
     assert abs(grey.astype(float).mean() - 127.5) < 2
     assert grey.std() < 30
 
 
 def test_the_order_of_the_spots_does_not_matter(image):
     centers = np.random.default_rng(0).uniform(0, 60, (20, 2))
-    patches = cut_patches(image, centers, side=10, size=5)
-    np.testing.assert_array_equal(cut_patches(image, centers[::-1], side=10, size=5), patches[::-1])
+    patches = cut_patches(open_slide(image), centers, side=10, size=5)
+    np.testing.assert_array_equal(cut_patches(open_slide(image), centers[::-1], side=10, size=5), patches[::-1])
 
 
 def test_centres_outside_the_image_are_diagnosed():

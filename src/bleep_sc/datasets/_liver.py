@@ -119,7 +119,9 @@ def _library(image: Path, adata: AnnData) -> dict[str, dict[str, object]]:
     mpp, _ = slides.microns_per_pixel(
         adata.obs[_keys.ARRAY_COL], adata.obs[_keys.ARRAY_ROW], adata.obsm[_keys.SPATIAL], pitch_um=PITCH_UM
     )
-    preview, scale = slides.read_preview(image)
+    with slides.open_slide(image) as slide:
+        preview = slide.thumbnail()
+        scale = preview.shape[1] / slide.width
     return {
         "images": {"hires": preview},
         "scalefactors": {

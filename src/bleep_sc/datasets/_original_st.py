@@ -51,7 +51,9 @@ def read_section(counts: Path, spots: Path, image: Path, section: str, *, pitch_
 
 
 def _library(image: Path, mpp: float, source: str) -> dict[str, dict[str, object]]:
-    preview, scale = slides.read_preview(image)
+    with slides.open_slide(image) as slide:
+        preview = slide.thumbnail()
+        scale = preview.shape[1] / slide.width
     return {
         "images": {"hires": preview},
         "scalefactors": {

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bleep_sc._runtime import progress
+from bleep_sc._batches import Unread
 from bleep_sc.models import symmetries as sym
+from bleep_sc.models.batches import map_batches
 from bleep_sc.models.stain_stats import StainStats
 
 Transform = Callable[[Tensor], Tensor]
@@ -187,18 +188,13 @@ def _from_timm(name: str, pretrained: bool) -> Encoder:
     return Encoder(network, Normalize(config["mean"], config["std"]), name=name, input_size=_fixed_size(config))
 
 
-def patch_batches(patches: NDArray[Any], batch_size: int) -> Iterator[Tensor]:
-    """Patches (n, S, S, 3) as batches of images (B, 3, S, S), uint8."""
-    for start in range(0, len(patches), batch_size):
-        yield torch.from_numpy(np.ascontiguousarray(patches[start : start + batch_size])).permute(0, 3, 1, 2)
-
-
 def encode(
     encoder: Encoder,
-    patches: NDArray[np.uint8],
+    patches: NDArray[np.uint8] | Unread,
     *,
     symmetries: bool = False,
     batch_size: int = 64,
+    num_workers: int = 0,
     device: str | torch.device = "cpu",
     show_progress_bar: bool = True,
 ) -> NDArray[np.float32]:
@@ -209,11 +205,13 @@ def encode(
     encoder
         From :func:`load_encoder`.
     patches
-        (n, S, S, 3), uint8.
+        (n, S, S, 3), uint8; in memory, or read while the network is at work.
     symmetries
         Average the features over the eight symmetries of a patch.
     batch_size
         Patches at once.
+    num_workers
+        Processes that read patches ahead.
     device
         Where to compute. On CUDA, autocast to bfloat16 or float16.
     show_progress_bar
@@ -228,12 +226,16 @@ def encode(
     half = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
     autocast = torch.autocast("cuda", dtype=half) if device.type == "cuda" else nullcontext()
     turns = range(sym.N_SYMMETRIES) if symmetries else range(1)
-    total = -(-len(patches) // batch_size)
-    features = []
+
+    def features(images: Tensor) -> Tensor:
+        return torch.stack([encoder(sym.transform(images, k)).float() for k in turns]).mean(dim=0)
+
     with torch.inference_mode(), autocast:
-        for batch in progress(
-            patch_batches(patches, batch_size), "Encoding patches", show=show_progress_bar, total=total
-        ):
-            images = batch.to(device)
-            features.append(torch.stack([encoder(sym.transform(images, k)).float() for k in turns]).mean(dim=0).cpu())
-    return torch.cat(features).numpy()
+        return map_batches(
+            features,
+            patches,
+            batch_size=batch_size,
+            device=device,
+            num_workers=num_workers,
+            description="Encoding patches" if show_progress_bar else "",
+        )

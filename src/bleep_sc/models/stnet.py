@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bleep_sc._batches import Unread
 from bleep_sc.models import symmetries
-from bleep_sc.models.encoders import patch_batches
+from bleep_sc.models.batches import map_batches
 
 
 class Standardize(nn.Module):
@@ -75,7 +76,7 @@ def stnet_loss(prediction: Tensor, truth: Tensor) -> Tensor:
 @torch.inference_mode()
 def predict(
     model: StNet,
-    images: NDArray[np.float32] | NDArray[np.uint8],
+    images: NDArray[np.float32] | NDArray[np.uint8] | Unread,
     *,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
@@ -85,12 +86,10 @@ def predict(
     The prediction from a patch is the mean of those from its eight symmetries.
     """
     model = model.eval().to(device)
-    if images.ndim == 2:
-        batches = torch.from_numpy(images).split(batch_size)
-        return torch.cat([model(batch.to(device)).cpu() for batch in batches]).numpy()
-    predictions = []
-    for batch in patch_batches(images, batch_size):
-        patches = batch.to(device)
+
+    def mean_of_symmetries(patches: Tensor) -> Tensor:
         views = [model(symmetries.transform(patches, k)) for k in range(symmetries.N_SYMMETRIES)]
-        predictions.append(torch.stack(views).mean(dim=0).cpu())
-    return torch.cat(predictions).numpy()
+        return torch.stack(views).mean(dim=0)
+
+    network = model if images.ndim == 2 else mean_of_symmetries
+    return map_batches(network, images, batch_size=batch_size, device=device)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,19 +13,27 @@ from bleep_sc import _keys, slides
 from bleep_sc._checks import libraries, listed, require_obsm
 from bleep_sc._resolution import FACTORS, microns_per_pixel
 from bleep_sc._runtime import logger
+from bleep_sc.pp._spatialdata import from_spatialdata
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
+    from spatialdata import SpatialData
 
-    Image = str | Path | NDArray[np.uint8]
+    Image = Any
 
+BLOCK = 64
+"""Patches in a block of the dask array over a store."""
+DECISIVE = ("size", "side_px", "pad")
+"""What of a record decides on the pixels of a patch."""
+SAME_RESOLUTION = 0.05
+"""How far µm per px of two sources may differ."""
 SAME_PITCH = 0.15
 """How far the distance of neighbouring spots may be off what it should be."""
 
 
 def extract_patches(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     image: Image | Mapping[str, Image] | None = None,
     *,
     size: int = 224,
@@ -31,6 +41,8 @@ def extract_patches(
     mpp: float | None = None,
     pitch_um: float | None = None,
     pad: Literal["reflect", "constant", "drop"] = "reflect",
+    store: str | Path | None = None,
+    table_key: str = "table",
     library_key: str = _keys.LIBRARY,
     spatial_key: str = _keys.SPATIAL,
     key_added: str = _keys.PATCHES,
@@ -47,11 +59,15 @@ def extract_patches(
     Parameters
     ----------
     adata
-        Spots, with full-resolution (x, y) in ``obsm[spatial_key]``.
+        Spots, with full-resolution (x, y) in ``obsm[spatial_key]``. Or a SpatialData object, whose table
+        ``tables[table_key]`` is written to: its regions are the slides, and the centres of their shapes, moved onto the
+        image, the coordinates.
     image
-        The full-resolution image: a path (JPEG, PNG or TIFF), an RGB uint8 array (height, width, 3), or for several
-        slides a mapping from their names to either. By default the file that
-        ``uns["spatial"][library_id]["metadata"]["source_image_path"]`` names, or the stored image with scale factor 1.
+        The full-resolution image: a path (TIFF, JPEG, PNG, ...), an RGB uint8 array (height, width, 3), or whatever
+        :func:`bleep_sc.slides.open_slide` takes; of SpatialData the name of an image. For several slides a mapping from
+        their names to these. By default the file that ``uns["spatial"][library_id]["metadata"]["source_image_path"]``
+        names, or the stored image with scale factor 1; of SpatialData the image named ``{region}_full_image``, or the
+        only one.
     size
         Side of the patches, px.
     size_um
@@ -62,6 +78,12 @@ def extract_patches(
         Centre-to-centre distance of neighbouring spots, µm, where the technology is not known.
     pad
         What lies beyond the image: its reflection, white, or no patch (``"drop"`` removes such spots from ``adata``).
+    store
+        A folder for the patches, which are then not held in memory: a sharded zarr array that ``obsm[key_added]`` wraps
+        as a dask array. It appears when it is complete; an interrupted call goes on where it was, and one for the same
+        patches finds them there.
+    table_key
+        Of SpatialData, the table with the spots.
     library_key
         Column of ``obs`` that names the slide; not needed for a single one.
     spatial_key
@@ -76,10 +98,12 @@ def extract_patches(
     None, or the changed copy with ``copy=True``. Written are:
 
     ``obsm[key_added]`` : uint8, (n_obs, size, size, 3)
-        RGB patches.
+        RGB patches; a dask array with ``store=``.
     ``uns[key_added]`` : dict
-        For every slide ``size`` (px), ``side_px``, ``size_um``, ``mpp`` and ``mpp_source``, ``pad`` and ``image``; NaN
-        where µm are not known.
+        For every slide ``size`` (px), ``side_px``, ``size_um``, ``mpp`` and ``mpp_source``, ``pad``, ``image``,
+        ``store`` (empty without one) and ``library_key``; NaN where µm are not known.
+    ``obs["{key_added}_row"]`` : int
+        With ``store=``, the row of every spot in the store.
 
     Raises
     ------
@@ -87,11 +111,16 @@ def extract_patches(
         Without coordinates or image.
     ValueError
         When coordinates lie outside the image, µm per px are needed and not known, or the image is no 8-bit RGB.
+    FileExistsError
+        When ``store`` holds something else.
+    OSError
+        When the disk is full; what was written is gone on from.
 
     Warns
     -----
     UserWarning
-        When coordinates lie inside the image, but contradict the places of the spots on their array or µm per px.
+        When coordinates lie inside the image, but contradict the places of the spots on their array; or when µm per px
+        contradict what the image file says.
 
     Examples
     --------
@@ -105,30 +134,33 @@ def extract_patches(
         raise ValueError(f"size={size} px and size_um={size_um} must be positive.")
     if pad not in ("reflect", "constant", "drop"):
         raise ValueError(f"pad={pad!r} is not known; use 'reflect', 'constant' or 'drop'.")
+    from anndata import AnnData
+
+    spatialdata = None if isinstance(adata, AnnData) else adata
+    if spatialdata is not None:
+        if copy:
+            raise ValueError("copy=True is for AnnData; a SpatialData object is written to.")
+        adata, image, library_key = from_spatialdata(spatialdata, image, table_key)
     adata = adata.copy() if copy else adata
     centers = require_obsm(adata, spatial_key, "Read the slide with squidpy.read, or pass spatial_key=.")
     centers = np.asarray(centers, dtype=np.float64)[:, :2]
     names = libraries(adata, library_key)
     _check_images(image, names)
-    patches = np.empty((adata.n_obs, size, size, 3), dtype=np.uint8)
-    kept, records = np.ones(adata.n_obs, dtype=bool), {}
+    kept, parts, records = np.ones(adata.n_obs, dtype=bool), [], {}
     for name in dict.fromkeys(names.tolist()):
         rows = np.flatnonzero(names == name)
-        source, pixels = _open(adata, image, name)
-        slides.check_centers(pixels.shape, centers[rows], _scale_factors(adata, name))
-        scale, scale_source = microns_per_pixel(adata, rows, centers[rows], name, mpp=mpp, pitch_um=pitch_um)
-        _warn_of_other_lattice(adata, rows, centers[rows], name, scale if scale_source == FACTORS else float("nan"))
-        if size_um is not None and np.isnan(scale):
-            raise ValueError(
-                f"µm per px of slide {name!r} are not known ({scale_source}), so size_um={size_um} cannot be cut. "
-                "Pass mpp=, or pitch_um= with obs['array_row'] and obs['array_col']; or give size= in px alone."
-            )
-        side = size if size_um is None else max(1, round(size_um / scale))
-        if pad == "drop":
-            kept[rows] = ~slides.off_slide(pixels.shape, centers[rows], side)
-        patches[rows] = slides.cut_patches(
-            pixels, centers[rows], side=side, size=size, pad="constant" if pad == "constant" else "reflect"
-        )
+        with slides.open_slide(_source(adata, image, name)) as slide:
+            slides.check_centers((slide.height, slide.width), centers[rows], _scale_factors(adata, name))
+            scale, scale_source = _resolution(adata, rows, centers[rows], name, slide, mpp, pitch_um)
+            if size_um is not None and np.isnan(scale):
+                raise ValueError(
+                    f"µm per px of slide {name!r} are not known ({scale_source}), so size_um={size_um} cannot be cut. "
+                    "Pass mpp=, or pitch_um= with obs['array_row'] and obs['array_col']; or give size= in px alone."
+                )
+            side = size if size_um is None else max(1, round(size_um / scale))
+            if pad == "drop":
+                kept[rows] = ~slides.off_slide((slide.height, slide.width), centers[rows], side)
+        parts.append(_Part(_source(adata, image, name), rows[kept[rows]], side))
         records[name] = {
             "size": size,
             "side_px": side,
@@ -136,16 +168,126 @@ def extract_patches(
             "mpp": scale,
             "mpp_source": scale_source,
             "pad": pad,
-            "image": source,
+            "image": slide.name,
+            "store": "" if store is None else str(Path(store).resolve()),
+            "library_key": library_key,
         }
     if not kept.any():
         raise ValueError("Every patch leaves its slide, and pad='drop' would drop all spots. Cut smaller ones (size=).")
+    cut = partial(_cut, parts, centers, size=size, pad="constant" if pad == "constant" else "reflect")
+    if store is None:
+        patches, stored_at = np.empty((adata.n_obs, size, size, 3), dtype=np.uint8), None
+        for rows, batch in cut():
+            patches[rows] = batch
+        patches = patches if kept.all() else patches[kept]
+    else:
+        stored_at = _write(Path(store), parts, centers, cut, records, size)[kept]
+        patches = _as_dask(store, stored_at)
     if not kept.all():
         logger.warning("%d spots whose patch leaves the slide were dropped (pad='drop').", int((~kept).sum()))
         adata._inplace_subset_obs(kept)
-    adata.obsm[key_added] = patches if kept.all() else patches[kept]
+    adata.obsm[key_added] = patches
     adata.uns[key_added] = records
+    if stored_at is not None:
+        adata.obs[_keys.store_rows(key_added)] = stored_at
+    if spatialdata is not None:
+        spatialdata.tables[table_key] = adata
     return adata if copy else None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The spots of one slide."""
+
+    source: Any
+    rows: NDArray[np.intp]
+    side: int
+
+
+def _cut(
+    parts: list[_Part], centers: NDArray[np.float64], *, size: int, pad: Literal["reflect", "constant"], done: int = 0
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
+    """Cut slide after slide, leaving out the first ``done`` patches; give rows of the AnnData and their patches."""
+    for part in parts:
+        if done >= len(part.rows):
+            done -= len(part.rows)
+            continue
+        with slides.open_slide(part.source) as slide:
+            order = slides.reading_order(slide, centers[part.rows], part.side)
+            rows, done = part.rows[order[done:]], 0
+            for chosen, patches in slides.read_patches(slide, centers[rows], side=part.side, size=size, pad=pad):
+                yield rows[chosen], patches
+
+
+def _write(
+    store: Path,
+    parts: list[_Part],
+    centers: NDArray[np.float64],
+    cut: Callable[..., Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]],
+    records: dict[str, dict[str, Any]],
+    size: int,
+) -> NDArray[np.int64]:
+    """Write the patches to a store, and return the row of every spot there; -1 for those without a patch."""
+    stored_at = np.full(len(centers), -1, dtype=np.int64)
+    order = []
+    for part in parts:
+        with slides.open_slide(part.source) as slide:
+            order.append(part.rows[slides.reading_order(slide, centers[part.rows], part.side)])
+    joined = np.concatenate(order)
+    stored_at[joined] = np.arange(len(joined))
+    recipe = {
+        "slides": {name: {key: record[key] for key in DECISIVE} for name, record in records.items()},
+        "images": [_identity(part.source) for part in parts],
+        "centers": slides.recipe_hash([centers[joined]]),
+    }
+    slides.write_store(
+        store,
+        lambda done: (patches for _, patches in cut(done=done)),
+        n=len(joined),
+        size=size,
+        recipe=recipe,
+    )
+    return stored_at
+
+
+def _identity(source: Any) -> list[Any]:
+    """Return what tells an image from another one that has its name."""
+    if not isinstance(source, str | Path):
+        return [str(getattr(source, "name", "array")), slides.recipe_hash([slides.open_slide(source).thumbnail(256)])]
+    status = Path(source).stat()
+    return [str(source), status.st_size, status.st_mtime_ns]
+
+
+def _as_dask(store: str | Path, rows: NDArray[np.int64]) -> Any:
+    import dask.array as da
+
+    stored = slides.StoredPatches((str(Path(store).resolve()),), np.zeros(len(rows), dtype=np.intp), rows)
+    chunks = (BLOCK, *stored.shape[1:])
+    return da.from_array(stored, chunks=chunks, name=False, meta=np.empty((0, 0, 0, 0), dtype=np.uint8))
+
+
+def _resolution(
+    adata: AnnData,
+    rows: NDArray[np.intp],
+    centers: NDArray[np.float64],
+    name: str,
+    slide: slides.Slide,
+    mpp: float | None,
+    pitch_um: float | None,
+) -> tuple[float, str]:
+    """Return µm per px and how they are known; warn where the image file, or the lattice, says something else."""
+    scale, source = microns_per_pixel(adata, rows, centers, name, mpp=mpp, pitch_um=pitch_um)
+    _warn_of_other_lattice(adata, rows, centers, name, scale if source == FACTORS else float("nan"))
+    if np.isnan(scale) and np.isfinite(slide.mpp):
+        return slide.mpp, slide.mpp_source
+    if np.isfinite(scale) and np.isfinite(slide.mpp) and abs(slide.mpp / scale - 1) > SAME_RESOLUTION:
+        warnings.warn(
+            f"Slide {name!r} measures {scale:.4g} µm per px ({source}), but its image file says {slide.mpp:.4g} "
+            f"({slide.mpp_source}). The former is taken; pass mpp= if that is wrong.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return scale, source
 
 
 def _warn_of_other_lattice(
@@ -190,15 +332,11 @@ def _check_images(image: Any, names: NDArray[np.str_]) -> None:
         )
 
 
-def _open(adata: AnnData, image: Any, name: str) -> tuple[str, NDArray[np.uint8]]:
-    """Return where the image of a slide comes from, and its pixels."""
+def _source(adata: AnnData, image: Any, name: str) -> Any:
+    """Return the image of a slide: a path, an array, or what else can be opened."""
     if isinstance(image, Mapping):
-        image = image[name]
-    if image is None:
-        image = _recorded_image(adata, name)
-    if isinstance(image, str | Path):
-        return str(image), slides.read_image(image)
-    return "array", slides.as_rgb(image)
+        return image[name]
+    return _recorded_image(adata, name) if image is None else image
 
 
 def _recorded_image(adata: AnnData, name: str) -> Image:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bleep_sc import _keys
-from bleep_sc._checks import require_obsm
+from bleep_sc._patches import patches_of
 from bleep_sc._records import patch_recipe
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def image_features(
     transform: Transform | None = None,
     symmetries: bool = False,
     batch_size: int = 64,
+    num_workers: int = 0,
     device: str | None = None,
     key_added: str | None = None,
     show_progress_bar: bool = True,
@@ -31,7 +32,7 @@ def image_features(
     Parameters
     ----------
     adata
-        Spots with patches.
+        Spots with patches: in memory, in a store, or still in their slides (:func:`bleep_sc.pp.tile_slide`).
     encoder
         ``"stain_stats"``: colour and texture statistics of the two stains, which need no weights. The name of a
         torchvision classifier, such as ``"resnet50"``; a timm name, or ``"hf-hub:owner/model"``: pretrained weights are
@@ -44,6 +45,9 @@ def image_features(
         Average the features over the eight symmetries of a patch (eight times the work).
     batch_size
         Patches at once.
+    num_workers
+        Processes that read stored patches ahead; a script with ``num_workers=1`` or more must be guarded by
+        ``if __name__ == "__main__":``, since they are spawned.
     device
         Where to compute; None takes the best there is.
     key_added
@@ -75,13 +79,14 @@ def image_features(
     from bleep_sc.models.encoders import encode, load_encoder
     from bleep_sc.training.device import resolve_device
 
-    patches = require_obsm(adata, patches_key, "Run bleep_sc.pp.extract_patches(adata) first.")
+    patches = patches_of(adata, patches_key)
     network = load_encoder(encoder, transform=transform)
     features = encode(
         network,
         patches,
         symmetries=symmetries,
         batch_size=batch_size,
+        num_workers=num_workers,
         device=resolve_device(device),
         show_progress_bar=show_progress_bar,
     )

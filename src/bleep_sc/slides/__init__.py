@@ -2,13 +2,22 @@
 
 from bleep_sc.slides._align import Alignment, align
 from bleep_sc.slides._lattice import PITCH_UM, Lattice, fit_lattice, microns_per_pixel
-from bleep_sc.slides._patches import check_centers, cut_patches, off_slide
-from bleep_sc.slides._read import as_rgb, read_image, read_preview
+from bleep_sc.slides._lazy import ComputedPatches, CutPatches, StoredPatches
+from bleep_sc.slides._open import open_slide
+from bleep_sc.slides._patches import check_centers, cut_patches, off_slide, read_patches, reading_order
+from bleep_sc.slides._rgb import as_rgb
+from bleep_sc.slides._slide import Level, Slide
+from bleep_sc.slides._store import recipe_hash, write_store
 
 __all__ = [
     "PITCH_UM",
     "Alignment",
+    "ComputedPatches",
+    "CutPatches",
     "Lattice",
+    "Level",
+    "Slide",
+    "StoredPatches",
     "align",
     "as_rgb",
     "check_centers",
@@ -16,6 +25,9 @@ __all__ = [
     "fit_lattice",
     "microns_per_pixel",
     "off_slide",
-    "read_image",
-    "read_preview",
+    "open_slide",
+    "read_patches",
+    "reading_order",
+    "recipe_hash",
+    "write_store",
 ]

@@ -7,47 +7,179 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
+    from bleep_sc.slides._slide import Level, Slide
+
+    Pad = Literal["reflect", "constant"]
+
 WHITE = 255
+BAND_ROWS = 512
+"""Rows that are read at once, at least."""
+LARGEST_BAND = 128 * 2**20
+"""Bytes of pixels that may be held at once where a slide in tiles is read in stripes."""
 
 
 def cut_patches(
-    image: NDArray[np.uint8],
+    slide: Slide,
     centers: NDArray[np.float64],
     *,
     side: int,
     size: int,
-    pad: Literal["reflect", "constant"] = "reflect",
+    pad: Pad = "reflect",
+    level: int = 0,
 ) -> NDArray[np.uint8]:
-    """Cut a window around every centre, and resample it where ``size`` differs from ``side``.
-
-    Parameters
-    ----------
-    image
-        (height, width, 3).
-    centers
-        (x, y) in px of the image, (n, 2).
-    side
-        Side of the windows, px of the image.
-    size
-        Side of the patches, px.
-    pad
-        What lies beyond the image: its reflection, or white.
+    """Cut a window around every centre; see :func:`read_patches`.
 
     Returns
     -------
-    (n, size, size, 3) uint8.
+    (n, size, size, 3) uint8, in the order of the centres.
     """
     patches = np.empty((len(centers), size, size, 3), dtype=np.uint8)
-    outside = off_slide(image.shape, centers, side)
-    for i, (left, top) in enumerate(_corners(centers, side)):
-        inner = image[top : top + side, left : left + side]
-        window = _padded_window(image, left, top, side, pad) if outside[i] else inner
-        patches[i] = window if side == size else _resample(window, size)
+    for rows, batch in read_patches(slide, centers, side=side, size=size, pad=pad, level=level):
+        patches[rows] = batch
     return patches
+
+
+def read_patches(
+    slide: Slide,
+    centers: NDArray[np.float64],
+    *,
+    side: int,
+    size: int,
+    pad: Pad = "reflect",
+    level: int = 0,
+    batch_size: int = 64,
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
+    """Cut a window around every centre, in bands from top to bottom: what is compressed is decoded once.
+
+    Wide slides in tiles are read stripe by stripe, so that memory is bounded whatever the width.
+
+    Parameters
+    ----------
+    slide
+        From :func:`bleep_sc.slides.open_slide`.
+    centers
+        (x, y) in full-resolution px, (n, 2), all of them on the slide.
+    side
+        Side of the windows, full-resolution px.
+    size
+        Side of the patches, px; windows are resampled where they differ.
+    pad
+        What lies beyond the image: its reflection, or white.
+    level
+        Which level to read. Coarser ones are read faster; their px are averages, so patches are alike, not the same.
+    batch_size
+        Patches at once.
+
+    Yields
+    ------
+    Rows of ``centers``, in the order of :func:`reading_order`, and their patches, (batch, size, size, 3) uint8.
+    """
+    side_px = max(1, round(side / slide.levels[level].downsample))
+    order, stripes = _order(slide, centers, side, level)
+    corners = _corners(np.asarray(centers) / slide.levels[level].downsample, side_px)
+    for stripe in np.unique(stripes[order]):
+        rows = order[stripes[order] == stripe]
+        with slide.top_to_bottom() as opened:
+            bands = _Bands(opened, level, corners[rows], side_px)
+            for start in range(0, len(rows), batch_size):
+                batch = rows[start : start + batch_size]
+                patches = np.empty((len(batch), size, size, 3), dtype=np.uint8)
+                for i, row in enumerate(batch):
+                    left, top = corners[row]
+                    window = bands.window(int(left), int(top), pad)
+                    patches[i] = window if side_px == size else _resample(window, size)
+                yield batch, patches
+
+
+def reading_order(slide: Slide, centers: NDArray[np.float64], side: int, level: int = 0) -> NDArray[np.intp]:
+    """Return the order in which :func:`read_patches` cuts; any part of it, given alone, is cut in the same order."""
+    return _order(slide, centers, side, level)[0]
+
+
+def _order(
+    slide: Slide, centers: NDArray[np.float64], side: int, level: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows from top to bottom, stripe by stripe, and the stripe of every row."""
+    of = slide.levels[level]
+    side_px = max(1, round(side / of.downsample))
+    corners = _corners(np.asarray(centers) / of.downsample, side_px)
+    width = _stripe_width(of, side_px)
+    stripes = np.clip(corners[:, 0], 0, of.width - 1) // width
+    return np.lexsort((corners[:, 0], corners[:, 1], stripes)), stripes
+
+
+def _stripe_width(level: Level, side: int) -> int:
+    """Return how wide a stripe may be; strips and whole arrays are decoded over the whole width anyway."""
+    if level.chunk[1] >= level.width:
+        return level.width
+    rows = 2 * _band_height(level, side)
+    return max(4 * side, LARGEST_BAND // (3 * rows), level.chunk[1])
+
+
+def _band_height(level: Level, side: int) -> int:
+    """Return how many rows to read at once: as many as a window has, and whole chunks."""
+    tall = level.chunk[0]
+    return min(level.height, -(-max(side, BAND_ROWS) // tall) * tall)
+
+
+class _Bands:
+    """The rows of a slide that windows still need, read once, chunk by chunk, from top to bottom."""
+
+    def __init__(self, slide: Slide, level: int, corners: NDArray[np.int64], side: int) -> None:
+        self.slide, self.index, self.corners, self.side = slide, level, corners, side
+        self.level = slide.levels[level]
+        self.step = _band_height(self.level, side)
+        wide = self.level.chunk[1]
+        self.left = max(0, int(corners[:, 0].min())) // wide * wide
+        right = int(corners[:, 0].max()) + side
+        self.right = min(self.level.width, -(-right // wide) * wide)
+        self.top = self.bottom = 0
+        self.pixels = np.empty((0, self.right - self.left, 3), dtype=np.uint8)
+
+    def window(self, left: int, top: int, pad: Pad) -> NDArray[np.uint8]:
+        """Return the window with this corner; windows are asked for from top to bottom."""
+        first, last = max(top, 0), min(top + self.side, self.level.height)
+        if last > self.bottom:
+            self._read_until(first, last)
+        start, end = max(left, 0), min(left + self.side, self.level.width)
+        inner = self.pixels[first - self.top : last - self.top, start - self.left : end - self.left]
+        if inner.shape[:2] == (self.side, self.side):
+            return inner
+        return _padded_window(inner, left - start, top - first, self.side, pad)
+
+    def _read_until(self, first: int, last: int) -> None:
+        """Drop the rows above ``first``, and read whole bands until ``last`` is there."""
+        tall = self.level.chunk[0]
+        kept = self.pixels[max(0, first - self.top) :] if first < self.bottom else self.pixels[:0]
+        top = first if len(kept) else first // tall * tall
+        start = self.bottom if len(kept) else top
+        end = min(self.level.height, start + -(-(last - start) // self.step) * self.step)
+        if not len(kept) and (start, end) == (0, self.level.height) and self.right - self.left == self.level.width:
+            pixels = self.slide.read_region(0, 0, self.level.width, end, self.index)  # no copy of an array in memory
+        else:
+            pixels = np.empty((end - top, self.right - self.left, 3), dtype=np.uint8)
+            pixels[: len(kept)] = kept
+            for left, right in self._columns(start, end):
+                region = self.slide.read_region(left, start, right - left, end - start, self.index)
+                pixels[start - top :, left - self.left : right - self.left] = region
+        self.pixels, self.top, self.bottom = pixels, top, end
+
+    def _columns(self, top: int, bottom: int) -> list[tuple[int, int]]:
+        """Return which columns of the rows from top to bottom any window needs, in whole chunks."""
+        wide = self.level.chunk[1]
+        touching = (self.corners[:, 1] < bottom) & (self.corners[:, 1] + self.side > top)
+        lefts = np.clip(self.corners[touching, 0], 0, None) // wide
+        rights = -(-np.clip(self.corners[touching, 0] + self.side, 0, self.level.width) // wide)
+        needed = np.zeros(-(-self.level.width // wide) + 1, dtype=np.int64)
+        np.add.at(needed, lefts, 1)
+        np.add.at(needed, rights, -1)
+        edges = np.flatnonzero(np.diff((np.cumsum(needed) > 0).astype(np.int8), prepend=0))
+        pairs = edges.reshape(-1, 2) * wide
+        return [(int(left), min(int(right), self.level.width)) for left, right in pairs]
 
 
 def off_slide(shape: tuple[int, ...], centers: NDArray[np.float64], side: int) -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from bleep_sc import _keys
 from bleep_sc._checks import libraries
 from bleep_sc._expression import units, warn_of_uneven_slides
+from bleep_sc._patches import patches_of
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._store import write_model
 from bleep_sc.training.config import FitConfig
@@ -30,6 +31,7 @@ def fit(
     key_added: str = "bleep",
     random_state: int = 0,
     devices: str = "auto",
+    num_workers: int = 0,
     show_progress_bar: bool = True,
     copy: bool = False,
 ) -> AnnData | None:
@@ -68,6 +70,9 @@ def fit(
         Seeds everything that is random.
     devices
         ``"auto"`` takes the best there is: ``"cuda"``, ``"mps"``, ``"cpu"``.
+    num_workers
+        Processes that read stored patches ahead; a script with ``num_workers=1`` or more must be guarded by
+        ``if __name__ == "__main__":``, since they are spawned. The result is the same for any number.
     show_progress_bar
         Whether to show a bar.
     copy
@@ -127,13 +132,15 @@ def fit(
         images: Any = _inputs.features(adata, keys)
         recipe = _inputs.features_recipe(adata, keys)
     else:
-        images = _inputs.patches(adata, patches_key)
+        images = patches_of(adata, patches_key)
         network = load_encoder(encoder or _inputs.DEFAULT_ENCODER)
         recipe = _inputs.patches_recipe(adata, patches_key, network, trained=config.train_encoder)
         if config.train_encoder:
             trained_encoder = network
         else:
-            images = encode(network, images, device=device, show_progress_bar=show_progress_bar)
+            images = encode(
+                network, images, num_workers=num_workers, device=device, show_progress_bar=show_progress_bar
+            )
     trained = fit_bleep(
         Pairs(images, values),
         slides,
@@ -141,9 +148,10 @@ def fit(
         encoder=trained_encoder,
         random_state=random_state,
         device=device,
+        num_workers=num_workers,
         show_progress_bar=show_progress_bar,
     )
-    image_embedding = embed_images(trained.model, images, device=device)
+    image_embedding = embed_images(trained.model, images, device=device, num_workers=num_workers)
     expression_embedding = embed_expression(trained.model, values, device=device)
 
     architecture: dict[str, Any] = {

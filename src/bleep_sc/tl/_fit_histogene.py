@@ -8,6 +8,7 @@ import numpy as np
 from bleep_sc import _keys
 from bleep_sc._checks import libraries
 from bleep_sc._expression import units
+from bleep_sc._patches import patches_of
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._store import write_model
 from bleep_sc.training.histogene_config import HisToGeneConfig
@@ -101,7 +102,7 @@ def fit_histogene(
     config = config or HisToGeneConfig()
     values, genes = _inputs.expression(adata, layer, target_rep)
     names = libraries(adata, library_key)
-    patches = _inputs.patches(adata, patches_key)
+    patches = np.asarray(patches_of(adata, patches_key))
     positions = _inputs.array_positions(adata)
     members = [names == name for name in np.unique(names)]
     sections = [Section(patches[spots], positions[spots], values[spots]) for spots in members]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from bleep_sc import _keys
 from bleep_sc._checks import libraries
 from bleep_sc._expression import units
+from bleep_sc._patches import patches_of
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._store import write_model
 from bleep_sc.training.stnet_config import StNetConfig
@@ -130,7 +131,7 @@ def fit_stnet(
         recipe = _inputs.features_recipe(adata, keys)
         backbone = [made.get("encoder") or key for key, made in zip(keys, recipe["features"], strict=True)]
     else:
-        images = _inputs.patches(adata, patches_key)
+        images = patches_of(adata, patches_key)
         network = load_encoder(encoder or BACKBONE)
         recipe = _inputs.patches_recipe(adata, patches_key, network, trained=True)
         backbone = [network.name or type(network.network).__name__]

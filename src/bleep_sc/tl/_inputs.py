@@ -8,6 +8,7 @@ import numpy as np
 
 from bleep_sc import _keys
 from bleep_sc._checks import dense, log_expression, panel, require_obs, require_obsm
+from bleep_sc._patches import has_patches, patches_of
 from bleep_sc._records import check_same_features, check_same_patches, feature_recipe, patch_recipe
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from bleep_sc._batches import Unread
     from bleep_sc.models.encoders import Encoder
 
 DEFAULT_ENCODER = "resnet50"
@@ -37,17 +39,6 @@ def features(adata: AnnData, use_rep: Sequence[str]) -> NDArray[np.float32]:
 def features_recipe(adata: AnnData, use_rep: Sequence[str]) -> dict[str, Any]:
     """Return how the features in ``obsm`` were made, for the record of a model."""
     return {"use_rep": list(use_rep), "features": [feature_recipe(adata, key) for key in use_rep]}
-
-
-def patches(adata: AnnData, patches_key: str) -> NDArray[np.uint8]:
-    """Return patches from ``obsm``."""
-    images = np.asarray(require_obsm(adata, patches_key, "Run bleep_sc.pp.extract_patches(adata) first."))
-    if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
-        raise ValueError(
-            f"obsm[{patches_key!r}] has shape {images.shape} and type {images.dtype}; patches are (n_obs, size, size, "
-            "3) of uint8. Run bleep_sc.pp.extract_patches(adata)."
-        )
-    return images
 
 
 def patches_recipe(adata: AnnData, patches_key: str, encoder: Encoder, *, trained: bool) -> dict[str, Any]:
@@ -85,7 +76,7 @@ def array_positions_for(adata: AnnData, n_positions: int) -> NDArray[np.int64]:
     return positions
 
 
-def images_for(adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None, device: Any) -> NDArray[Any]:
+def images_for(adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None, device: Any) -> Any:
     """Return the images of a query as a model of this recipe takes them, or refuse.
 
     Features are taken from ``obsm``, or made from patches by the recorded encoder; patches are returned as they are
@@ -93,7 +84,7 @@ def images_for(adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None
     """
     if "use_rep" in recipe:
         return _features_for(adata, recipe, encoder, device)
-    images = patches(adata, recipe["patches_key"])
+    images = patches_of(adata, recipe["patches_key"])
     check_same_patches(patch_recipe(adata, recipe["patches_key"]), recipe)
     return images if not recipe["fingerprint"] else _replay(images, recipe, encoder, device)
 
@@ -106,9 +97,9 @@ def _features_for(
         if key in adata.obsm:
             check_same_features(feature_recipe(adata, key), trained, key)
             parts.append(features(adata, [key]))
-        elif trained and trained["patches_key"] in adata.obsm:
+        elif trained and has_patches(adata, trained["patches_key"]):
             check_same_patches(patch_recipe(adata, trained["patches_key"]), trained)
-            parts.append(_replay(patches(adata, trained["patches_key"]), trained, encoder, device))
+            parts.append(_replay(patches_of(adata, trained["patches_key"]), trained, encoder, device))
         else:
             remedy = "The model was trained on these features: compute them as for the reference"
             require_obsm(adata, key, f"{remedy}, with bleep_sc.pp.image_features." if trained else f"{remedy}.")
@@ -116,7 +107,7 @@ def _features_for(
 
 
 def _replay(
-    images: NDArray[np.uint8], recipe: dict[str, Any], encoder: nn.Module | None, device: Any
+    images: NDArray[np.uint8] | Unread, recipe: dict[str, Any], encoder: nn.Module | None, device: Any
 ) -> NDArray[np.float32]:
     from bleep_sc.models.encoders import encode, load_encoder
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bleep_sc._batches import subset
 from bleep_sc._runtime import logger
 from bleep_sc.models import retrieval, symmetries
+from bleep_sc.models.batches import as_tensor, map_batches
 from bleep_sc.models.bleep import BLEEP
-from bleep_sc.models.encoders import patch_batches
 from bleep_sc.models.losses import bleep_loss
 from bleep_sc.training.loop import train
 from bleep_sc.training.validation import monitored_genes, validation_score
@@ -21,6 +23,7 @@ from bleep_sc.training.validation import monitored_genes, validation_score
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bleep_sc._batches import Unread
     from bleep_sc.models.encoders import Encoder
     from bleep_sc.training.config import FitConfig
 
@@ -32,14 +35,15 @@ RUNNING_MEAN, PLATEAU = 15, 0.01
 class Pairs:
     """Spots whose image and expression are both known.
 
-    ``images`` are features (n, d) float32, or patches (n, S, S, 3) uint8; ``expression`` is (n, genes) float32.
+    ``images`` are features (n, d) float32, or patches (n, S, S, 3) uint8, which need not be in memory;
+    ``expression`` is (n, genes) float32.
     """
 
-    images: NDArray[np.float32] | NDArray[np.uint8]
+    images: NDArray[np.float32] | NDArray[np.uint8] | Unread
     expression: NDArray[np.float32]
 
     def __getitem__(self, rows: NDArray[np.bool_]) -> Pairs:
-        return Pairs(self.images[rows], self.expression[rows])
+        return Pairs(subset(self.images, rows), self.expression[rows])
 
     def __len__(self) -> int:
         return len(self.expression)
@@ -48,6 +52,11 @@ class Pairs:
     def are_patches(self) -> bool:
         """Whether the images are patches, which an encoder turns into features."""
         return self.images.ndim == 4
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (B, d) or images (B, 3, S, S), and expression (B, genes), of some spots."""
+        index = rows.numpy()
+        return as_tensor(self.images[index]), torch.from_numpy(self.expression[index])
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ def fit_bleep(
     encoder: Encoder | None = None,
     random_state: int = 0,
     device: torch.device | str = "cpu",
+    num_workers: int = 0,
     show_progress_bar: bool = True,
 ) -> Trained:
     """Train BLEEP on paired spots.
@@ -90,28 +100,40 @@ def fit_bleep(
         Seeds weights, batches, dropout, augmentation and the choice of the held-out slide.
     device
         Where to train.
+    num_workers
+        Processes that read patches ahead.
     show_progress_bar
         Whether to show a bar.
     """
+    train_on = partial(
+        _train,
+        encoder=encoder,
+        random_state=random_state,
+        device=device,
+        num_workers=num_workers,
+        show_progress_bar=show_progress_bar,
+    )
     names = np.unique(groups)
     if not config.early_stopping or len(names) < 2:
-        model, loss = _train(pairs, config, encoder, random_state, device, show_progress_bar)
+        model, loss = train_on(pairs, config)
         return Trained(model, loss)
     held_out = str(np.random.default_rng(random_state).choice(names))
     search = _EpochSearch(pairs, groups, held_out, config, device)
-    _train(search.reference, config, encoder, random_state, device, show_progress_bar, search)
+    train_on(search.reference, config, search=search)
     logger.info("Imputed %s well until epoch %d; training on all slides for as long.", held_out, search.best_epoch)
     final = replace(config, max_epochs=search.best_epoch)
-    model, loss = _train(pairs, final, encoder, random_state, device, show_progress_bar)
+    model, loss = train_on(pairs, final)
     return Trained(model, loss, held_out, search.pearson)
 
 
 def _train(
     pairs: Pairs,
     config: FitConfig,
+    *,
     encoder: Encoder | None,
     random_state: int,
     device: torch.device | str,
+    num_workers: int,
     show_progress_bar: bool,
     search: _EpochSearch | None = None,
 ) -> tuple[BLEEP, list[float]]:
@@ -119,24 +141,23 @@ def _train(
         torch.manual_seed(random_state)
         generator = torch.Generator().manual_seed(random_state)
         model = _build(pairs, config, encoder).to(device)
-        images = torch.from_numpy(pairs.images)
-        expression = torch.from_numpy(pairs.expression)
 
-        def loss(batch: Tensor) -> Tensor:
-            image = images[batch].to(device)
-            if pairs.are_patches:
-                image = symmetries.augment(image.permute(0, 3, 1, 2), generator)
-            image_embedding, expression_embedding = model(image, expression[batch].to(device))
+        def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
+            image, expression = (each.to(device) for each in batch)
+            image = symmetries.augment(image, generator) if pairs.are_patches else image
+            image_embedding, expression_embedding = model(image, expression)
             return bleep_loss(image_embedding, expression_embedding, config.temperature)
 
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         history = train(
             loss,
             optimizer,
+            load=pairs.batch,
             n_samples=len(pairs),
             batch_size=config.batch_size,
             max_epochs=config.max_epochs,
             generator=generator,
+            num_workers=num_workers,
             on_epoch_end=None if search is None else lambda epoch, _: search(model, epoch),
             description="Training" if search is None else "Choosing the number of epochs",
             show_progress_bar=show_progress_bar,
@@ -152,7 +173,7 @@ def _build(pairs: Pairs, config: FitConfig, encoder: Encoder | None) -> BLEEP:
         raise ValueError("Patches need an encoder that turns them into features; pass encoder=.")
     encoder = copy.deepcopy(encoder).cpu()
     with torch.inference_mode():
-        n_features = encoder.eval()(next(patch_batches(pairs.images[:1], 1))).shape[1]
+        n_features = encoder.eval()(as_tensor(pairs.images[:1])).shape[1]
     return BLEEP(n_features, n_genes, n_dims=config.n_dims, dropout=config.dropout, encoder=encoder).train()
 
 
@@ -195,14 +216,14 @@ class _EpochSearch:
 @torch.inference_mode()
 def embed_images(
     model: BLEEP,
-    images: NDArray[np.float32] | NDArray[np.uint8],
+    images: NDArray[np.float32] | NDArray[np.uint8] | Unread,
     *,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
+    num_workers: int = 0,
 ) -> NDArray[np.float32]:
     """Embed features (n, d), or patches (n, S, S, 3), as (n, n_dims)."""
-    batches = patch_batches(images, batch_size) if images.ndim == 4 else torch.from_numpy(images).split(batch_size)
-    return torch.cat([model.embed_images(batch.to(device)).cpu() for batch in batches]).numpy()
+    return map_batches(model.embed_images, images, batch_size=batch_size, device=device, num_workers=num_workers)
 
 
 @torch.inference_mode()

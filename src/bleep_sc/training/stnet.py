@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bleep_sc._runtime import logger
 from bleep_sc.models import symmetries
-from bleep_sc.models.encoders import patch_batches
+from bleep_sc.models.batches import as_tensor
 from bleep_sc.models.stnet import Standardize, StNet, predict, stnet_loss
 from bleep_sc.training.loop import train
 from bleep_sc.training.validation import folds, monitored_genes, validation_score
@@ -115,14 +115,11 @@ def _train(
         torch.manual_seed(random_state)
         generator = torch.Generator().manual_seed(random_state)
         model = _build(pairs, encoder).to(device).train()
-        images = torch.from_numpy(pairs.images)
-        expression = torch.from_numpy(pairs.expression)
 
-        def loss(batch: Tensor) -> Tensor:
-            image = images[batch].to(device)
-            if pairs.are_patches:
-                image = symmetries.augment(image.permute(0, 3, 1, 2), generator)
-            return stnet_loss(model(image), expression[batch].to(device))
+        def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
+            image, expression = (each.to(device) for each in batch)
+            image = symmetries.augment(image, generator) if pairs.are_patches else image
+            return stnet_loss(model(image), expression)
 
         def stop(epoch: int, mean_loss: float) -> bool:
             if np.isfinite(mean_loss) and score is not None:
@@ -132,6 +129,7 @@ def _train(
         history = train(
             loss,
             torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=config.momentum),
+            load=pairs.batch,
             n_samples=len(pairs),
             batch_size=config.batch_size,
             max_epochs=n_epochs,
@@ -148,14 +146,14 @@ def _build(pairs: Pairs, encoder: Encoder | None) -> StNet:
     n_genes = pairs.expression.shape[1]
     if not pairs.are_patches:
         standardize = Standardize(pairs.images.shape[1])
-        standardize.learn(torch.from_numpy(pairs.images))
+        standardize.learn(torch.from_numpy(np.asarray(pairs.images)))
         model = StNet(pairs.images.shape[1], n_genes, encoder=standardize)
     elif encoder is None:
         raise ValueError("Patches need an encoder that turns them into features; pass encoder=.")
     else:
         encoder = copy.deepcopy(encoder).cpu()
         with torch.inference_mode():
-            n_features = encoder.eval()(next(patch_batches(pairs.images[:1], 1))).shape[1]
+            n_features = encoder.eval()(as_tensor(pairs.images[:1])).shape[1]
         model = StNet(n_features, n_genes, encoder=encoder)
     model.start_at(torch.from_numpy(pairs.expression.mean(axis=0)))
     return model

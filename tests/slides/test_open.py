@@ -4,7 +4,12 @@ import pytest
 import tifffile
 from PIL import Image
 
-from bleep_sc.slides import as_rgb, read_image, read_preview
+from bleep_sc.slides import as_rgb, open_slide
+
+
+def read_image(path):
+    with open_slide(path) as slide:
+        return slide.read_region(0, 0, slide.width, slide.height)
 
 
 @pytest.fixture
@@ -77,10 +82,9 @@ def test_large_images_are_read_and_the_guard_of_pillow_is_put_back(pixels, tmp_p
 
 def test_previews_are_small_and_know_their_scale(tmp_path):
     Image.new("RGB", (400, 200), "purple").save(tmp_path / "slide.jpg")
-    preview, scale = read_preview(tmp_path / "slide.jpg", longest=100)
-    assert preview.shape == (50, 100, 3)
-    assert scale == 0.25
-    assert read_preview(tmp_path / "slide.jpg", longest=1000)[1] == 1.0
+    with open_slide(tmp_path / "slide.jpg") as slide:
+        assert slide.thumbnail(100).shape == (50, 100, 3)
+        assert slide.thumbnail(1000).shape == (200, 400, 3)
 
 
 def test_a_png_of_16_bits_is_refused_and_transparency_is_dropped(tmp_path):

@@ -1,0 +1,168 @@
+"""Patches on disk: a sharded zarr array in the order in which they were cut, which is there when it is complete."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc._runtime import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+SHARD = 256
+"""Patches in a file."""
+RECIPE, PROGRESS = "recipe.json", "progress.json"
+
+
+def write_store(
+    path: str | Path,
+    cut: Callable[[int], Iterator[NDArray[np.uint8]]],
+    *,
+    n: int,
+    size: int,
+    recipe: dict[str, Any],
+) -> None:
+    """Write patches to a store, or go on where an interrupted call was.
+
+    They are written beside ``path``, which appears when all of them are there.
+
+    Parameters
+    ----------
+    path
+        The folder to make.
+    cut
+        Called with how many patches there are already; gives the others in order, in batches (b, size, size, 3).
+    n, size
+        How many patches, and their side in px.
+    recipe
+        What the patches depend on. A store, finished or not, of another recipe is never taken for this one.
+
+    Raises
+    ------
+    FileExistsError
+        When ``path`` is something else.
+    OSError
+        When the disk is full; what was written is kept, and the next call goes on from there.
+    """
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    path = Path(path)
+    if path.exists():
+        _check_is_same(path, recipe)
+        logger.info("The patches in %s are complete already.", path)
+        return
+    draft = path.with_name(path.name + ".part")
+    done = _finished(draft, recipe)
+    if done is None:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        shape, chunk = (n, size, size, 3), (1, size, size, 3)
+        zarr.create_array(
+            draft / "patches",
+            shape=shape,
+            chunks=chunk,
+            shards=(SHARD, *chunk[1:]),
+            dtype=np.uint8,
+            compressors=ZstdCodec(level=1),
+        )
+        _write_json(draft / RECIPE, recipe)
+        done = 0
+    else:
+        logger.info("Going on after %d of %d patches in %s.", done, n, draft)
+    array = zarr.open_array(draft / "patches", mode="r+")
+    try:
+        for shard in _shards(cut(done)):
+            array[done : done + len(shard)] = shard
+            done += len(shard)
+            _write_json(draft / PROGRESS, {"done": done})
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OSError(
+                errno.ENOSPC,
+                f"The disk is full after {done} of {n} patches. They are kept in {str(draft)!r}: make room "
+                f"for {(n - done) * size * size * 3 / 2**30:.1f} GiB at most and call again, or remove that folder.",
+            ) from error
+        raise
+    if done != n:
+        raise RuntimeError(f"{done} of {n} patches were cut.")
+    os.replace(draft, path)
+
+
+def open_store(path: str | Path) -> Any:
+    """Open a finished store as a zarr array, (n, size, size, 3)."""
+    import zarr
+
+    path = Path(path)
+    if not (path / RECIPE).is_file():
+        raise FileNotFoundError(
+            f"No store of patches at {str(path)!r}. If it was moved, set adata.uns['patches'][library]['store']; or "
+            "cut the patches again with bleep_sc.pp.extract_patches(adata, store=...)."
+        )
+    return zarr.open_array(path / "patches", mode="r")
+
+
+def recipe_hash(arrays: list[NDArray[Any]]) -> str:
+    """Hash arrays for a recipe."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _shards(batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """Collect batches into whole files, since a part of one is written as slowly as the whole."""
+    waiting: list[NDArray[np.uint8]] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= SHARD:
+            joined = np.concatenate(waiting)
+            whole = len(joined) // SHARD * SHARD
+            for start in range(0, whole, SHARD):
+                yield joined[start : start + SHARD]
+            waiting = [joined[whole:]]
+    if sum(map(len, waiting)):
+        yield np.concatenate(waiting)
+
+
+def _check_is_same(path: Path, recipe: dict[str, Any]) -> None:
+    before = _read_json(path / RECIPE)
+    if before is None:
+        raise FileExistsError(f"store={str(path)!r} exists and is no store of patches. Pass another path.")
+    changed = [key for key in recipe if before.get(key) != json.loads(json.dumps(recipe[key]))]
+    if changed:
+        raise FileExistsError(
+            f"store={str(path)!r} holds other patches: {', '.join(changed)} differ. Pass another path, or remove it."
+        )
+
+
+def _finished(draft: Path, recipe: dict[str, Any]) -> int | None:
+    """Return how many patches an interrupted call left of the same recipe; None where there is none."""
+    before, progress = _read_json(draft / RECIPE), _read_json(draft / PROGRESS)
+    if before is None or before != json.loads(json.dumps(recipe)):
+        return None
+    return 0 if progress is None else int(progress["done"])
+
+
+def _read_json(file: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _write_json(file: Path, content: dict[str, Any]) -> None:
+    draft = file.with_name(file.name + ".part")
+    draft.write_text(json.dumps(content))
+    os.replace(draft, file)
