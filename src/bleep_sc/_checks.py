@@ -56,6 +56,19 @@ def require_layer(adata: AnnData, layer: str | None, remedy: str) -> Any:
     return adata.layers[layer]
 
 
+def require_model(adata: AnnData, key: str) -> dict[str, Any]:
+    """Return ``uns[key]``, a fitted model, or raise a KeyError that says why there may be none."""
+    record = adata.uns.get(key)
+    if not isinstance(record, dict) or "model" not in record:
+        fitted = [name for name, entry in adata.uns.items() if isinstance(entry, dict) and "model" in entry]
+        raise KeyError(
+            f"The reference holds no model: uns[{key!r}] not found (models in its uns: {listed(fitted)}). Run "
+            "bleep_sc.tl.fit(adata_ref) first. If it was fitted before a concatenation: anndata.concat drops uns "
+            "unless uns_merge='first' (or 'unique') is given."
+        )
+    return record
+
+
 def require_unique_genes(adata: AnnData) -> None:
     """Refuse duplicate gene names, which would make columns ambiguous."""
     if not adata.var_names.is_unique:

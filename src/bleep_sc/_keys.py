@@ -3,6 +3,7 @@
 LIBRARY = "library_id"
 SPATIAL = "spatial"
 PATCHES = "patches"
+TILES = "tiles"
 HARMONY = "X_harmony"
 HIGHLY_VARIABLE, CHOSEN_BY = "highly_variable", "highly_variable_nbatches"
 LOG1P = "log1p"

@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 
     from bleep_sc._batches import Unread
 
+IN_MEMORY = "array"
+"""What stands for the path of an image that was an array."""
 REMEDY = "Run bleep_sc.pp.extract_patches(adata) first."
 
 
 def has_patches(adata: AnnData, key: str) -> bool:
-    """Tell whether there are patches, or a record from which they can be cut."""
-    return key in adata.obsm or (key in adata.uns and _keys.SPATIAL in adata.obsm)
+    """Tell whether there are patches, or a record of the image files from which they can be cut."""
+    if key in adata.obsm:
+        return True
+    records = adata.uns.get(key, {})
+    images = {str(record.get("image", IN_MEMORY)) for record in records.values() if isinstance(record, dict)}
+    return bool(images) and IN_MEMORY not in images and _keys.SPATIAL in adata.obsm
 
 
 def patches_of(adata: AnnData, key: str) -> NDArray[np.uint8] | Unread:

@@ -1,5 +1,7 @@
 """Query-reference imputation: find the nearest reference spots, average their expression."""
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -74,7 +76,7 @@ def neighbor_weights(similarity: Tensor, weights: Weighting = "uniform", tempera
 
 
 def average(index: Tensor, weights: Tensor, values: Any, *, block: int = 1024) -> NDArray[np.float32]:
-    """Average the values of the neighbours, gene block by gene block.
+    """Average the values of the neighbours.
 
     Parameters
     ----------
@@ -89,16 +91,32 @@ def average(index: Tensor, weights: Tensor, values: Any, *, block: int = 1024) -
     -------
     Weighted means, (n_query, n_genes).
     """
-    columns = values.tocsc() if sparse.issparse(values) else values
     result = np.empty((len(index), values.shape[1]), dtype=np.float32)
-    index, weights = index.cpu(), weights.cpu().float()
-    for start in range(0, values.shape[1], block):
-        dense = columns[:, start : start + block]
-        dense = dense.toarray() if sparse.issparse(dense) else np.asarray(dense)
-        table = torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))  # (n_keys, block)
-        mean = torch.nn.functional.embedding_bag(index, table, per_sample_weights=weights, mode="sum")
-        result[:, start : start + block] = mean.numpy()
+    for rows, columns, mean in averages(index, weights, values, range(0, values.shape[1] + block, block)):
+        result[rows, columns] = mean
     return result
+
+
+def averages(
+    index: Tensor, weights: Tensor, values: Any, edges: Sequence[int], *, n_rows: int = 4096
+) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
+    """Average the values of the neighbours block by block, for results that do not fit into memory.
+
+    ``edges`` are where blocks of genes begin and end; a block of genes is complete before the next one begins. Gives
+    rows, columns and their means.
+    """
+    columns = values.tocsc() if sparse.issparse(values) else values
+    index, weights = index.cpu(), weights.cpu().float()
+    for start, end in pairwise(edges):
+        dense = columns[:, start:end]
+        dense = dense.toarray() if sparse.issparse(dense) else np.asarray(dense)
+        if not dense.shape[1]:
+            continue
+        table = torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))  # (n_keys, block)
+        for first in range(0, len(index), n_rows):
+            rows = slice(first, min(first + n_rows, len(index)))
+            mean = torch.nn.functional.embedding_bag(index[rows], table, per_sample_weights=weights[rows], mode="sum")
+            yield rows, slice(start, start + dense.shape[1]), mean.numpy()
 
 
 def weight_matrix(index: Tensor, weights: Tensor, n_keys: int) -> sparse.csr_matrix:

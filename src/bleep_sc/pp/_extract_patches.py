@@ -294,7 +294,7 @@ def _warn_of_other_lattice(
     adata: AnnData, rows: NDArray[np.intp], centers: NDArray[np.float64], name: str, mpp: float
 ) -> None:
     """Warn where the places of the spots on their array contradict their coordinates, which still lie in the image."""
-    if _keys.ARRAY_ROW not in adata.obs or _keys.ARRAY_COL not in adata.obs:
+    if _keys.ARRAY_ROW not in adata.obs or _keys.ARRAY_COL not in adata.obs or name in adata.uns.get(_keys.TILES, {}):
         return
     column, row = (adata.obs[key].to_numpy(dtype=np.float64)[rows] for key in (_keys.ARRAY_COL, _keys.ARRAY_ROW))
     try:

@@ -1,6 +1,7 @@
 """Slides as arrays: reading images, µm and px, patches. They have never heard of AnnData."""
 
 from bleep_sc.slides._align import Alignment, align
+from bleep_sc.slides._grid import covered, grid, sharpness
 from bleep_sc.slides._lattice import PITCH_UM, Lattice, fit_lattice, microns_per_pixel
 from bleep_sc.slides._lazy import ComputedPatches, CutPatches, StoredPatches
 from bleep_sc.slides._open import open_slide
@@ -21,13 +22,16 @@ __all__ = [
     "align",
     "as_rgb",
     "check_centers",
+    "covered",
     "cut_patches",
     "fit_lattice",
+    "grid",
     "microns_per_pixel",
     "off_slide",
     "open_slide",
     "read_patches",
     "reading_order",
     "recipe_hash",
+    "sharpness",
     "write_store",
 ]

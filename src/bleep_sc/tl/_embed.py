@@ -3,8 +3,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bleep_sc import _keys
+from bleep_sc._checks import require_model
 from bleep_sc.tl import _inputs
-from bleep_sc.tl._store import model_hash, model_record, read_model
+from bleep_sc.tl._store import model_hash, read_model
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -83,5 +84,5 @@ def embed(
     for name, values in embedded.items():
         adata.obsm[name] = values
     if expression:
-        adata.uns[key] = dict(model_record(ref, key))
+        adata.uns[key] = dict(require_model(ref, key))
     return adata if copy else None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from bleep_sc._records import names_hash
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._genes import match_genes
 from bleep_sc.tl._leakage import warn_of_shared_slides
-from bleep_sc.tl._prediction import check_layer_is_free, write_prediction
+from bleep_sc.tl._prediction import SPOTS, check_layer_is_free, store_layer, write_layer
 from bleep_sc.tl._store import model_hash, read_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -35,6 +37,7 @@ def impute(
     target_rep: str | None = None,
     gene_key: str | None = None,
     encoder: nn.Module | None = None,
+    store: str | Path | None = None,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -67,6 +70,9 @@ def impute(
         the column its ``var_names`` are taken. Versions of Ensembl ids are ignored. None compares ``var_names``.
     encoder
         A module that the reference was given by hand; it must have the same weights.
+    store
+        A folder for the predicted layer, which is then written block by block and never held in memory: a zarr array
+        that ``layers[key_added]`` wraps as a dask array. It must not exist, and appears when it is complete.
     key_added
         Name of the result; None is ``key``.
     copy
@@ -77,7 +83,8 @@ def impute(
     None, or the changed copy with ``copy=True``. Written are:
 
     ``layers[key_added]`` : float32, (n_obs, n_vars)
-        Predicted expression, in the units of the reference; NaN for genes that were not predicted.
+        Predicted expression, in the units of the reference; NaN for genes that were not predicted. A dask array with
+        ``store=``.
     ``var["{key_added}_predicted"]`` : bool
         Which genes were.
     ``obsm["X_{key}_image"]`` : float32, (n_obs, n_dims)
@@ -132,6 +139,8 @@ def impute(
     predicted_genes, values = _values(adata, refs, genes, gene_key, layer, target_rep)
     keys = np.concatenate([_expression_embedding(each, key) for each in refs])
     n_neighbors = config["n_neighbors"] if n_neighbors is None else n_neighbors
+    name = key_added or key
+    check_layer_is_free(adata, name)
     if n_neighbors != int(n_neighbors) or not 1 <= n_neighbors <= len(keys):
         raise ValueError(
             f"n_neighbors={n_neighbors} must lie between 1 and the number of reference spots, {len(keys)}, and be "
@@ -140,17 +149,14 @@ def impute(
     n_neighbors = int(n_neighbors)
     images = _inputs.images_for(adata, model.description.recipe, encoder, device)
     embedding = embed_images(model.module.to(device), images, device=device)
-    predicted, weights = retrieval.impute(
-        embedding,
-        keys,
-        values,
-        n_neighbors=n_neighbors,
-        weights=config["weights"],
-        temperature=config["softmax_temperature"],
-        metric=config["metric"],
-    )
-    name = key_added or key
-    check_layer_is_free(adata, name)
+    similarity, index = retrieval.nearest(embedding, keys, n_neighbors=n_neighbors, metric=config["metric"])
+    weights = retrieval.neighbor_weights(similarity, config["weights"], config["softmax_temperature"])
+    if store is None:
+        layer_values: Any = np.full(adata.shape, np.nan, dtype=np.float32)
+        layer_values[:, predicted_genes] = retrieval.average(index, weights, values)
+    else:
+        blocks = partial(retrieval.averages, index, weights, values, n_rows=SPOTS)
+        layer_values = store_layer(store, adata.shape, predicted_genes, blocks)
     record = {
         "method": "bleep",
         **_common_units(refs, layer, target_rep),
@@ -162,8 +168,8 @@ def impute(
     }
     adata = adata.copy() if copy else adata
     adata.obsm[_keys.image_embedding(key)] = embedding
-    adata.obsm[_keys.weights(name)] = weights
-    write_prediction(adata, name, predicted, predicted_genes, record)
+    adata.obsm[_keys.weights(name)] = retrieval.weight_matrix(index, weights, len(keys))
+    write_layer(adata, name, layer_values, predicted_genes, record)
     return adata if copy else None
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +14,13 @@ from bleep_sc import _keys
 from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
+
+SPOTS, GENES = 4096, 512
+"""Chunks of a stored layer."""
 
 
 def check_layer_is_free(adata: AnnData, name: str) -> None:
@@ -26,6 +35,47 @@ def write_prediction(
     """Write predicted expression (n_obs, n_predicted) and its record."""
     values = np.full(adata.shape, np.nan, dtype=np.float32)
     values[:, genes] = predicted
+    write_layer(adata, name, values, genes, record)
+
+
+def write_layer(adata: AnnData, name: str, values: Any, genes: NDArray[np.bool_], record: dict[str, Any]) -> None:
+    """Write a predicted layer (n_obs, n_vars), in memory or not, and its record."""
     adata.layers[name] = values
     adata.var[_keys.predicted(name)] = genes
     adata.uns[_keys.imputed(name)] = {**record, "version": __version__}
+
+
+def store_layer(
+    path: str | Path,
+    shape: tuple[int, int],
+    genes: NDArray[np.bool_],
+    blocks: Callable[[Sequence[int]], Iterator[tuple[slice, slice, NDArray[np.float32]]]],
+) -> Any:
+    """Write predicted expression to a zarr array (n_obs, n_vars), NaN where a gene is not predicted; return it as dask.
+
+    ``blocks`` is called with the edges of blocks of predicted genes, and gives rows, columns among these, and values.
+    The folder appears when it is complete.
+    """
+    import dask.array as da
+    import zarr
+
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(f"store={str(path)!r} exists already. Pass another path, or remove it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    columns = np.flatnonzero(genes)
+    edges = np.searchsorted(columns, np.arange(0, shape[1] + GENES, GENES))  # of the genes in every chunk
+    try:
+        chunks = (min(SPOTS, shape[0]), min(GENES, shape[1]))
+        array = zarr.create_array(draft, shape=shape, chunks=chunks, dtype=np.float32, fill_value=np.nan)
+        for rows, of_block, mean in blocks(edges.tolist()):
+            first = columns[of_block.start] // GENES * GENES
+            whole = np.full((len(mean), min(GENES, shape[1] - first)), np.nan, dtype=np.float32)
+            whole[:, columns[of_block] - first] = mean
+            array[rows, first : first + whole.shape[1]] = whole
+        draft.chmod(0o755)
+        os.replace(draft, path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return da.from_zarr(path)

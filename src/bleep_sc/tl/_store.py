@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._checks import listed
+from bleep_sc._checks import require_model
 from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def read_model(adata: AnnData, key: str, encoder: nn.Module | None = None) -> Fi
     """Read a fitted model from ``uns[key]``, or say why there is none."""
     from bleep_sc.models.fitted import Description, from_bytes
 
-    record = model_record(adata, key)
+    record = require_model(adata, key)
     description = Description(
         method=str(record["method"]),
         genes=[str(gene) for gene in record["genes"]],
@@ -45,21 +45,8 @@ def read_model(adata: AnnData, key: str, encoder: nn.Module | None = None) -> Fi
     return from_bytes(description, record["model"].tobytes(), encoder=encoder)
 
 
-def model_record(adata: AnnData, key: str) -> dict[str, Any]:
-    """Return ``uns[key]``, checked to hold a fitted model."""
-    record = adata.uns.get(key)
-    if not isinstance(record, dict) or "model" not in record:
-        fitted = [name for name, entry in adata.uns.items() if isinstance(entry, dict) and "model" in entry]
-        raise KeyError(
-            f"The reference holds no model: uns[{key!r}] not found (models in its uns: {listed(fitted)}). Run "
-            "bleep_sc.tl.fit(adata_ref) first. If it was fitted before a concatenation: anndata.concat drops uns "
-            "unless uns_merge='first' (or 'unique') is given."
-        )
-    return record
-
-
 def model_hash(adata: AnnData, key: str) -> str:
     """Return the name of the weights in ``uns[key]``."""
     from bleep_sc.models.fitted import weights_hash
 
-    return weights_hash(model_record(adata, key)["model"].tobytes())
+    return weights_hash(require_model(adata, key)["model"].tobytes())

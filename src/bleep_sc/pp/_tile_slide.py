@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from bleep_sc import _keys, slides
+from bleep_sc._checks import listed, require_model
+from bleep_sc._runtime import logger, progress
+from bleep_sc.pp._tissue import tissue_mask
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import ArrayLike, NDArray
+
+THUMBNAIL = 2000
+"""Longest side of the picture on which tissue is found, and which is kept, px."""
+FOCUS_MPP, COARSEST_MPP = 1.0, 1.5
+"""µm per px at which sharpness is measured, and above which it is not."""
+SPOT_SHARE = 0.55
+"""Diameter of a tile's spot as a share of the spacing: that of Visium's."""
+IDENTIFIERS = ("gene_ids", "gene_id", "ensembl_id", "gene_name", "gene_symbol")
+"""Columns of var that are taken over from a reference."""
+
+
+def tile_slide(
+    image: Any,
+    *,
+    ref: AnnData | None = None,
+    key: str = "bleep",
+    spacing_um: float = 100.0,
+    layout: Literal["hexagonal", "square"] = "hexagonal",
+    size: int = 224,
+    size_um: float | None = None,
+    mpp: float | None = None,
+    min_tissue: float = 0.5,
+    min_sharpness: float = 0.05,
+    region: Any = None,
+    centers: ArrayLike | None = None,
+    transform: ArrayLike | None = None,
+    library_id: str | None = None,
+    show_progress_bar: bool = True,
+) -> AnnData:
+    """Lay tiles over the tissue of a slide that has no expression, ready for :func:`bleep_sc.tl.impute`.
+
+    Tiles with too little tissue, or out of focus, are left out and counted. The patches themselves are cut from the
+    slide when they are needed, so that the result stays small however large the slide is.
+
+    Parameters
+    ----------
+    image
+        What :func:`bleep_sc.slides.open_slide` takes: a path, an array, an image of SpatialData.
+    ref
+        The reference, fitted by one of the ``tl.fit*`` functions: its genes become ``var``, and tiles show what its
+        patches show, in the same size.
+    key
+        Name of the model in the reference.
+    spacing_um
+        Distance of neighbouring tiles, µm. Smaller than the side of a patch they overlap, for a finer map.
+    layout
+        ``"hexagonal"``, as the spots of Visium, or ``"square"``.
+    size, size_um
+        Side of the patches in px, and of the tissue that they show in µm (None: ``size`` px of the full resolution);
+        with ``ref`` those of its patches.
+    mpp
+        µm per full-resolution px; None is what the file says.
+    min_tissue
+        Least share of tissue in the square of ``spacing_um`` around a tile.
+    min_sharpness
+        Least share of its contrast that is finer than 3 µm (:func:`bleep_sc.slides.sharpness`): .05 leaves out a blur
+        of 2 µm. Not measured on slides coarser than 1.5 µm per px.
+    region
+        QuPath's annotations (a GeoJSON file, or what it holds): only tiles inside are kept, and named after the
+        annotation that their centre lies in, the smallest where several overlap.
+    centers
+        Tiles of your own, (n, 2), such as the centroids of nuclei, instead of a grid; all of them are kept.
+    transform
+        Affine map (2 × 3 or 3 × 3) of (x, y) in ``region`` and ``centers`` to full-resolution px of the slide, for
+        an image that was scanned separately.
+    library_id
+        Name of the slide; None is that of the file.
+    show_progress_bar
+        Whether to show a bar.
+
+    Returns
+    -------
+    An AnnData of the tiles, without ``X``:
+
+    ``obsm["spatial"]`` : float64, (n_obs, 2)
+        Centres, full-resolution px.
+    ``obs`` : DataFrame
+        ``library_id``, ``in_tissue``, ``tissue`` (share), ``sharpness`` (NaN where not measured), ``region`` (with
+        ``region``); on a grid ``array_row`` and ``array_col``.
+    ``uns["spatial"]`` : dict
+        Squidpy's layout, with a small image, so that plots need nothing else.
+    ``uns["patches"]`` : dict
+        How patches are cut, as :func:`bleep_sc.pp.extract_patches` records it; of an array the patches themselves are
+        in ``obsm["patches"]``. With ``ref``, one for each of its ``patches_key``.
+    ``uns["tiles"]`` : dict
+        For the slide ``spacing_um``, ``layout``, ``mpp``, ``mpp_source``, and how many tiles there were (``n_grid``)
+        and were left out (``n_blank``, ``n_blurred``, ``n_outside_region``).
+
+    Raises
+    ------
+    ValueError
+        When µm per px are not known, or no tile is left.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs
+    >>> image = bs.datasets.toy(n_slices=1).uns["spatial"]["slice1"]["images"]["hires"]
+    >>> tiles = bs.pp.tile_slide(image, mpp=2.0, size=32, size_um=112)
+    >>> tiles.obsm["patches"].shape[1:]
+    (32, 32, 3)
+    """
+    from anndata import AnnData
+
+    _check(spacing_um, layout, min_tissue, size, size_um)
+    with slides.open_slide(image) as slide:
+        scale, scale_source = _resolution(slide, mpp)
+        name = library_id or (Path(slide.name).name.split(".")[0] if slide.name != "array" else "slide")
+        spacing = spacing_um / scale
+        places, numbers = _places(slide, spacing, layout, centers, transform)
+        counts = {"n_grid": len(places), "n_outside_region": 0, "n_blank": 0, "n_blurred": 0}
+        labels = None
+        if region is not None:
+            labels = _labels(places, region, transform)
+            kept = labels != ""
+            counts["n_outside_region"] = int((~kept).sum())
+            places, numbers, labels = places[kept], numbers[kept], labels[kept]
+        thumbnail = slide.thumbnail(THUMBNAIL)
+        shrink = thumbnail.shape[1] / slide.width
+        tissue = slides.covered(tissue_mask(thumbnail), places * shrink, spacing * shrink)
+        kept = (tissue >= min_tissue) if centers is None else np.ones(len(places), dtype=bool)
+        counts["n_blank"] = int((~kept).sum())
+        sharp = np.full(len(places), np.nan)
+        if scale <= COARSEST_MPP:
+            sharp[kept] = _sharpness(slide, places[kept], spacing_um, scale, show_progress_bar)
+        if centers is None:
+            blurred = kept & (sharp < min_sharpness)
+            counts["n_blurred"] = int(blurred.sum())
+            kept &= ~blurred
+        if not kept.any():
+            raise ValueError(
+                f"No tile is left of {counts['n_grid']} on slide {name!r}: {counts['n_outside_region']} lie outside "
+                f"the regions, {counts['n_blank']} have less tissue than min_tissue={min_tissue}, and "
+                f"{counts['n_blurred']} are out of focus (min_sharpness={min_sharpness}). Look at "
+                f"slide.thumbnail(), and lower the limit that is too strict."
+            )
+        obs = pd.DataFrame(
+            {
+                _keys.LIBRARY: pd.Categorical([name] * int(kept.sum())),
+                "in_tissue": 1,
+                "tissue": tissue[kept],
+                "sharpness": sharp[kept],
+            },
+            index=[f"{name}_{number}" for number in np.flatnonzero(kept)],
+        )
+        if labels is not None:
+            obs["region"] = pd.Categorical(labels[kept])
+        if centers is None:
+            obs[_keys.ARRAY_ROW], obs[_keys.ARRAY_COL] = numbers[kept].T
+        tiles = AnnData(obs=obs, var=_genes(ref))
+        tiles.obsm[_keys.SPATIAL] = places[kept]
+        tiles.uns[_keys.SPATIAL] = {name: _library(slide.name, thumbnail, shrink, scale, spacing)}
+        tiles.uns[_keys.TILES] = {
+            name: {"spacing_um": spacing_um, "layout": layout, "mpp": scale, "mpp_source": scale_source, **counts}
+        }
+        for patches_key, (px, um) in _patch_sizes(ref, key, size, size_um).items():
+            side = px if not np.isfinite(um) else max(1, round(um / scale))
+            record = {"size": px, "side_px": side, "size_um": side * scale, "mpp": scale, "mpp_source": scale_source}
+            rest = {"pad": "reflect", "image": slide.name, "store": "", "library_key": _keys.LIBRARY}
+            tiles.uns[patches_key] = {name: {**record, **rest}}
+            if slide.name == "array":
+                tiles.obsm[patches_key] = slides.cut_patches(slide, places[kept], side=side, size=px)
+    logger.info(
+        "%s: %d tiles, %.4g µm per px (%s); %d blank, %d out of focus and %d outside the regions were left out.",
+        name,
+        tiles.n_obs,
+        scale,
+        scale_source,
+        counts["n_blank"],
+        counts["n_blurred"],
+        counts["n_outside_region"],
+    )
+    return tiles
+
+
+def _check(spacing_um: float, layout: str, min_tissue: float, size: int, size_um: float | None) -> None:
+    if not spacing_um > 0 or size < 1 or (size_um is not None and not size_um > 0):
+        raise ValueError(f"spacing_um={spacing_um}, size={size} and size_um={size_um} must be positive.")
+    if layout not in ("hexagonal", "square"):
+        raise ValueError(f"layout={layout!r} is not known; use 'hexagonal' or 'square'.")
+    if not 0 <= min_tissue <= 1:
+        raise ValueError(f"min_tissue={min_tissue} is a share, and must lie in [0, 1].")
+
+
+def _resolution(slide: slides.Slide, mpp: float | None) -> tuple[float, str]:
+    if mpp is not None:
+        if not (mpp > 0 and np.isfinite(mpp)):
+            raise ValueError(f"mpp={mpp} must be positive and finite.")
+        if np.isfinite(slide.mpp) and abs(slide.mpp / mpp - 1) > 0.05:
+            logger.warning("mpp=%.4g is taken; %s says %.4g (%s).", mpp, slide.name, slide.mpp, slide.mpp_source)
+        return float(mpp), "given"
+    if np.isnan(slide.mpp):
+        raise ValueError(
+            f"µm per px of {slide.name!r} are not known ({slide.mpp_source}). Pass mpp=: about 0.25 for a scan with a "
+            "40× objective, 0.5 with 20×; the scanner's software says it exactly."
+        )
+    return slide.mpp, slide.mpp_source
+
+
+def _places(
+    slide: slides.Slide, spacing: float, layout: Literal["hexagonal", "square"], centers: Any, transform: Any
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the centres of all tiles, px, and their rows and columns."""
+    if centers is None:
+        places, rows, columns = slides.grid(slide.width, slide.height, spacing, layout)
+        return places, np.column_stack([rows, columns])
+    places = np.asarray(centers, dtype=np.float64)
+    if places.ndim != 2 or places.shape[1] != 2 or not len(places):
+        raise ValueError(f"centers= has shape {places.shape}; it must be (n, 2), x and y of every tile.")
+    places = places if transform is None else slides.transform_points(places, transform)
+    slides.check_centers((slide.height, slide.width), places)
+    return places, np.zeros((len(places), 2), dtype=np.int64)
+
+
+def _labels(places: NDArray[np.float64], region: Any, transform: Any) -> NDArray[np.object_]:
+    """Return the annotation that every tile lies in, "" for none."""
+    regions = slides.read_regions(region)
+    if transform is not None:  # from px of the slide to where the annotations were drawn
+        matrix = np.vstack([np.asarray(transform, dtype=np.float64)[:2], [0, 0, 1]])
+        places = slides.transform_points(places, np.linalg.inv(matrix))
+    return np.asarray(slides.label_points(places, regions), dtype=object)
+
+
+def _sharpness(
+    slide: slides.Slide, places: NDArray[np.float64], spacing_um: float, mpp: float, show_progress_bar: bool
+) -> NDArray[np.float64]:
+    """Return the sharpness of every tile at 1 µm per px."""
+    side, size = max(1, round(spacing_um / mpp)), max(8, round(spacing_um / FOCUS_MPP))
+    level = max(i for i, each in enumerate(slide.levels) if i == 0 or each.downsample * mpp <= FOCUS_MPP)
+    result = np.empty(len(places))
+    batches = slides.read_patches(slide, places, side=side, size=size, level=level, batch_size=256)
+    total = -(-len(places) // 256)
+    for rows, patches in progress(batches, "Looking for blurred tiles", show=show_progress_bar, total=total):
+        result[rows] = slides.sharpness(patches)
+    return result
+
+
+def _genes(ref: AnnData | None) -> pd.DataFrame:
+    if ref is None:
+        return pd.DataFrame(index=pd.Index([], dtype=str))
+    return ref.var[[name for name in IDENTIFIERS if name in ref.var]].copy()
+
+
+def _patch_sizes(ref: AnnData | None, key: str, size: int, size_um: float | None) -> dict[str, tuple[int, float]]:
+    """Return px and µm of the patches by their key: those that the model in the reference was trained on, or as given.
+
+    µm are NaN where a patch is a number of px of the full resolution.
+    """
+    if ref is None:
+        return {_keys.PATCHES: (size, float("nan") if size_um is None else float(size_um))}
+    recipe = json.loads(require_model(ref, key)["recipe"])
+    made = recipe.get("features", [recipe])
+    if not all(each.get("patches_key") for each in made):
+        raise ValueError(
+            f"The model uns[{key!r}] was trained on features ({listed(recipe.get('use_rep', []))}) that were not made "
+            "by bleep_sc.pp.image_features, so how to cut their patches is not known. Tile without ref=, with size= "
+            "and size_um=, and compute the features as for the reference."
+        )
+    return {each["patches_key"]: (int(each["size"]), float(each["size_um"])) for each in made}
+
+
+def _library(image: str, thumbnail: NDArray[np.uint8], shrink: float, mpp: float, spacing: float) -> dict[str, Any]:
+    return {
+        "images": {"hires": thumbnail},
+        "scalefactors": {
+            "tissue_hires_scalef": shrink,
+            "spot_diameter_fullres": SPOT_SHARE * spacing,
+            "microns_per_pixel": mpp,
+        },
+        "metadata": {"source_image_path": image if image != "array" else "", "technology": "tiles"},
+    }

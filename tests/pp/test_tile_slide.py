@@ -1,0 +1,194 @@
+import json
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+import squidpy as sq
+import tifffile
+from PIL import Image, ImageFilter
+
+import bleep_sc as bs
+
+UM = {"size": 56, "size_um": 112}
+
+
+@pytest.fixture
+def mpp(query):
+    return float(query.uns["patches"]["slice3"]["mpp"])
+
+
+@pytest.fixture
+def image(query):
+    return query.uns["spatial"]["slice3"]["images"]["hires"]
+
+
+@pytest.fixture
+def file(image, tmp_path):
+    Image.fromarray(image).save(tmp_path / "new.slide.png")
+    return tmp_path / "new.slide.png"
+
+
+def tile(image, **kwargs):
+    return bs.pp.tile_slide(image, show_progress_bar=False, **kwargs)
+
+
+def test_tiles_are_imputed_as_measured_spots_are(file, fitted, query, mpp):
+    tiles = tile(file, ref=fitted, mpp=mpp, centers=query.obsm["spatial"])
+    assert tiles.obs["library_id"].unique().tolist() == ["new"]
+    assert "patches" not in tiles.obsm
+    bs.tl.impute(query, ref=fitted)
+    bs.tl.impute(tiles, ref=fitted)
+    np.testing.assert_array_equal(tiles.layers["bleep"], query.layers["bleep"])
+
+
+def test_a_map_goes_on_into_scanpy_and_squidpy(file, fitted, mpp, tmp_path):
+    tiles = tile(file, ref=fitted, mpp=mpp)
+    bs.tl.impute(tiles, ref=fitted)
+    tiles.write_h5ad(tmp_path / "tiles.h5ad")
+    again = ad.read_h5ad(tmp_path / "tiles.h5ad")
+    predicted = bs.tl.to_anndata(again)
+    sq.gr.spatial_neighbors_grid(predicted)
+    assert predicted.obsp["spatial_connectivities"].sum(axis=1).max() == 6
+    moran = sq.gr.spatial_autocorr(predicted, mode="moran", copy=True, show_progress_bar=False)
+    assert moran.loc["CYP3A4", "I"] > 0.3
+    sc.pp.pca(predicted, n_comps=5)
+    assert bs.pl.spatial(predicted, "CYP3A4").get_title() == "CYP3A4, predicted"
+
+
+def test_glass_and_blur_are_left_out_and_counted(image, mpp):
+    half = image.shape[1] // 2
+    spoilt = np.full_like(image, 245)
+    blurred = Image.fromarray(image).filter(ImageFilter.GaussianBlur(6))
+    spoilt[:, half:] = np.asarray(blurred)[:, half:]
+    spoilt[:, half : half + 60] = 245  # no sharp edge between glass and blur
+    spoilt[:, half:] = np.asarray(Image.fromarray(spoilt).filter(ImageFilter.GaussianBlur(6)))[:, half:]
+    spoilt[:, : half // 2] = image[:, : half // 2]
+    kwargs = {"mpp": min(mpp, 1.4), "spacing_um": 50 * min(mpp, 1.4), **UM}  # fine enough to be measured
+    tiles = tile(spoilt, **kwargs)
+    x = tiles.obsm["spatial"][:, 0]
+    counts = tiles.uns["tiles"]["slide"]
+    assert counts["n_blank"] > 50
+    assert counts["n_blurred"] > 50
+    assert counts["n_grid"] == counts["n_blank"] + counts["n_blurred"] + tiles.n_obs
+    assert (x < half // 2 + 50).all()
+    assert tile(spoilt, min_sharpness=0, **kwargs).obsm["spatial"][:, 0].max() > half
+
+
+def test_spacing_and_patches_are_in_micrometres(image, mpp):
+    tiles = tile(image, mpp=mpp, spacing_um=200, layout="square", **UM)
+    np.testing.assert_allclose(np.diff(np.unique(tiles.obsm["spatial"][:, 0])), 200 / mpp)
+    assert tiles.obsm["patches"].shape == (tiles.n_obs, 56, 56, 3)
+    record = tiles.uns["patches"]["slide"]
+    assert record["size_um"] == pytest.approx(112, rel=0.02)
+    expected = bs.slides.cut_patches(
+        bs.slides.open_slide(image), tiles.obsm["spatial"], side=record["side_px"], size=56
+    )
+    np.testing.assert_array_equal(tiles.obsm["patches"], expected)
+
+
+def test_the_files_own_resolution_is_taken(image, tmp_path):
+    per_cm = 1e4 / 2.0
+    tifffile.imwrite(
+        tmp_path / "a.tif", image, photometric="rgb", resolution=(per_cm, per_cm), resolutionunit="CENTIMETER"
+    )
+    tiles = tile(tmp_path / "a.tif", **UM)
+    assert tiles.uns["tiles"]["a"]["mpp"] == pytest.approx(2.0)
+    assert tiles.uns["tiles"]["a"]["mpp_source"] == "resolution tags"
+    with pytest.raises(ValueError, match=r"µm per px of 'array' are not known .*Pass mpp="):
+        tile(image)
+
+
+def annotations(*named):
+    return {
+        "type": "FeatureCollection",
+        "features": [
+            {
+                "type": "Feature",
+                "geometry": {"type": "Polygon", "coordinates": [[[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]]},
+                "properties": {"classification": {"name": name}},
+            }
+            for name, (x0, y0, x1, y1) in named
+        ],
+    }
+
+
+def test_tiles_are_named_after_the_annotations_they_lie_in(image, mpp, tmp_path):
+    height, width = image.shape[:2]
+    drawn = annotations(("left", (0, 0, width / 2, height)), ("spot", (200, 200, 900, 900)))
+    (tmp_path / "a.geojson").write_text(json.dumps(drawn))
+    tiles = tile(image, mpp=mpp, region=tmp_path / "a.geojson", **UM)
+    x, y = tiles.obsm["spatial"].T
+    assert (x <= width / 2).all()
+    inside = (x >= 200) & (x <= 900) & (y >= 200) & (y <= 900)
+    np.testing.assert_array_equal(tiles.obs["region"], np.where(inside, "spot", "left"))
+    assert tiles.uns["tiles"]["slide"]["n_outside_region"] > 0
+    moved = np.array([[0.5, 0, 100], [0, 0.5, 50]])  # drawn on an image twice as large, of which this is a part
+    elsewhere = annotations(
+        ("left", tuple(2 * (v - s) for v, s in zip((0, 0, width / 2, height), (100, 50) * 2, strict=True)))
+    )
+    again = tile(image, mpp=mpp, region=elsewhere, transform=moved, **UM)
+    np.testing.assert_array_equal(again.obsm["spatial"], tiles.obsm["spatial"])
+
+
+@pytest.mark.parametrize("change", ["turn", "mirror"])
+def test_turning_or_mirroring_the_slide_moves_the_predictions_along(image, fitted, query, mpp, change, tmp_path):
+    x, y = query.obsm["spatial"].T
+    if change == "turn":
+        pixels, places = np.rot90(image), np.column_stack([y, image.shape[1] - x])
+    else:
+        pixels, places = image[:, ::-1], np.column_stack([image.shape[1] - x, y])
+    turned = tile(np.ascontiguousarray(pixels), ref=fitted, mpp=mpp, centers=places)
+    for each in (turned, query):
+        del each.uns["patches"]
+    straight = tile(image, ref=fitted, mpp=mpp, centers=query.obsm["spatial"])
+    for each in (turned, straight):
+        bs.pp.image_features(each, "stain_stats", show_progress_bar=False) if "patches" in each.uns else None
+    # A window of even width cannot be centred: its px move by one.
+    a, b = (
+        bs.pp.image_features(each, "stain_stats", show_progress_bar=False, copy=True) for each in (straight, turned)
+    )
+    difference = np.abs(a.obsm["X_stain_stats"] - b.obsm["X_stain_stats"]) / a.obsm["X_stain_stats"].std(axis=0)
+    assert np.median(difference) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"spacing_um": 0}, "spacing_um=0, size=56"),
+        ({"layout": "round"}, "layout='round' is not known"),
+        ({"min_tissue": 50}, "min_tissue=50 is a share"),
+        ({"mpp": -1.0}, "mpp=-1.0 must be positive"),
+        ({"centers": np.zeros((3, 3))}, r"centers= has shape \(3, 3\)"),
+        ({"centers": np.array([[1e6, 1.0]])}, "1 of 1 spots lie outside the image"),
+        ({"min_tissue": 1.0, "min_sharpness": 1.0, "mpp": 1.0}, "No tile is left of"),
+    ],
+)
+def test_bad_input(image, mpp, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        tile(image, **{"mpp": mpp, **UM, **kwargs})
+
+
+def test_a_slide_without_tissue(mpp):
+    for blank in (np.full((800, 900, 3), 240, dtype=np.uint8),):
+        with pytest.raises(ValueError, match=r"No tile is left of \d+ on slide 'slide': .*have less tissue"):
+            tile(blank, mpp=mpp, **UM)
+
+
+def test_a_reference_without_a_model_is_named(image, reference, mpp):
+    with pytest.raises(KeyError, match="The reference holds no model"):
+        tile(image, mpp=mpp, ref=reference)
+
+
+def test_real_tissue_is_found(data_folder):
+    adata = bs.datasets.her2st("C4")
+    path = adata.uns["spatial"]["C4"]["metadata"]["source_image_path"]
+    mpp = adata.uns["spatial"]["C4"]["scalefactors"]["microns_per_pixel"]
+    tiles = tile(path, mpp=mpp, min_sharpness=0, spacing_um=200)
+    from scipy.spatial import cKDTree
+
+    distance = cKDTree(tiles.obsm["spatial"]).query(adata.obsm["spatial"])[0] * mpp
+    assert np.mean(distance < 200) > 0.97
+    assert isinstance(tiles.obs, pd.DataFrame)
+    assert 150 < tiles.n_obs < 300
