@@ -6,6 +6,7 @@ from bleep_sc.slides._lattice import PITCH_UM, Lattice, fit_lattice, microns_per
 from bleep_sc.slides._lazy import ComputedPatches, CutPatches, StoredPatches
 from bleep_sc.slides._open import open_slide
 from bleep_sc.slides._patches import check_centers, cut_patches, off_slide, read_patches, reading_order
+from bleep_sc.slides._regions import Region, label_points, read_regions, transform_points
 from bleep_sc.slides._rgb import as_rgb
 from bleep_sc.slides._slide import Level, Slide
 from bleep_sc.slides._store import recipe_hash, write_store
@@ -17,6 +18,7 @@ __all__ = [
     "CutPatches",
     "Lattice",
     "Level",
+    "Region",
     "Slide",
     "StoredPatches",
     "align",
@@ -26,12 +28,15 @@ __all__ = [
     "cut_patches",
     "fit_lattice",
     "grid",
+    "label_points",
     "microns_per_pixel",
     "off_slide",
     "open_slide",
     "read_patches",
+    "read_regions",
     "reading_order",
     "recipe_hash",
     "sharpness",
+    "transform_points",
     "write_store",
 ]
