@@ -1,4 +1,4 @@
-"""µm per px of the slides in an AnnData, and how they are known."""
+"""µm per px of the slides in an AnnData and how they are known, and how large their spots are."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FACTORS = "scale factors"
+SPOT_SHARE = 0.55
+"""Diameter of a spot as a share of the distance to its neighbour, where the scale factors have none."""
 
 
 def microns_per_pixel(
@@ -48,3 +50,16 @@ def microns_per_pixel(
         if pitch_um is not None:
             raise
         return float("nan"), str(error)
+
+
+def spot_diameter(adata: AnnData, library_id: str, centers: NDArray[np.float64]) -> float:
+    """Return the diameter of the spots, full-resolution px, from the scale factors; else from how far apart they are."""
+    from scipy.spatial import cKDTree
+
+    factors = adata.uns.get(_keys.SPATIAL, {}).get(library_id, {}).get("scalefactors", {})
+    if "spot_diameter_fullres" in factors:
+        return float(factors["spot_diameter_fullres"])
+    if len(centers) < 2:
+        return 1.0
+    nearest = cKDTree(centers).query(centers, k=2)[0][:, 1]
+    return SPOT_SHARE * float(np.median(nearest))

@@ -21,7 +21,9 @@ def feature(coordinates, kind="Polygon", **properties):
 
 TUMOUR = feature([square(0, 0, 100)], classification={"name": "Tumor", "color": [200, 0, 0]}, name="first")
 HOLED = feature([square(200, 0, 100), square(220, 20, 20)], name="with a hole")
-TWO = feature([[square(0, 200, 10)], [square(50, 200, 10)]], "MultiPolygon", classification={"names": ["Immune", "CD8"]})
+TWO = feature(
+    [[square(0, 200, 10)], [square(50, 200, 10)]], "MultiPolygon", classification={"names": ["Immune", "CD8"]}
+)
 
 
 def test_every_wrapping_of_qupath_is_read(tmp_path):

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc import _keys
-from bleep_sc._resolution import microns_per_pixel
+from bleep_sc._resolution import microns_per_pixel, spot_diameter
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-SPOT_SHARE = 0.55
-"""Diameter of a spot as a share of the distance to its neighbour, where the scale factors have none."""
 MARGIN_SPOTS = 1.5
 BAR_SHARE = 0.2
 """The bar is at most as long a share of the tissue."""
@@ -71,7 +69,7 @@ def draw_spots(
     from matplotlib.collections import EllipseCollection
     from matplotlib.patches import Patch
 
-    diameter = _spot_diameter(adata, name, centers)
+    diameter = spot_diameter(adata, name, centers)
     size = np.full(len(centers), diameter)
     shape: dict[str, Any] = {"units": "xy", "offsets": centers, "transOffset": ax.transData}
     style: dict[str, Any] = {"cmap": "viridis", "alpha": 0.95, "linewidths": 0}
@@ -95,19 +93,6 @@ def _extend(values: NDArray[Any], limits: tuple[float, float]) -> str:
     """Say on which sides values lie beyond the colours."""
     low, high = np.nanmin(values) < limits[0], np.nanmax(values) > limits[1]
     return {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}[low, high]
-
-
-def _spot_diameter(adata: AnnData, name: str, centers: NDArray[np.float64]) -> float:
-    """Return the diameter of the spots, px, from the scale factors; else from how far apart they are."""
-    from scipy.spatial import cKDTree
-
-    factors = adata.uns.get(_keys.SPATIAL, {}).get(name, {}).get("scalefactors", {})
-    if "spot_diameter_fullres" in factors:
-        return float(factors["spot_diameter_fullres"])
-    if len(centers) < 2:
-        return 1.0
-    nearest = cKDTree(centers).query(centers, k=2)[0][:, 1]
-    return SPOT_SHARE * float(np.median(nearest))
 
 
 def palette(values: NDArray[Any]) -> dict[str, Any]:

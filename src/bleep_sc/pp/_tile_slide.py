@@ -20,8 +20,6 @@ THUMBNAIL = 2000
 """Longest side of the picture on which tissue is found, and which is kept, px."""
 FOCUS_MPP, COARSEST_MPP = 1.0, 1.5
 """µm per px at which sharpness is measured, and above which it is not."""
-SPOT_SHARE = 0.55
-"""Diameter of a tile's spot as a share of the spacing: that of Visium's."""
 IDENTIFIERS = ("gene_ids", "gene_id", "ensembl_id", "gene_name", "gene_symbol")
 """Columns of var that are taken over from a reference."""
 
@@ -280,7 +278,7 @@ def _library(image: str, thumbnail: NDArray[np.uint8], shrink: float, mpp: float
         "images": {"hires": thumbnail},
         "scalefactors": {
             "tissue_hires_scalef": shrink,
-            "spot_diameter_fullres": SPOT_SHARE * spacing,
+            "spot_diameter_fullres": spacing,
             "microns_per_pixel": mpp,
         },
         "metadata": {"source_image_path": image if image != "array" else "", "technology": "tiles"},

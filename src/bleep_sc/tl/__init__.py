@@ -13,6 +13,8 @@ from bleep_sc.tl._load_model import load_model
 from bleep_sc.tl._predict import predict
 from bleep_sc.tl._score import score
 from bleep_sc.tl._to_anndata import to_anndata
+from bleep_sc.tl._to_geojson import to_geojson
+from bleep_sc.tl._to_spatialdata import to_spatialdata
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.histogene_config import HisToGeneConfig
 from bleep_sc.training.stnet_config import StNetConfig
@@ -34,4 +36,6 @@ __all__ = [
     "predict",
     "score",
     "to_anndata",
+    "to_geojson",
+    "to_spatialdata",
 ]

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._checks import dense, libraries, listed, require_layer, require_obs, require_obsm
+from bleep_sc._resolution import spot_diameter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+CORNERS = 16
+"""Of the polygon that stands for a round spot."""
+
+
+def to_geojson(
+    adata: AnnData,
+    path: str | Path,
+    *,
+    genes: str | Sequence[str],
+    layer: str = "bleep",
+    classes: str | None = None,
+    library_id: str | None = None,
+    library_key: str = _keys.LIBRARY,
+    spatial_key: str = _keys.SPATIAL,
+) -> None:
+    """Write predictions as GeoJSON that QuPath opens: a detection for every spot, with a measurement for every gene.
+
+    Drag the file onto the slide in QuPath, or use *File > Import objects*; *Measure > Show measurement maps* colours the
+    spots. Coordinates are full-resolution px of the image that the predictions were made on.
+
+    Parameters
+    ----------
+    adata
+        Spots or tiles with a predicted layer.
+    path
+        The file; it appears when it is complete, and replaces one that is there.
+    genes
+        Genes to write.
+    layer
+        The predicted layer.
+    classes
+        Column of ``obs`` whose categories become the classes of the detections, such as ``"region"`` or clusters.
+    library_id
+        The slide; needed where there are several.
+    library_key
+        Column of ``obs`` that names the slide; not needed for a single one.
+    spatial_key
+        Key of the coordinates in ``obsm``.
+
+    Returns
+    -------
+    None. Tiles in a square layout are written as squares, all else as circles of the diameter of the spots.
+
+    Raises
+    ------
+    KeyError
+        When the layer, a gene, a column or the slide is not there.
+    ValueError
+        When a gene was not predicted, or there are several slides and none is named.
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.tl.impute`:
+
+    >>> bs.tl.to_geojson(adata_query, "slice3.geojson", genes=["CYP3A4", "HAL"])  # doctest: +SKIP
+    """
+    path = Path(path)
+    wanted = [genes] if isinstance(genes, str) else list(genes)
+    predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
+    absent = [gene for gene in wanted if gene not in adata.var_names]
+    if absent:
+        raise KeyError(f"genes={listed(absent)} are not in adata.var_names.")
+    rows, name = _rows_of(libraries(adata, library_key), library_id)
+    values = dense(predicted[rows][:, [adata.var_names.get_loc(gene) for gene in wanted]])
+    unknown = [gene for gene, column in zip(wanted, values.T, strict=True) if not np.isfinite(column).all()]
+    if unknown:
+        raise ValueError(f"layers[{layer!r}] holds no prediction of {listed(unknown)}. Impute them, or leave them out.")
+    labels = None
+    if classes is not None:
+        labels = require_obs(adata, classes, "Pass classes=, a column of obs.").astype(str).to_numpy()[rows]
+    centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[rows, :2]
+    outline = _outline(adata, name, centers)
+    names = adata.obs_names[rows]
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}-", delete=False, encoding="utf-8"
+    ) as draft:
+        try:
+            draft.write('{"type": "FeatureCollection", "features": [')
+            for i, feature in enumerate(_features(name, names, centers + 0.0, outline, wanted, values, labels)):
+                draft.write(("" if i == 0 else ",") + "\n" + json.dumps(feature))
+            draft.write("\n]}\n")
+            draft.flush()
+            os.fchmod(draft.fileno(), 0o644)
+            os.replace(draft.name, path)
+        except BaseException:
+            Path(draft.name).unlink(missing_ok=True)
+            raise
+
+
+def _rows_of(names: NDArray[np.str_], library_id: str | None) -> tuple[NDArray[np.intp], str]:
+    present = np.unique(names)
+    if library_id is None and len(present) > 1:
+        raise ValueError(f"There are {len(present)} slides ({listed(present)}); pass library_id=, the one to write.")
+    name = str(present[0]) if library_id is None else library_id
+    if name not in present:
+        raise KeyError(f"library_id={name!r} is not in adata (it has: {listed(present)}).")
+    return np.flatnonzero(names == name), name
+
+
+def _outline(adata: AnnData, name: str, centers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a closed outline around the origin, px: a square for tiles in squares, else a circle."""
+    radius = spot_diameter(adata, name, centers) / 2
+    if adata.uns.get(_keys.TILES, {}).get(name, {}).get("layout") == "square":
+        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
+    else:
+        angles = 2 * np.pi * np.arange(CORNERS) / CORNERS
+        corners = np.column_stack([np.cos(angles), np.sin(angles)])
+    return radius * np.vstack([corners, corners[:1]])
+
+
+def _features(
+    library: str,
+    names: Sequence[str],
+    centers: NDArray[np.float64],
+    outline: NDArray[np.float64],
+    genes: list[str],
+    values: NDArray[np.float32],
+    labels: NDArray[Any] | None,
+) -> Iterator[dict[str, Any]]:
+    for i, (name, center) in enumerate(zip(names, centers, strict=True)):
+        properties: dict[str, Any] = {
+            "objectType": "detection",
+            "name": str(name),
+            "measurements": {gene: round(float(value), 4) for gene, value in zip(genes, values[i], strict=True)},
+        }
+        if labels is not None and labels[i]:
+            properties["classification"] = {"name": labels[i]}
+        yield {
+            "type": "Feature",
+            "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{library}/{name}")),
+            "geometry": {"type": "Polygon", "coordinates": [(center + outline).round(2).tolist()]},
+            "properties": properties,
+        }

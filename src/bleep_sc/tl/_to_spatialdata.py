@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bleep_sc import _keys, slides
+from bleep_sc._checks import libraries, require_obsm
+from bleep_sc._resolution import spot_diameter
+from bleep_sc.tl._to_anndata import to_anndata
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from spatialdata import SpatialData
+
+SPOT_ID = "spot_id"
+CHUNK, PYRAMID = 4096, (2, 2, 2, 2)
+SMALL = 4096
+"""Images with no longer side have no pyramid."""
+
+
+def to_spatialdata(
+    adata: AnnData,
+    layer: str = "bleep",
+    *,
+    image: Any = None,
+    library_key: str = _keys.LIBRARY,
+    spatial_key: str = _keys.SPATIAL,
+) -> SpatialData:
+    """Make a SpatialData object of a prediction: image, spots and predicted genes of every slide, in its px.
+
+    It is laid out as :func:`spatialdata_io.visium` lays out measured slides: a coordinate system named after each slide,
+    in full-resolution px. It opens in spatialdata-plot and napari-spatialdata.
+
+    Parameters
+    ----------
+    adata
+        Spots or tiles with a predicted layer.
+    layer
+        The predicted layer; :func:`bleep_sc.tl.to_anndata` makes the table of it.
+    image
+        Full-resolution image, whatever :func:`bleep_sc.slides.open_slide` takes, or a mapping from slides to these; it
+        is read piece by piece when the object is written. None takes the small image in ``uns["spatial"]``.
+    library_key
+        Column of ``obs`` that names the slide; not needed for a single one.
+    spatial_key
+        Key of the coordinates in ``obsm``.
+
+    Returns
+    -------
+    A SpatialData object: ``images["{slide}_full_image"]`` or ``images["{slide}_hires_image"]``, ``shapes[slide]``
+    (circles of the diameter of the spots, squares for tiles in a square layout), and ``tables["table"]``.
+
+    Raises
+    ------
+    KeyError
+        Without the layer or coordinates.
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.tl.impute`:
+
+    >>> sdata = bs.tl.to_spatialdata(adata_query)
+    >>> sorted(sdata.shapes)
+    ['slice3']
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # spatialdata's, about itself, when it is imported
+        from spatialdata import SpatialData
+        from spatialdata.models import TableModel
+
+    table = to_anndata(adata, layer)
+    names = libraries(adata, library_key)
+    present = list(dict.fromkeys(names.tolist()))
+    images = image if isinstance(image, Mapping) else dict.fromkeys(present, image)
+    centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[:, :2]
+    elements: dict[str, dict[str, Any]] = {"images": {}, "shapes": {}}
+    for name in present:
+        rows = np.flatnonzero(names == name)
+        elements["images"] |= _image(adata, name, images.get(name))
+        elements["shapes"][name] = _shapes(adata, name, adata.obs_names[rows].to_numpy(), centers[rows])
+    table.obs[library_key] = pd.Categorical(names)
+    table.obs[SPOT_ID] = table.obs_names.to_numpy(dtype=str)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that anndata changes types
+        parsed = TableModel.parse(table, region=present, region_key=library_key, instance_key=SPOT_ID)
+        return SpatialData(**elements, tables={"table": parsed})
+
+
+def _image(adata: AnnData, name: str, image: Any) -> dict[str, Any]:
+    """Return the image of a slide by its name; none where there is no image."""
+    from spatialdata.models import Image2DModel
+    from spatialdata.transformations import Identity, Scale
+
+    if image is not None:
+        slide = slides.open_slide(image)
+        pyramid = PYRAMID if max(slide.width, slide.height) > SMALL else None
+        element = Image2DModel.parse(
+            _as_dask(slide), dims=("y", "x", "c"), transformations={name: Identity()}, scale_factors=pyramid
+        )
+        return {f"{name}_full_image": element}
+    record = adata.uns.get(_keys.SPATIAL, {}).get(name, {})
+    for resolution in ("hires", "lowres"):
+        if resolution in record.get("images", {}):
+            factor = 1 / float(record["scalefactors"][f"tissue_{resolution}_scalef"])
+            pixels = np.asarray(record["images"][resolution])[..., :3]
+            scale = Scale([factor, factor], axes=("y", "x"))
+            element = Image2DModel.parse(pixels, dims=("y", "x", "c"), transformations={name: scale})
+            return {f"{name}_{resolution}_image": element}
+    return {}
+
+
+def _as_dask(slide: slides.Slide) -> Any:
+    import dask.array as da
+
+    def read(block_info: Any = None) -> NDArray[np.uint8]:
+        (top, bottom), (left, right), _ = block_info[None]["array-location"]
+        return slide.read_region(left, top, right - left, bottom - top)
+
+    chunks = tuple(
+        tuple(min(CHUNK, length - start) for start in range(0, length, CHUNK)) for length in (slide.height, slide.width)
+    )
+    return da.map_blocks(read, chunks=(*chunks, (3,)), dtype=np.uint8, meta=np.empty((0, 0, 0), dtype=np.uint8))
+
+
+def _shapes(adata: AnnData, name: str, spots: NDArray[Any], centers: NDArray[np.float64]) -> Any:
+    from spatialdata.models import ShapesModel
+    from spatialdata.transformations import Identity
+
+    radius = spot_diameter(adata, name, centers) / 2
+    if adata.uns.get(_keys.TILES, {}).get(name, {}).get("layout") != "square":
+        return ShapesModel.parse(centers, geometry=0, radius=radius, index=spots, transformations={name: Identity()})
+    import geopandas
+    import shapely
+
+    boxes = shapely.box(*(centers - radius).T, *(centers + radius).T)
+    frame = geopandas.GeoDataFrame({"geometry": boxes}, index=spots)
+    return ShapesModel.parse(frame, transformations={name: Identity()})

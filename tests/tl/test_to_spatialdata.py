@@ -1,0 +1,78 @@
+import warnings
+
+import numpy as np
+import pytest
+import squidpy as sq
+
+import bleep_sc as bs
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import spatialdata as sd
+    import spatialdata_plot  # noqa: F401
+    from spatialdata.transformations import get_transformation
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # what spatialdata, dask and xarray say of each other
+
+
+@pytest.fixture
+def imputed(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    return query
+
+
+def test_image_spots_and_genes_lie_on_each_other_and_come_back_from_disk(imputed, tmp_path):
+    sdata = bs.tl.to_spatialdata(imputed)
+    sdata.write(tmp_path / "a.zarr")
+    again = sd.read_zarr(tmp_path / "a.zarr")
+    assert set(again.coordinate_systems) == {"slice3"}
+    shapes, table = again.shapes["slice3"], again.tables["table"]
+    np.testing.assert_allclose(np.column_stack([shapes.geometry.x, shapes.geometry.y]), imputed.obsm["spatial"])
+    assert list(shapes.index) == list(table.obs["spot_id"]) == list(imputed.obs_names)
+    np.testing.assert_allclose(table.X, imputed.layers["bleep"], rtol=1e-6)
+    image = again.images["slice3_hires_image"]
+    matrix = get_transformation(image, "slice3").to_affine_matrix(("x", "y"), ("x", "y"))
+    scale = imputed.uns["spatial"]["slice3"]["scalefactors"]["tissue_hires_scalef"]
+    np.testing.assert_allclose(matrix[:2, :2], np.eye(2) / scale)
+
+
+def test_a_full_resolution_image_gets_scales_and_is_the_same(imputed, tmp_path, monkeypatch):
+    monkeypatch.setattr("bleep_sc.tl._to_spatialdata.SMALL", 100)
+    monkeypatch.setattr("bleep_sc.tl._to_spatialdata.CHUNK", 256)
+    pixels = imputed.uns["spatial"]["slice3"]["images"]["hires"]
+    sdata = bs.tl.to_spatialdata(imputed, image=pixels)
+    sdata.write(tmp_path / "a.zarr")
+    image = sd.read_zarr(tmp_path / "a.zarr").images["slice3_full_image"]
+    with bs.slides.open_slide(image) as slide:
+        assert [level.downsample for level in slide.levels][:3] == pytest.approx([1, 2, 4], rel=0.01)
+        np.testing.assert_array_equal(slide.read_region(0, 0, slide.width, slide.height), pixels)
+
+
+def test_it_is_drawn_by_spatialdata_plot(imputed):
+    import matplotlib.pyplot as plt
+
+    sdata = bs.tl.to_spatialdata(imputed)
+    _, ax = plt.subplots()
+    sdata.pl.render_images("slice3_hires_image").pl.render_shapes("slice3", color="CYP3A4").pl.show("slice3", ax=ax)
+    assert ax.collections or ax.images
+    plt.close("all")
+
+
+def test_predictions_flow_through_squidpy(imputed):
+    table = bs.tl.to_spatialdata(imputed).tables["table"]
+    sq.gr.spatial_neighbors_grid(table)
+    assert table.obsp["spatial_connectivities"].nnz > 0
+    sq.gr.spatial_autocorr(table, mode="moran", genes=["CYP3A4", "HAL"], show_progress_bar=False)
+    assert table.uns["moranI"].loc["CYP3A4", "I"] > 0.3
+    table.obs["zone"] = np.where(table[:, "CYP3A4"].X.ravel() > np.median(table[:, "CYP3A4"].X), "central", "portal")
+    table.obs["zone"] = table.obs["zone"].astype("category")
+    sq.gr.nhood_enrichment(table, cluster_key="zone", n_perms=50, show_progress_bar=False)
+    assert table.uns["zone_nhood_enrichment"]["zscore"][0, 0] > 2
+    sq.pl.spatial_scatter(table, color="CYP3A4", library_id="slice3")
+
+
+def test_slides_of_patches_can_be_cut_from_it(imputed):
+    pixels = imputed.uns["spatial"]["slice3"]["images"]["hires"]
+    sdata = bs.tl.to_spatialdata(imputed, image=pixels)
+    bs.pp.extract_patches(sdata, size=56, size_um=112)
+    np.testing.assert_array_equal(sdata.tables["table"].obsm["patches"], imputed.obsm["patches"])
