@@ -48,7 +48,7 @@ TEXTURE = 2048
 
 
 def write_raw(path: Path, side: int) -> None:
-    """Write a slide as raw RGB: glass, tissue of varying colour, nuclei, and the noise of a camera."""
+    """Write a slide as raw RGB: glass, tissue of varying colour, nuclei, fibres, and the noise of a camera."""
     from PIL import Image
     from scipy.ndimage import gaussian_filter
 
@@ -57,7 +57,9 @@ def write_raw(path: Path, side: int) -> None:
     tissue = Image.fromarray(np.clip(0.7 + smooth / smooth.std(), 0, 1).astype(np.float32))  # a px for 64 of the slide
     spots = gaussian_filter(random.normal(size=(TEXTURE, TEXTURE)), 5, mode="wrap")
     nuclei = np.clip(spots / spots.std() * 2 - 2, 0, 1).astype(np.float32)
-    noise = random.normal(0, 3, size=(TEXTURE, TEXTURE, 3)).astype(np.float32)
+    fibers = gaussian_filter(random.normal(size=(TEXTURE, TEXTURE, 1)), (1, 1, 0), mode="wrap")
+    noise = 9 * fibers / fibers.std() + random.normal(0, 2, size=(TEXTURE, TEXTURE, 3))
+    noise = noise.astype(np.float32)
     glass, pink, purple = (np.array(color, dtype=np.float32) for color in (GLASS, PINK, PURPLE))
     with path.open("wb") as file:
         for top in range(0, side, 64):
@@ -200,7 +202,7 @@ def measure(way: str, path: Path, corners: np.ndarray, seconds: float) -> dict[s
         while not done.wait(0.005):
             peak[0] = max(peak[0], process.memory_info().rss)
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     start, cpu, n, colors = time.perf_counter(), time.process_time(), 0, {}
     for row, patch in patches:

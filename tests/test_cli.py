@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 import bleep_sc as bs
 from bleep_sc import cli
+from bleep_sc.cli import _demo
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(
         bs.tl, "fit", lambda adata, **kwargs: fit(adata, config=bs.tl.FitConfig(max_epochs=5), **kwargs)
     )
-    monkeypatch.setitem(cli.HELD_OUT, "toy", "slice2")
+    monkeypatch.setitem(_demo.HELD_OUT, "toy", "slice2")
 
 
 def test_the_demo_writes_what_it_says(quick, tmp_path):

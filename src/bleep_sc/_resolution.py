@@ -53,7 +53,7 @@ def microns_per_pixel(
 
 
 def spot_diameter(adata: AnnData, library_id: str, centers: NDArray[np.float64]) -> float:
-    """Return the diameter of the spots, full-resolution px, from the scale factors; else from how far apart they are."""
+    """Return the diameter of the spots, px, from the scale factors; else from how far apart they are."""
     from scipy.spatial import cKDTree
 
     factors = adata.uns.get(_keys.SPATIAL, {}).get(library_id, {}).get("scalefactors", {})

@@ -280,3 +280,37 @@ def test_slips_are_named(fitted, query, kwargs, error, message):
         bs.tl.impute(query, **{"ref": fitted, **kwargs})
     bs.tl.impute(query, ref=fitted, genes="CYP3A4")
     assert query.var_names[query.var["bleep_predicted"]].tolist() == ["CYP3A4"]
+
+
+def test_a_stored_layer_holds_what_one_in_memory_holds(fitted, query, tmp_path, monkeypatch):
+    monkeypatch.setattr("bleep_sc.tl._prediction.GENES", 64)
+    monkeypatch.setattr("bleep_sc.tl._impute.SPOTS", 100)
+    monkeypatch.setattr("bleep_sc.tl._prediction.SPOTS", 100)
+    chosen = [*fitted.var_names[3:40], *fitted.var_names[200:203]]
+    for i, genes in enumerate((None, chosen)):
+        bs.tl.impute(query, ref=fitted, genes=genes)
+        expected = query.layers["bleep"].copy()
+        path = tmp_path / f"{i}.zarr"
+        bs.tl.impute(query, ref=fitted, genes=genes, store=path, key_added="kept")
+        np.testing.assert_array_equal(np.asarray(query.layers["kept"]), expected)
+        assert query.layers["kept"].numblocks == (3, 4)
+        assert sorted(tmp_path.iterdir())[-1] == path  # no drafts
+        bs.tl.score(query, ["bleep", "kept"])
+        assert query.uns["kept_score"].equals(query.uns["bleep_score"])
+    with pytest.raises(FileExistsError, match=r"store=.*0\.zarr' exists already"):
+        bs.tl.impute(query, ref=fitted, store=tmp_path / "0.zarr", key_added="kept")
+
+
+def test_an_interrupted_store_is_not_taken_for_a_whole_one(fitted, query, tmp_path, monkeypatch):
+    from bleep_sc.models import retrieval
+
+    def interrupted(*args, **kwargs):
+        yield from list(averages(*args, **kwargs))[:1]
+        raise KeyboardInterrupt
+
+    averages = retrieval.averages
+    monkeypatch.setattr(retrieval, "averages", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bs.tl.impute(query, ref=fitted, store=tmp_path / "a.zarr")
+    assert list(tmp_path.iterdir()) == []
+    assert "bleep" not in query.layers

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys, pl, tl
+from bleep_sc import _html, _keys, pl, tl
 from bleep_sc._checks import listed, require_obs
 from bleep_sc._runtime import logger
-from bleep_sc.bm import _html
 from bleep_sc.bm._held_out import held_out, training
 from bleep_sc.bm._structure import structure
 from bleep_sc.bm._summary import patients_of, summarise

@@ -4,8 +4,9 @@ from bleep_sc.pl._benchmark import benchmark
 from bleep_sc.pl._gene_correlation import gene_correlation
 from bleep_sc.pl._leiden import leiden
 from bleep_sc.pl._mean_variance import mean_variance
+from bleep_sc.pl._patches import patches
 from bleep_sc.pl._spatial import spatial
 from bleep_sc.pl._top_genes import top_genes
 from bleep_sc.pl._umap import umap
 
-__all__ = ["benchmark", "gene_correlation", "leiden", "mean_variance", "spatial", "top_genes", "umap"]
+__all__ = ["benchmark", "gene_correlation", "leiden", "mean_variance", "patches", "spatial", "top_genes", "umap"]

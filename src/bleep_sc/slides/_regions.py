@@ -77,9 +77,7 @@ def _load(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise ValueError(
-            f"{str(path)!r} is no GeoJSON ({error}). In QuPath: File > Export objects as GeoJSON."
-        ) from error
+        raise ValueError(f"{str(path)!r} is no GeoJSON ({error}). Export objects as GeoJSON.") from error
 
 
 def _features(content: Any) -> Iterator[dict[str, Any]]:

@@ -36,8 +36,8 @@ def to_geojson(
 ) -> None:
     """Write predictions as GeoJSON that QuPath opens: a detection for every spot, with a measurement for every gene.
 
-    Drag the file onto the slide in QuPath, or use *File > Import objects*; *Measure > Show measurement maps* colours the
-    spots. Coordinates are full-resolution px of the image that the predictions were made on.
+    Drag the file onto the slide in QuPath, or use *File > Import objects*; *Measure > Show measurement maps* colours
+    the spots. Coordinates are full-resolution px of the image that the predictions were made on.
 
     Parameters
     ----------

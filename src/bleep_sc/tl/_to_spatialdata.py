@@ -33,8 +33,8 @@ def to_spatialdata(
 ) -> SpatialData:
     """Make a SpatialData object of a prediction: image, spots and predicted genes of every slide, in its px.
 
-    It is laid out as :func:`spatialdata_io.visium` lays out measured slides: a coordinate system named after each slide,
-    in full-resolution px. It opens in spatialdata-plot and napari-spatialdata.
+    It is laid out as :func:`spatialdata_io.visium` lays out measured slides: a coordinate system named after each
+    slide, in full-resolution px. It opens in spatialdata-plot and napari-spatialdata.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ def fit_histogene(
 
         history = train(
             loss,
-            torch.optim.Adam(model.parameters(), lr=config.learning_rate),
+            torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True),  # a third of the time on a CPU
             n_samples=len(steps),
             batch_size=1,
             max_epochs=config.max_epochs,

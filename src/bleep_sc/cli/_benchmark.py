@@ -1,8 +1,7 @@
-"""The command line: ``bleep-sc demo`` and ``bleep-sc benchmark``."""
+"""``bleep-sc benchmark``: compare methods without leaks."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,94 +9,20 @@ import click
 
 import bleep_sc as bs
 from bleep_sc import _keys
-from bleep_sc._checks import dense
-from bleep_sc._runtime import logger
+from bleep_sc.cli._settings import ENCODER, MIN_COUNTS, N_TOP_GENES
 from bleep_sc.tl._score import MARKERS
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
-HELD_OUT = {"toy": "slice4", "her2st": "C4"}
-GENES_TO_DRAW = {"toy": ("CYP3A4", "HAL"), "her2st": ("SCGB2A2", "HLA-DRA")}
-N_TOP_GENES = {"toy": 40, "her2st": 1000}
 PATCH_SIZES = {"toy": (112, 112.0), "mob": (224, 560.0)}
 """Side in px and in µm; other tissue has 224 px of the full-resolution image, as in the paper."""
 PATIENTS = ("patient", "donor", "animal")
 """Columns of obs that name the patient, where no other is given."""
 ALWAYS = ("mean", "location")
-MIN_COUNTS = 100
-ENCODER = "stain_stats"
 
 
-class Commands(click.Group):
-    """Commands whose errors are messages; ``--traceback`` shows where they come from."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        """Run a command."""
-        try:
-            return super().invoke(ctx)
-        except (ValueError, KeyError, OSError, ImportError) as error:
-            if ctx.params["traceback"]:
-                raise
-            message = error.args[0] if isinstance(error, KeyError) else error
-            raise click.ClickException(f"{message}\n(bleep-sc --traceback ... shows where this comes from.)") from error
-
-
-@click.group(cls=Commands)
-@click.version_option(bs.__version__)
-@click.option("--traceback", is_flag=True, help="Show where an error comes from.")
-def main(traceback: bool) -> None:
-    """Read spatially resolved gene expression off H&E histology."""
-    logging.basicConfig(format="%(message)s")
-    logger.setLevel(logging.INFO)
-
-
-@main.command()
-@click.option("--data", type=click.Choice(["toy", "her2st"]), default="toy", show_default=True, help="Which tissue.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("bleep_sc_demo"),
-    show_default=True,
-    help="Folder for the AnnData and the figures.",
-)
-@click.option("--seed", default=0, show_default=True, help="Seed of everything that is random.")
-def demo(data: str, out: Path, seed: int) -> None:
-    """Train on all slides but one, impute that one, and score it beside the baselines.
-
-    "toy" is generated on the spot; "her2st" is real breast tumour, from the folder BLEEP_SC_DATA or downloaded.
-    """
-    held_out = HELD_OUT[data]
-    click.echo(f"Preparing {data} tissue; slide {held_out} is held out.")
-    adata = _prepare(data, seed)
-    is_query = adata.obs["library_id"] == held_out
-    ref, query = adata[~is_query].copy(), adata[is_query].copy()
-    bs.pp.select_genes(ref, batch_key="library_id", n_top_genes=N_TOP_GENES[data])
-    panel = ref.var_names[ref.var["highly_variable"]].tolist()
-    click.echo(f"Training on {ref.n_obs} spots of {ref.obs['library_id'].nunique()} slides and {len(panel)} genes.")
-    use_rep = _keys.features(ENCODER)
-    bs.tl.fit(ref, use_rep=use_rep, random_state=seed)
-    bs.tl.fit_ridge(ref, use_rep=use_rep)
-    bs.tl.impute(query, ref=ref, genes=panel)
-    bs.tl.predict(query, ref=ref, key="ridge")
-    _predict_mean(query, ref)
-    table = _score(query, ref)
-    click.echo(
-        f"\nSlide {held_out}: mean Pearson r over the {len(panel)} genes of the panel (all), and over the 50 of them "
-        "with the highest mean (HEG) and variance (HVG) there."
-    )
-    click.echo(table.to_string(float_format="{:.3f}".format) + "\n")
-    out.mkdir(parents=True, exist_ok=True)
-    _draw(query, [gene for gene in GENES_TO_DRAW[data] if gene in panel] or panel[:2], out)
-    for name, each in (("reference", ref), ("query", query)):
-        del each.obsm["patches"]
-        each.write_h5ad(out / f"{name}.h5ad", compression="gzip")
-    table.to_csv(out / "scores.csv")
-    click.echo(f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
-
-
-@main.command()
+@click.command()
 @click.option(
     "--data",
     default="toy",
@@ -239,53 +164,3 @@ def _load(data: str) -> AnnData:
         size, size_um = PATCH_SIZES.get(data, (224, None))
         bs.pp.extract_patches(adata, size=size, size_um=size_um)
     return adata
-
-
-def _prepare(data: str, seed: int) -> AnnData:
-    """Load slides, log-normalise them, and describe the patches."""
-    import scanpy as sc
-
-    if data == "toy":
-        adata = bs.datasets.toy(random_state=seed)
-        bs.pp.extract_patches(adata, size=112, size_um=112)
-    else:
-        adata = bs.datasets.her2st()
-        bs.pp.extract_patches(adata)  # 224 px of the full-resolution image, as in the paper
-    sc.pp.filter_cells(adata, min_counts=MIN_COUNTS)
-    sc.pp.normalize_total(adata, target_sum=1e4)
-    sc.pp.log1p(adata)
-    bs.pp.image_features(adata, ENCODER)
-    return adata
-
-
-def _predict_mean(query: AnnData, ref: AnnData) -> None:
-    """Predict every spot as the mean of the training spots: a constant, whose correlation counts as zero."""
-    import numpy as np
-
-    mean = dense(ref[:, query.var_names].X).mean(axis=0)
-    query.layers["mean"] = np.where(query.var["bleep_predicted"], np.tile(mean, (query.n_obs, 1)), np.nan)
-    query.var["mean_predicted"] = query.var["bleep_predicted"]
-
-
-def _score(query: AnnData, ref: AnnData) -> pd.DataFrame:
-    """Score every method; rows are methods, columns gene sets."""
-    import pandas as pd
-
-    rows = {}
-    names = {"bleep": "BLEEP", "ridge": "ridge, same features", "mean": "mean of training spots"}
-    bs.tl.score(query, list(names))
-    for layer, name in names.items():
-        scores = query.uns[f"{layer}_score"].query("library == 'mean'").set_index("gene_set")["pearson"]
-        rows[name] = scores
-    return pd.DataFrame(rows).T.rename_axis("method").rename_axis(None, axis=1)
-
-
-def _draw(query: AnnData, genes: list[str], out: Path) -> None:
-    """Draw predicted beside measured expression, without a display."""
-    from matplotlib.figure import Figure
-
-    for name, share_scale in (("patterns", False), ("levels", True)):
-        figure = Figure(figsize=(9, 3.8 * len(genes)), layout="constrained")
-        axes = figure.subplots(len(genes), 2, squeeze=False)
-        bs.pl.spatial(query, genes, layer=[None, "bleep"], share_scale=share_scale, ax=axes)
-        figure.savefig(out / f"{name}.png", dpi=150)

@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
     from matplotlib.figure import Figure
@@ -22,6 +22,8 @@ table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabu
 th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
 th { border-bottom: 2px solid #888; white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
+.facts th, .facts td { text-align: left; white-space: normal; border-bottom: 1px solid #ddd; font-weight: 400; }
+.facts th { color: #555; }
 td small { color: #666; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; } figcaption { color: #555; font-size: .9rem; }
 """
@@ -41,6 +43,12 @@ def page(title: str, notes: str, sections: Iterable[tuple[str, str]]) -> str:
 def paragraph(text: str) -> str:
     """Return a paragraph."""
     return f"<p>{escape(text)}</p>"
+
+
+def facts(of: Mapping[str, object]) -> str:
+    """Return names and what they are."""
+    rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in of.items())
+    return f'<div class="wide"><table class="facts">{rows}</table></div>'
 
 
 def table(frame: pd.DataFrame) -> str:

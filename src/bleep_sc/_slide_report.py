@@ -1,0 +1,173 @@
+"""One page about one slide: what was read, what was left out, and what was predicted from which reference."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc import _html, _keys, pl
+from bleep_sc._checks import dense, require_model
+from bleep_sc._patches import has_patches, patches_of
+from bleep_sc._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from matplotlib.figure import Figure
+
+PACKAGES = ("anndata", "scanpy", "squidpy", "spatialdata", "torch", "tifffile")
+CITATION = (
+    "Xie et al., Spatially Resolved Gene Expression Prediction from H&E Histology Images via Bi-modal Contrastive "
+    "Learning, NeurIPS 2023; and bleep_sc, with its version. The reference is data of its own: cite its source, too."
+)
+PURPOSE = (
+    "For research only. The values are predicted from the image, not measured: means of reference spots that look "
+    "alike. They vary less than single spots do, and nothing here says how wrong they are at a place."
+)
+N_REFERENCES, N_ACROSS = 8, 2
+
+
+@dataclass(frozen=True)
+class SlideReport:
+    """What goes into the page."""
+
+    tiles: AnnData
+    """With a layer that BLEEP imputed."""
+    ref: AnnData
+    """What it was imputed from."""
+    key: str
+    """Name of the model, and of the layer."""
+    genes: Sequence[str]
+    """Genes to draw."""
+
+    def write(self, page: Path, picture: Path) -> None:
+        """Write the page, with everything inside, and the map of the genes as a picture."""
+        name = str(self.tiles.obs[_keys.LIBRARY].iloc[0])
+        drawn = _html.png(self._map())
+        picture.write_bytes(drawn)
+        sections = {
+            "What this is": _html.paragraph(PURPOSE),
+            "The slide": _html.facts(self._slide(name)),
+            "Tiles": _html.facts(self._tiles(name)) + _html.figure(_html.png(self._patches()), "Where tiles lie."),
+            "The prediction": _html.facts(self._prediction())
+            + _html.figure(drawn, f"Predicted expression of {', '.join(self.genes)}, every gene on its own scale."),
+            "Where the values come from": self._references(),
+            "How to cite": _html.paragraph(CITATION),
+            "Versions": _html.facts(
+                {
+                    "bleep_sc": __version__,
+                    **{each: version(each) for each in PACKAGES},
+                    "Python": platform.python_version(),
+                }
+            ),
+        }
+        draft = page.with_name(page.name + ".part")
+        draft.write_text(_html.page(f"Predicted expression of {name}", "", sections.items()), encoding="utf-8")
+        draft.replace(page)
+
+    def _slide(self, name: str) -> dict[str, Any]:
+        record = self.tiles.uns[_keys.TILES][name]
+        library = self.tiles.uns[_keys.SPATIAL][name]
+        height, width = library["images"]["hires"].shape[:2]
+        scale = library["scalefactors"]["tissue_hires_scalef"]
+        return {
+            "file": Path(library["metadata"]["source_image_path"]).name or "an array",
+            "size": f"{width / scale:,.0f} × {height / scale:,.0f} px",
+            "µm per px": f"{record['mpp']:.4g} ({record['mpp_source']})",
+        }
+
+    def _tiles(self, name: str) -> dict[str, Any]:
+        record = self.tiles.uns[_keys.TILES][name]
+        return {
+            "grid": f"{record['layout']}, {record['spacing_um']:g} µm apart, {record['n_grid']:,} tiles",
+            "kept": f"{self.tiles.n_obs:,}",
+            "left out: too little tissue": f"{record['n_blank']:,}",
+            "left out: out of focus": f"{record['n_blurred']:,}"
+            + ("" if self.tiles.obs["sharpness"].notna().any() else " (not measured at this resolution)"),
+            "left out: outside the regions": f"{record['n_outside_region']:,}",
+            "patch": f"{self.tiles.uns[self._patches_key()][name]['size_um']:.0f} µm, "
+            f"{self.tiles.uns[self._patches_key()][name]['size']} px",
+        }
+
+    def _prediction(self) -> dict[str, Any]:
+        record = self.tiles.uns[_keys.imputed(self.key)]
+        recipe = json.loads(require_model(self.ref, self.key)["recipe"])
+        features = ", ".join(recipe.get("use_rep", [])) or recipe.get("encoder") or "a module"
+        slides = sorted(set(self.ref.obs[_keys.LIBRARY].astype(str))) if _keys.LIBRARY in self.ref.obs else []
+        n_predicted = int(self.tiles.var[_keys.predicted(self.key)].sum())
+        return {
+            "genes": f"{n_predicted:,} predicted, of {self.ref.n_vars:,} that the reference measured",
+            "units": f"{record['transform']}, of counts per {record['target_sum']:,.0f}"
+            if record["target_sum"]
+            else record["transform"],
+            "reference": f"{self.ref.n_obs:,} spots" + (f" of {len(slides)} slides ({', '.join(slides)})"),
+            "model": f"{record['model_hash']}, on {features}; {json.loads(record['params'])['n_neighbors']} neighbours",
+            "confidence": "not known: this version does not calibrate it",
+        }
+
+    def _map(self) -> Figure:
+        from matplotlib.figure import Figure
+
+        n = len(self.genes)
+        n_rows = -(-n // N_ACROSS)
+        figure = Figure(figsize=(5.2 * min(n, N_ACROSS), 4.2 * n_rows), layout="constrained")
+        axes = figure.subplots(n_rows, min(n, N_ACROSS), squeeze=False).ravel()
+        pl.spatial(self.tiles, list(self.genes), layer=self.key, ax=axes[:n])
+        for empty in axes[n:]:
+            empty.axis("off")
+        return figure
+
+    def _patches_key(self) -> str:
+        recipe = json.loads(require_model(self.ref, self.key)["recipe"])
+        return str(recipe.get("features", [recipe])[0]["patches_key"])
+
+    def _patches(self) -> Figure:
+        return _closed(pl.patches(self.tiles, patches_key=self._patches_key())[0].figure)
+
+    def _references(self) -> str:
+        """Return the reference spots that count most over the slide."""
+        share = np.asarray(self.tiles.obsm[_keys.weights(self.key)].mean(axis=0)).ravel()
+        best = np.argsort(-share)[:N_REFERENCES]
+        text = _html.paragraph(
+            f"{np.count_nonzero(share):,} of {len(share):,} reference spots take part; "
+            f"the {len(best)} that count most make {share[best].sum():.1%} of all values."
+        )
+        if not has_patches(self.ref, self._patches_key()):
+            return text + _html.paragraph("Their patches are not in the reference.")
+        try:
+            patches = patches_of(self.ref, self._patches_key())[best]
+        except FileNotFoundError as error:
+            return text + _html.paragraph(f"Their patches are not at hand ({error}).")
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(10, 1.9), layout="constrained")
+        axes = figure.subplots(1, len(best), squeeze=False)[0]
+        for ax, patch, spot in zip(axes, patches, best, strict=True):
+            ax.imshow(patch)
+            ax.set_title(f"{share[spot]:.2%}", fontsize="small")
+            ax.axis("off")
+        names = ", ".join(self.ref.obs_names[best])
+        return text + _html.figure(
+            _html.png(figure), f"The reference spots that count most, with their share: {names}."
+        )
+
+
+def varied_genes(tiles: AnnData, key: str, n: int = 4) -> list[str]:
+    """Return the predicted genes that vary most over a slide."""
+    known = np.flatnonzero(tiles.var[_keys.predicted(key)].to_numpy(dtype=bool))
+    variance = dense(tiles.layers[key][:, known]).var(axis=0)
+    return tiles.var_names[known[np.argsort(-variance, kind="stable")[:n]]].tolist()
+
+
+def _closed(figure: Figure) -> Figure:
+    import matplotlib.pyplot as plt
+
+    plt.close(figure)
+    return figure

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._checks import libraries, listed, require_obsm
+from bleep_sc._patches import patches_of
+from bleep_sc.pl._slide import draw_slide
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+INCHES = (11.0, 5.2)
+GAP = 4
+"""White px between the patches of the gallery, at least."""
+OUTLINE, SHOWN = "#00000055", "#b3123a"
+LABEL = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+
+
+def patches(
+    adata: AnnData,
+    *,
+    library_id: str | None = None,
+    n_patches: int = 12,
+    patches_key: str = _keys.PATCHES,
+    library_key: str = _keys.LIBRARY,
+    spatial_key: str = _keys.SPATIAL,
+    random_state: int = 0,
+    ax: NDArray[np.object_] | None = None,
+) -> NDArray[np.object_]:
+    """Draw where patches were cut, and some of them, to see whether they show what they should.
+
+    Parameters
+    ----------
+    adata
+        Spots with patches: in memory, in a store, or still in their slide.
+    library_id
+        The slide to draw; None is the first.
+    n_patches
+        How many patches the gallery shows.
+    patches_key
+        Key of the patches in ``obsm``.
+    library_key
+        Column of ``obs`` that names the slide; not needed for a single one.
+    spatial_key
+        Key of the coordinates in ``obsm``.
+    random_state
+        Of the patches that are shown.
+    ax
+        Two axes to draw on: the slide, and the gallery.
+
+    Returns
+    -------
+    Both axes. On the slide every patch has its outline, and those of the gallery are red and numbered.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs
+    >>> adata = bs.datasets.toy(n_slices=1)
+    >>> bs.pp.extract_patches(adata, size=64, size_um=112)
+    >>> axes = bs.pl.patches(adata)
+    """
+    names = libraries(adata, library_key)
+    name = str(names[0]) if library_id is None else library_id
+    if name not in names:
+        raise KeyError(f"library_id={name!r} is not in adata (it has: {listed(np.unique(names))}).")
+    rows = np.flatnonzero(names == name)
+    centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[rows, :2]
+    source = patches_of(adata, patches_key)
+    shown = np.sort(np.random.default_rng(random_state).permutation(len(rows))[:n_patches])
+    record = adata.uns.get(patches_key, {}).get(name, {})
+    side = float(record.get("side_px", source.shape[1]))
+    axes = _axes(ax)
+    _draw_outlines(axes[0], adata, name, rows, centers, side, shown)
+    _draw_gallery(axes[1], source[rows[shown]])
+    um = record.get("size_um", float("nan"))
+    measure = f"{um:.0f} µm" if np.isfinite(um) else f"{side:.0f} px"
+    axes[0].set_title(f"{name}: {len(rows)} patches of {measure}", fontsize="medium")
+    axes[1].set_title(f"{len(shown)} of them, {source.shape[1]} px", fontsize="medium")
+    return axes
+
+
+def _axes(ax: NDArray[np.object_] | None) -> NDArray[np.object_]:
+    if ax is not None:
+        axes = np.asarray(ax, dtype=object).ravel()
+        if axes.size != 2:
+            raise ValueError(f"ax= has {axes.size} axes, but there are 2 panels to draw.")
+        return axes
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(1, 2, figsize=INCHES, layout="constrained")[1]
+
+
+def _draw_outlines(
+    ax: Axes,
+    adata: AnnData,
+    name: str,
+    rows: NDArray[np.intp],
+    centers: NDArray[np.float64],
+    side: float,
+    shown: NDArray[np.intp],
+) -> None:
+    from matplotlib.collections import PolyCollection
+
+    draw_slide(ax, adata, name, rows, centers)
+    square = side / 2 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    outlines = centers[:, None] + square
+    ax.add_collection(PolyCollection(list(outlines), facecolors="none", edgecolors=OUTLINE, linewidths=0.5))
+    ax.add_collection(PolyCollection(list(outlines[shown]), facecolors="none", edgecolors=SHOWN, linewidths=1.3))
+    for number, spot in enumerate(shown, start=1):
+        ax.annotate(
+            str(number),
+            centers[spot],
+            color=SHOWN,
+            fontsize="small",
+            ha="center",
+            va="center",
+            weight="bold",
+            bbox=LABEL,
+        )
+    low, high = centers.min(axis=0) - side, centers.max(axis=0) + side
+    ax.set_xlim(low[0], high[0])
+    ax.set_ylim(high[1], low[1])
+
+
+def _draw_gallery(ax: Axes, patches: NDArray[np.uint8]) -> None:
+    n, size = len(patches), patches.shape[1]
+    n_columns = int(np.ceil(np.sqrt(n)))
+    n_rows = -(-n // n_columns)
+    step = size + max(GAP, size // 16)
+    mosaic = np.full((n_rows * step, n_columns * step, 3), 255, dtype=np.uint8)
+    for i, patch in enumerate(patches):
+        top, left = i // n_columns * step, i % n_columns * step
+        mosaic[top : top + size, left : left + size] = patch
+        ax.annotate(
+            str(i + 1),
+            (left, top),
+            xytext=(2, -2),
+            textcoords="offset points",
+            va="top",
+            color=SHOWN,
+            fontsize="small",
+            weight="bold",
+            bbox=LABEL,
+        )
+    ax.imshow(mosaic, interpolation="antialiased")
+    ax.axis("off")

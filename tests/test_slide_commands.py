@@ -1,0 +1,112 @@
+"""``bleep-sc tile`` and ``bleep-sc impute``."""
+
+import json
+import re
+import warnings
+
+import anndata as ad
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import bleep_sc as bs
+from bleep_sc import cli
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # what spatialdata, dask and zarr say of each other
+
+
+@pytest.fixture
+def files(fitted, query, tmp_path):
+    """A trained reference without patches, and the image of another slide."""
+    del fitted.obsm["patches"]
+    fitted.write_h5ad(tmp_path / "ref.h5ad")
+    Image.fromarray(query.uns["spatial"]["slice3"]["images"]["hires"]).save(tmp_path / "new.png")
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.main, list(map(str, arguments)))
+
+
+def impute(files, *arguments):
+    return run("impute", files / "new.png", "--ref", files / "ref.h5ad", "--mpp", 2, *arguments)
+
+
+def test_a_slide_is_predicted_and_reported(files, fitted):
+    result = impute(files, "--out", files / "out.zarr", "--genes", "CYP3A4,HAL,GLUL", "--draw", "HAL", "--geojson")
+    assert result.exit_code == 0, result.output
+    names = {path.name for path in files.iterdir()}
+    assert {"out.zarr", "out.html", "out.png", "out.geojson"} <= names
+    assert not [name for name in names if name.startswith(".")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import spatialdata as sd
+    table = sd.read_zarr(files / "out.zarr").tables["table"]
+    assert table.var_names.tolist() == [gene for gene in fitted.var_names if gene in {"CYP3A4", "HAL", "GLUL"}]
+    tiles = bs.pp.tile_slide(files / "new.png", ref=fitted, mpp=2, show_progress_bar=False)
+    bs.tl.impute(tiles, ref=fitted)
+    np.testing.assert_allclose(table.X, tiles[:, table.var_names].layers["bleep"], rtol=1e-5)
+    page = (files / "out.html").read_text()
+    assert "http" not in re.sub(r"data:image/png;base64,[^\"]+", "", page)
+    for said in ("new.png", "2 (given)", "For research only", "NeurIPS 2023", "3 predicted, of 250", "slice1, slice2"):
+        assert said in page
+    first = json.loads((files / "out.geojson").read_text())["features"][0]
+    assert set(first["properties"]["measurements"]) == {"HAL"}
+
+
+def test_what_is_there_is_not_lost(files):
+    (files / "out.zarr").mkdir()
+    (files / "out.zarr" / "mine").write_text("x")
+    result = impute(files, "--out", files / "out.zarr")
+    assert result.exit_code == 2
+    assert "exists already" in result.output
+    assert impute(files, "--out", files / "out.zarr", "--draw", "NONE", "--overwrite").exit_code == 1
+    assert (files / "out.zarr" / "mine").exists()
+
+
+def test_a_cohort_goes_on_after_a_slide_that_fails(files):
+    Image.new("RGB", (300, 300), "white").save(files / "blank.png")
+    (files / "sheet.csv").write_text("slide,mpp,name\nnew.png,2,first\nblank.png,2,\nnew.png,2,again\n")
+    arguments = ["impute", "--sheet", files / "sheet.csv", "--ref", files / "ref.h5ad", "--out", files / "all"]
+    result = run(*arguments, "--genes", "HAL")
+    assert result.exit_code == 1
+    assert "1 of 3 slides failed: blank" in result.output
+    assert "No tile is left" in result.output
+    assert {path.name for path in (files / "all").glob("*.zarr")} == {"first.zarr", "again.zarr"}
+    assert "[1/3] first: done before" in run(*arguments, "--genes", "HAL").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--key", "other"], r"uns\['other'\] not found"),
+        (["--genes", "NONE"], "asks for 'NONE'"),
+        (["--draw", "NONE"], "--draw asks for NONE"),
+        (["--min-tissue", "7"], "min_tissue=7.0 is a share"),
+    ],
+)
+def test_errors_are_messages(files, arguments, message):
+    result = impute(files, "--out", files / "out.zarr", *arguments)
+    assert result.exit_code == 1
+    assert re.search(message, result.output.replace("\n", " "))
+    assert not (files / "out.zarr").exists()
+
+
+def test_a_sheet_must_name_slides(files):
+    (files / "sheet.csv").write_text("file\nnew.png\n")
+    arguments = ["--ref", files / "ref.h5ad", "--out", files / "all"]
+    assert "it needs slide" in run("impute", "--sheet", files / "sheet.csv", *arguments).output
+    (files / "sheet.csv").write_text("slide\nnew.png\nnew.png\n")
+    assert "several slides called new" in run("impute", "--sheet", files / "sheet.csv", *arguments).output
+    assert "Pass one slide, or a sheet" in run("impute", *arguments).output
+
+
+def test_tiles_are_written_with_a_picture(files):
+    arguments = ["--mpp", 2, "--ref", files / "ref.h5ad", "--spacing", 200, "--square"]
+    result = run("tile", files / "new.png", "--out", files / "tiles.h5ad", *arguments)
+    assert result.exit_code == 0, result.output
+    tiles = ad.read_h5ad(files / "tiles.h5ad")
+    assert tiles.uns["tiles"]["new"]["layout"] == "square"
+    assert tiles.n_vars == 250
+    assert (files / "tiles.png").stat().st_size > 1000
