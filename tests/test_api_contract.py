@@ -8,7 +8,8 @@ import pytest
 
 import bleep_sc as bs
 
-MAKERS = {"to_anndata", "load_model"}
+MAKERS = {"load_model", "tile_slide", "to_anndata", "to_geojson", "to_spatialdata"}
+OF_IMAGES = {"tile_slide"}
 OF_TABLES = {"benchmark", "top_genes"}
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 FUNCTIONS = [
@@ -22,7 +23,8 @@ FUNCTIONS = [
 @pytest.mark.parametrize(("namespace", "function"), FUNCTIONS)
 def test_signature(namespace, function):
     parameters = list(inspect.signature(function).parameters.values())
-    assert parameters[0].name == ("table" if namespace == "pl" and function.__name__ in OF_TABLES else "adata")
+    of = "table" if namespace == "pl" and function.__name__ in OF_TABLES else "adata"
+    assert parameters[0].name == ("image" if function.__name__ in OF_IMAGES else of)
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     assert len(positional) <= 3, f"positional: {positional}"
     assert all(p.annotation is not p.empty for p in parameters)

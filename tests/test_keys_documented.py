@@ -26,7 +26,7 @@ def present(adata: ad.AnnData) -> set[tuple[str, str]]:
 
 
 @pytest.fixture
-def pipeline():
+def pipeline(tmp_path):
     """The keys before and after everything that the package does."""
     import scanpy as sc
 
@@ -55,7 +55,11 @@ def pipeline():
     bs.tl.leiden(query, resolutions=[1.0])
     bs.tl.gene_correlation(query)
     bs.tl.joint_umap(query, ref)
-    return before, ref, query, bs.tl.to_anndata(query)
+    image = query.uns["spatial"]["slice3"]["images"]["hires"]
+    whole = {"type": "Polygon", "coordinates": [[[0, 0], [5000, 0], [5000, 5000], [0, 5000], [0, 0]]]}
+    tiles = bs.pp.tile_slide(image, mpp=2.0, size=24, spacing_um=300, region=whole, show_progress_bar=False)
+    bs.pp.extract_patches(tiles, image, size=24, store=tmp_path / "patches.zarr")
+    return before, ref, query, bs.tl.to_anndata(query), tiles
 
 
 def test_every_key_is_documented_and_every_documented_key_appears(pipeline):

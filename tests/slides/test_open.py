@@ -95,3 +95,71 @@ def test_a_png_of_16_bits_is_refused_and_transparency_is_dropped(tmp_path):
     clear = np.random.default_rng(0).integers(0, 256, (8, 9, 4), dtype=np.uint8)
     Image.fromarray(clear).save(tmp_path / "clear.png")
     np.testing.assert_array_equal(read_image(tmp_path / "clear.png"), clear[..., :3])
+
+
+def tiff(path, pixels, **kwargs):
+    tifffile.imwrite(path, pixels, photometric="rgb", **kwargs)
+    return open_slide(path)
+
+
+def test_micrometres_come_from_what_the_file_says(pixels, tmp_path, caplog):
+    inch = {"resolution": (25400 / 0.25, 25400 / 0.25), "resolutionunit": "INCH"}
+    assert tiff(tmp_path / "a.tif", pixels, **inch).mpp == pytest.approx(0.25)
+    screen = tiff(tmp_path / "b.tif", pixels, resolution=(72, 72), resolutionunit="INCH")
+    assert np.isnan(screen.mpp)
+    assert "no microscope's" in screen.mpp_source
+    assert np.isnan(tiff(tmp_path / "c.tif", pixels).mpp)
+    oblong = tiff(tmp_path / "d.tif", pixels, resolution=(20000, 10000), resolutionunit="CENTIMETER")
+    assert "not square" in oblong.mpp_source
+    aperio = tiff(tmp_path / "e.svs", pixels, description="Aperio|AppMag = 20|MPP = 0.4990", metadata=None)
+    assert (aperio.mpp, aperio.mpp_source) == (pytest.approx(0.499), "the scanner's description")
+    metadata = {"axes": "YXS", "PhysicalSizeX": 300, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.3}
+    with caplog.at_level("WARNING", logger="bleep_sc"):
+        ome = tiff(tmp_path / "f.ome.tif", pixels, metadata=metadata, **inch)
+    assert (ome.mpp, ome.mpp_source) == (pytest.approx(0.3), "OME-XML")
+    assert "contradicts itself: 0.3 µm per px (OME-XML), and 0.25 (resolution tags)" in caplog.text
+
+
+def test_pages_of_the_same_size_are_ambiguous_and_the_largest_of_several_is_the_slide(pixels, tmp_path):
+    tifffile.imwrite(tmp_path / "pages.tif", np.stack([pixels] * 3), photometric="rgb")
+    with pytest.raises(ValueError, match="has 3 pages of the same size"):
+        open_slide(tmp_path / "pages.tif")
+    with tifffile.TiffWriter(tmp_path / "label.tif") as file:
+        file.write(pixels[:10, :10], photometric="rgb")
+        file.write(pixels, photometric="rgb")
+    np.testing.assert_array_equal(read_image(tmp_path / "label.tif"), pixels)
+
+
+def test_what_no_rgb_slide_is_is_said(pixels, tmp_path):
+    tifffile.imwrite(tmp_path / "grey.tif", pixels[..., 0])
+    with pytest.raises(ValueError, match=r"grey.tif' has shape \(30, 40\)"):
+        open_slide(tmp_path / "grey.tif")
+    Image.fromarray(pixels).convert("CMYK").save(tmp_path / "cmyk.tif")
+    with pytest.raises(ValueError, match="is CMYK"):
+        open_slide(tmp_path / "cmyk.tif")
+    with pytest.raises(ValueError, match=r"is a folder\. Of a SpatialData store pass the image itself"):
+        open_slide(tmp_path)
+    (tmp_path / "a.ndpi").write_bytes(b"no slide")
+    with pytest.raises((ImportError, ValueError), match="OpenSlide"):
+        open_slide(tmp_path / "a.ndpi")
+
+
+def test_a_broken_strip_is_named_when_it_is_read(pixels, tmp_path):
+    smooth = np.repeat(np.repeat(pixels, 20, axis=0), 20, axis=1)
+    tifffile.imwrite(tmp_path / "a.tif", smooth, photometric="rgb", compression="zlib", tile=(64, 64))
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        start, length = file.pages[0].dataoffsets[20], file.pages[0].databytecounts[20]
+    whole = bytearray((tmp_path / "a.tif").read_bytes())
+    whole[start : start + length] = b"\x55" * length
+    (tmp_path / "a.tif").write_bytes(whole)
+    with pytest.raises(ValueError, match=r"a\.tif' cannot be read as TIFF: it is truncated or broken"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 1000, "SC_PHYS_PAGES": 1000}[name])
+    monkeypatch.setattr("bleep_sc.slides._picture.LARGE", 1000)
+    monkeypatch.setattr("bleep_sc.slides._picture.has_vips", lambda: False)
+    Image.new("RGB", (2000, 2000)).save(tmp_path / "bomb.png")
+    with open_slide(tmp_path / "bomb.png") as slide, pytest.raises(ValueError, match="can only be decoded whole"):
+        slide.read_region(0, 0, 1, 1)

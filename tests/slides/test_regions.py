@@ -38,6 +38,14 @@ def test_every_wrapping_of_qupath_is_read(tmp_path):
     assert read_regions(HOLED["geometry"])[0].name == "annotation 1"
     mixed = {"type": "GeometryCollection", "geometries": [TUMOUR["geometry"], {"type": "Point", "coordinates": [1, 1]}]}
     assert read_regions(mixed)[0].polygon.area == 10000
+    nested = {"type": "GeometryCollection", "geometries": [mixed, HOLED["geometry"]]}
+    assert read_regions(nested)[0].polygon.area == 19600
+
+
+def test_a_hierarchy_of_qupath_is_read_from_its_root_down():
+    parent = feature([square(0, 0, 100)], name="parent", childObjects=[HOLED, feature([square(5, 5, 5)], name="child")])
+    root = {"type": "Feature", "geometry": None, "properties": {"objectType": "root", "childObjects": [parent]}}
+    assert [region.name for region in read_regions(root)] == ["parent", "with a hole", "child"]
 
 
 def test_what_has_no_inside_is_left_out_and_crossings_are_mended(caplog):
@@ -74,6 +82,8 @@ def test_bad_annotations_are_named(tmp_path):
         read_regions([feature([1, 2], "Point")])
     with pytest.raises(ValueError, match="a geometry that cannot be read"):
         read_regions(feature([[[0, 0], [1]]]))
+    with pytest.raises(ValueError, match=r"cannot be read \(coordinates are NaN"), np.errstate(invalid="ignore"):
+        read_regions(feature([[[0, 0], [np.nan, 5], [5, 5], [0, 0]]]))
 
 
 def test_affine_maps():

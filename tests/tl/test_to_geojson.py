@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import bleep_sc as bs
@@ -38,6 +39,13 @@ def test_tiles_in_squares_are_squares(fitted, query, tmp_path):
     polygon = bs.slides.read_regions(tmp_path / "a.geojson")[0].polygon
     assert polygon.area == pytest.approx((100 / mpp) ** 2, rel=1e-3)
     assert len(polygon.exterior.coords) == 5
+
+
+def test_spots_without_a_category_have_no_class(imputed, tmp_path):
+    imputed.obs["region"] = pd.Categorical(["a", None] * (imputed.n_obs // 2))
+    bs.tl.to_geojson(imputed, tmp_path / "a.geojson", genes="HAL", classes="region")
+    features = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert [feature["properties"].get("classification") for feature in features[:2]] == [{"name": "a"}, None]
 
 
 @pytest.mark.parametrize(

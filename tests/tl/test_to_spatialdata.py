@@ -48,13 +48,17 @@ def test_a_full_resolution_image_gets_scales_and_is_the_same(imputed, tmp_path, 
         np.testing.assert_array_equal(slide.read_region(0, 0, slide.width, slide.height), pixels)
 
 
-def test_it_is_drawn_by_spatialdata_plot(imputed):
+@pytest.mark.parametrize("name", ["slice3_hires_image", "slice3_full_image"])
+def test_it_is_drawn_by_spatialdata_plot_in_its_own_colours(imputed, name):
     import matplotlib.pyplot as plt
 
-    sdata = bs.tl.to_spatialdata(imputed)
+    pixels = imputed.uns["spatial"]["slice3"]["images"]["hires"]
+    sdata = bs.tl.to_spatialdata(imputed, image=pixels if name.endswith("full_image") else None)
     _, ax = plt.subplots()
-    sdata.pl.render_images("slice3_hires_image").pl.render_shapes("slice3", color="CYP3A4").pl.show("slice3", ax=ax)
-    assert ax.collections or ax.images
+    sdata.pl.render_images(name).pl.render_shapes("slice3", color="CYP3A4").pl.show("slice3", ax=ax)
+    assert ax.collections
+    drawn = np.asarray(ax.images[0].get_array(), dtype=float)[..., :3]
+    np.testing.assert_allclose(drawn.mean(axis=(0, 1)), pixels.mean(axis=(0, 1)) / 255, atol=0.01)
     plt.close("all")
 
 
@@ -76,3 +80,25 @@ def test_slides_of_patches_can_be_cut_from_it(imputed):
     sdata = bs.tl.to_spatialdata(imputed, image=pixels)
     bs.pp.extract_patches(sdata, size=56, size_um=112)
     np.testing.assert_array_equal(sdata.tables["table"].obsm["patches"], imputed.obsm["patches"])
+
+
+def test_several_slides_are_kept_apart(fitted, toy):
+    query = toy[toy.obs["library_id"] != "slice1"].copy()
+    with pytest.warns(UserWarning, match="in the query and in the reference"):
+        bs.tl.impute(query, ref=fitted)
+    pixels = query.uns["spatial"]["slice2"]["images"]["hires"]
+    sdata = bs.tl.to_spatialdata(query, image={"slice2": pixels})
+    assert set(sdata.coordinate_systems) == {"slice2", "slice3"}
+    assert set(sdata.images) == {"slice2_full_image", "slice3_hires_image"}
+    with pytest.raises(ValueError, match="image= is one image, but there are 2 slides"):
+        bs.tl.to_spatialdata(query, image=pixels)
+    with pytest.raises(KeyError, match="names slides that are not in adata: 'slice9'"):
+        bs.tl.to_spatialdata(query, image={"slice9": pixels})
+
+
+def test_another_image_or_name_is_refused(imputed):
+    with pytest.raises(ValueError, match="spots lie outside the image"):
+        bs.tl.to_spatialdata(imputed, image=imputed.uns["spatial"]["slice3"]["images"]["hires"][::2, ::2])
+    imputed.obs["library_id"] = "Slide 1"
+    with pytest.raises(ValueError, match="takes no name like 'Slide 1'.*Rename the slide"):
+        bs.tl.to_spatialdata(imputed)

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from shapely.geometry.base import BaseGeometry
 
-AREAS = ("Polygon", "MultiPolygon")
-
 
 @dataclass(frozen=True)
 class Region:
@@ -36,8 +34,9 @@ def read_regions(source: str | Path | dict[str, Any] | list[Any]) -> list[Region
     Parameters
     ----------
     source
-        A file, or what it holds: a collection of features, a list of them, a single one, or a bare geometry. Points and
-        lines have no inside; they are left out, and counted in the log. Outlines that cross themselves are mended.
+        A file, or what it holds: a collection of features, a list of them, a single one, or a bare geometry; objects
+        below others, as QuPath writes a hierarchy, count like any other. Points and lines have no inside; they are left
+        out, and counted in the log. Outlines that cross themselves are mended.
 
     Raises
     ------
@@ -56,7 +55,7 @@ def read_regions(source: str | Path | dict[str, Any] | list[Any]) -> list[Region
     content = _load(Path(source)) if isinstance(source, str | Path) else source
     regions, n_others, n_mended = [], 0, 0
     for number, feature in enumerate(_features(content), start=1):
-        polygon, mended = _polygon(feature.get("geometry") or {})
+        polygon, mended = _polygon(feature.get("geometry"))
         n_mended += mended
         if polygon is None:
             n_others += 1
@@ -91,26 +90,38 @@ def _features(content: Any) -> Iterator[dict[str, Any]]:
         yield from _features(content.get("features", []))
     elif content["type"] == "Feature":
         yield content
+        yield from _features((content.get("properties") or {}).get("childObjects") or [])
     else:
         yield {"geometry": content, "properties": {}}
 
 
-def _polygon(geometry: dict[str, Any]) -> tuple[BaseGeometry | None, bool]:
+def _polygon(geometry: dict[str, Any] | None) -> tuple[BaseGeometry | None, bool]:
     """Return the area of a geometry, None where it has none; and whether it had to be mended."""
     import shapely
     from shapely.geometry import shape
 
+    if geometry is None:  # that of QuPath's root
+        return None, False
     try:
         drawn = shape(geometry)
+        if not np.isfinite(shapely.get_coordinates(drawn)).all():
+            raise ValueError("coordinates are NaN or infinite")
     except Exception as error:  # shapely raises many kinds
         raise ValueError(f"An annotation has a geometry that cannot be read ({error}).") from error
     mended = not drawn.is_valid
     whole = shapely.make_valid(drawn) if mended else drawn
-    parts = [part for part in shapely.get_parts(whole, return_index=False) if part.geom_type in AREAS and part.area > 0]
-    parts = [inner for part in parts for inner in shapely.get_parts(part)]
+    parts = [part for part in _parts(whole) if part.geom_type == "Polygon" and part.area > 0]
     if not parts:
         return None, False
     return (parts[0] if len(parts) == 1 else shapely.union_all(parts)), mended
+
+
+def _parts(geometry: Any) -> Iterator[Any]:
+    """Give the parts of a collection, however deep they lie."""
+    if not hasattr(geometry, "geoms"):
+        yield geometry
+    for part in getattr(geometry, "geoms", ()):
+        yield from _parts(part)
 
 
 def _name(properties: dict[str, Any], number: int) -> str:
@@ -137,14 +148,12 @@ def label_points(points: ArrayLike, regions: Sequence[Region]) -> NDArray[np.obj
     """
     import shapely
 
-    names = np.full(len(np.asarray(points)), "", dtype=object)
-    geometries = [region.polygon for region in regions]
-    tree = shapely.STRtree(geometries)
-    point, region = tree.query(shapely.points(np.asarray(points, dtype=np.float64)), predicate="intersects")
-    areas = np.array([geometry.area for geometry in geometries])
-    for i in np.argsort(-areas[region], kind="stable"):  # the smallest is written last
-        names[point[i]] = regions[region[i]].name
-    return names
+    labels = np.full(len(np.asarray(points)), "", dtype=object)
+    from_large_to_small = sorted(regions, key=lambda region: -region.polygon.area)
+    tree = shapely.STRtree(shapely.points(np.asarray(points, dtype=np.float64)))
+    for region in from_large_to_small:  # GEOS prepares an outline once for all its points
+        labels[tree.query(region.polygon, predicate="covers")] = region.name
+    return labels
 
 
 def transform_points(points: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:

@@ -146,7 +146,8 @@ class _Plane:
     @property
     def is_raw(self) -> bool:
         """Whether the pixels stand in the file as they are."""
-        return bool(self.page.is_contiguous and self.keyframe.is_memmappable)
+        as_they_are = self.page.is_contiguous and self.keyframe.is_memmappable
+        return bool(as_they_are and self.keyframe.photometric != PALETTE)
 
     @property
     def chunk(self) -> tuple[int, int]:

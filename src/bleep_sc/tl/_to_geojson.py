@@ -82,13 +82,14 @@ def to_geojson(
     if absent:
         raise KeyError(f"genes={listed(absent)} are not in adata.var_names.")
     rows, name = _rows_of(libraries(adata, library_key), library_id)
-    values = dense(predicted[rows][:, [adata.var_names.get_loc(gene) for gene in wanted]])
+    values = dense(predicted[:, [adata.var_names.get_loc(gene) for gene in wanted]])[rows]
     unknown = [gene for gene, column in zip(wanted, values.T, strict=True) if not np.isfinite(column).all()]
     if unknown:
         raise ValueError(f"layers[{layer!r}] holds no prediction of {listed(unknown)}. Impute them, or leave them out.")
     labels = None
     if classes is not None:
-        labels = require_obs(adata, classes, "Pass classes=, a column of obs.").astype(str).to_numpy()[rows]
+        column = require_obs(adata, classes, "Pass classes=, a column of obs.").astype(object)
+        labels = column.where(column.notna(), "").astype(str).to_numpy()[rows]
     centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[rows, :2]
     outline = _outline(adata, name, centers)
     names = adata.obs_names[rows]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc import _keys, slides
-from bleep_sc._checks import libraries, require_obsm
+from bleep_sc._checks import libraries, listed, require_obsm
 from bleep_sc._resolution import spot_diameter
 from bleep_sc.tl._to_anndata import to_anndata
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 SPOT_ID = "spot_id"
+RGB = ["r", "g", "b"]
+"""Without these names viewers stretch each channel by itself, and the colours are false."""
 CHUNK, PYRAMID = 4096, (2, 2, 2, 2)
 SMALL = 4096
 """Images with no longer side have no pyramid."""
@@ -44,7 +47,8 @@ def to_spatialdata(
         The predicted layer; :func:`bleep_sc.tl.to_anndata` makes the table of it.
     image
         Full-resolution image, whatever :func:`bleep_sc.slides.open_slide` takes, or a mapping from slides to these; it
-        is read piece by piece when the object is written. None takes the small image in ``uns["spatial"]``.
+        is read piece by piece when the object is written. Slides without one have the small image in
+        ``uns["spatial"]``.
     library_key
         Column of ``obs`` that names the slide; not needed for a single one.
     spatial_key
@@ -58,7 +62,9 @@ def to_spatialdata(
     Raises
     ------
     KeyError
-        Without the layer or coordinates.
+        Without the layer or coordinates, or when ``image`` names a slide that is not there.
+    ValueError
+        When coordinates lie outside the image, or the name of a slide is none that SpatialData takes.
 
     Examples
     --------
@@ -76,12 +82,12 @@ def to_spatialdata(
     table = to_anndata(adata, layer)
     names = libraries(adata, library_key)
     present = list(dict.fromkeys(names.tolist()))
-    images = image if isinstance(image, Mapping) else dict.fromkeys(present, image)
+    images = _images_of(image, present)
     centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[:, :2]
     elements: dict[str, dict[str, Any]] = {"images": {}, "shapes": {}}
     for name in present:
         rows = np.flatnonzero(names == name)
-        elements["images"] |= _image(adata, name, images.get(name))
+        elements["images"] |= _image(adata, name, images.get(name), centers[rows])
         elements["shapes"][name] = _shapes(adata, name, adata.obs_names[rows].to_numpy(), centers[rows])
     table.obs[library_key] = pd.Categorical(names)
     table.obs[SPOT_ID] = table.obs_names.to_numpy(dtype=str)
@@ -91,25 +97,54 @@ def to_spatialdata(
         return SpatialData(**elements, tables={"table": parsed})
 
 
-def _image(adata: AnnData, name: str, image: Any) -> dict[str, Any]:
+def _images_of(image: Any, present: list[str]) -> Mapping[str, Any]:
+    """Return the images that were given, by slide."""
+    wrong = [name for name in present if not re.fullmatch(r"[\w.-]+", name, flags=re.ASCII)]
+    if wrong:
+        raise ValueError(
+            f"SpatialData takes no name like {listed(wrong)}: letters, digits, '_', '.' and '-' alone. Rename the slide "
+            "in obs, and its entry in uns['spatial']."
+        )
+    if image is None:
+        return {}
+    if not isinstance(image, Mapping):
+        if len(present) > 1:
+            raise ValueError(
+                f"image= is one image, but there are {len(present)} slides ({listed(present)}). Pass a mapping from "
+                "their names to their images."
+            )
+        return {present[0]: image}
+    unknown = [name for name in image if name not in present]
+    if unknown:
+        raise KeyError(f"image= names slides that are not in adata: {listed(unknown)} (it has: {listed(present)}).")
+    return image
+
+
+def _image(adata: AnnData, name: str, image: Any, centers: NDArray[np.float64]) -> dict[str, Any]:
     """Return the image of a slide by its name; none where there is no image."""
     from spatialdata.models import Image2DModel
     from spatialdata.transformations import Identity, Scale
 
+    record = adata.uns.get(_keys.SPATIAL, {}).get(name, {})
+    factors = {key: float(value) for key, value in record.get("scalefactors", {}).items() if key.startswith("tissue_")}
     if image is not None:
         slide = slides.open_slide(image)
+        slides.check_centers((slide.height, slide.width), centers, factors)
         pyramid = PYRAMID if max(slide.width, slide.height) > SMALL else None
         element = Image2DModel.parse(
-            _as_dask(slide), dims=("y", "x", "c"), transformations={name: Identity()}, scale_factors=pyramid
+            _as_dask(slide),
+            dims=("y", "x", "c"),
+            c_coords=RGB,
+            transformations={name: Identity()},
+            scale_factors=pyramid,
         )
         return {f"{name}_full_image": element}
-    record = adata.uns.get(_keys.SPATIAL, {}).get(name, {})
     for resolution in ("hires", "lowres"):
         if resolution in record.get("images", {}):
-            factor = 1 / float(record["scalefactors"][f"tissue_{resolution}_scalef"])
+            factor = 1 / factors[f"tissue_{resolution}_scalef"]
             pixels = np.asarray(record["images"][resolution])[..., :3]
             scale = Scale([factor, factor], axes=("y", "x"))
-            element = Image2DModel.parse(pixels, dims=("y", "x", "c"), transformations={name: scale})
+            element = Image2DModel.parse(pixels, dims=("y", "x", "c"), c_coords=RGB, transformations={name: scale})
             return {f"{name}_{resolution}_image": element}
     return {}
 
