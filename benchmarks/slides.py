@@ -165,7 +165,7 @@ def vips_crop(path: Path, corners: np.ndarray) -> Patches:
     import pyvips
 
     yield -1, None
-    image = pyvips.Image.new_from_file(str(path), access="random")
+    image = pyvips.Image.new_from_file(str(path), access="random", unlimited=True)
     for row, (x, y) in enumerate(corners):
         yield row, image.crop(int(x), int(y), PX, PX).numpy()
 

@@ -98,7 +98,8 @@ def test_planes_palette_and_alpha(pixels, centers, tmp_path):
 def test_pictures(pixels, centers, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png", dpi=(25400 / MPP, 25400 / MPP))
     check(open_slide(tmp_path / "a.png"), pixels, centers)
-    assert open_slide(tmp_path / "a.png").mpp == pytest.approx(MPP, rel=1e-3)
+    with open_slide(tmp_path / "a.png") as slide:
+        assert slide.mpp == pytest.approx(MPP, rel=1e-3)
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
     check(open_slide(tmp_path / "a.jpg"), pixels, centers, 1.5)
 

@@ -99,7 +99,8 @@ def test_a_png_of_16_bits_is_refused_and_transparency_is_dropped(tmp_path):
 
 def tiff(path, pixels, **kwargs):
     tifffile.imwrite(path, pixels, photometric="rgb", **kwargs)
-    return open_slide(path)
+    with open_slide(path) as slide:
+        return slide
 
 
 def test_micrometres_come_from_what_the_file_says(pixels, tmp_path, caplog):

@@ -100,5 +100,5 @@ def test_another_image_or_name_is_refused(imputed):
     with pytest.raises(ValueError, match="spots lie outside the image"):
         bs.tl.to_spatialdata(imputed, image=imputed.uns["spatial"]["slice3"]["images"]["hires"][::2, ::2])
     imputed.obs["library_id"] = "Slide 1"
-    with pytest.raises(ValueError, match="takes no name like 'Slide 1'.*Rename the slide"):
+    with pytest.raises(ValueError, match=r"takes no name like 'Slide 1'.*Rename the slide"):
         bs.tl.to_spatialdata(imputed)

@@ -102,8 +102,8 @@ def _images_of(image: Any, present: list[str]) -> Mapping[str, Any]:
     wrong = [name for name in present if not re.fullmatch(r"[\w.-]+", name, flags=re.ASCII)]
     if wrong:
         raise ValueError(
-            f"SpatialData takes no name like {listed(wrong)}: letters, digits, '_', '.' and '-' alone. Rename the slide "
-            "in obs, and its entry in uns['spatial']."
+            f"SpatialData takes no name like {listed(wrong)}: letters, digits, '_', '.' and '-' alone. Rename the "
+            "slide in obs, and its entry in uns['spatial']."
         )
     if image is None:
         return {}
