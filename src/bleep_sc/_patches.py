@@ -9,7 +9,7 @@ import numpy as np
 
 from bleep_sc import _keys
 from bleep_sc._checks import libraries, require_obsm
-from bleep_sc.slides import ComputedPatches, CutPatches, StoredPatches
+from bleep_sc.slides import IN_MEMORY, ComputedPatches, CutPatches, StoredPatches
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from bleep_sc._batches import Unread
 
-IN_MEMORY = "array"
-"""What stands for the path of an image that was an array."""
 REMEDY = "Run bleep_sc.pp.extract_patches(adata) first."
 
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +12,7 @@ from bleep_sc import _keys, slides
 from bleep_sc._checks import libraries, listed, require_obsm
 from bleep_sc._resolution import FACTORS, microns_per_pixel
 from bleep_sc._runtime import logger
+from bleep_sc.pp._cut import Part, as_dask, cut, write
 from bleep_sc.pp._spatialdata import from_spatialdata
 
 if TYPE_CHECKING:
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
     Image = Any
 
-BLOCK = 64
-"""Patches in a block of the dask array over a store."""
-DECISIVE = ("size", "side_px", "pad")
-"""What of a record decides on the pixels of a patch."""
 SAME_RESOLUTION = 0.05
 """How far µm per px of two sources may differ."""
 SAME_PITCH = 0.15
@@ -160,7 +156,7 @@ def extract_patches(
             side = size if size_um is None else max(1, round(size_um / scale))
             if pad == "drop":
                 kept[rows] = ~slides.off_slide((slide.height, slide.width), centers[rows], side)
-        parts.append(_Part(_source(adata, image, name), rows[kept[rows]], side))
+        parts.append(Part(_source(adata, image, name), rows[kept[rows]], side))
         records[name] = {
             "size": size,
             "side_px": side,
@@ -168,102 +164,32 @@ def extract_patches(
             "mpp": scale,
             "mpp_source": scale_source,
             "pad": pad,
-            "image": slide.name,
+            "image": slides.absolute(slide.name),
             "store": "" if store is None else str(Path(store).resolve()),
             "library_key": library_key,
         }
     if not kept.any():
         raise ValueError("Every patch leaves its slide, and pad='drop' would drop all spots. Cut smaller ones (size=).")
-    cut = partial(_cut, parts, centers, size=size, pad="constant" if pad == "constant" else "reflect")
+    cutting = partial(cut, parts, centers, size=size, pad="constant" if pad == "constant" else "reflect")
     if store is None:
         patches, stored_at = np.empty((adata.n_obs, size, size, 3), dtype=np.uint8), None
-        for rows, batch in cut():
+        for rows, batch in cutting():
             patches[rows] = batch
         patches = patches if kept.all() else patches[kept]
     else:
-        stored_at = _write(Path(store), parts, centers, cut, records, size)[kept]
-        patches = _as_dask(store, stored_at)
+        stored_at = write(Path(store), parts, centers, cutting, records, size)[kept]
+        patches = as_dask(store, stored_at)
     if not kept.all():
         logger.warning("%d spots whose patch leaves the slide were dropped (pad='drop').", int((~kept).sum()))
         adata._inplace_subset_obs(kept)
     adata.obsm[key_added] = patches
     adata.uns[key_added] = records
+    adata.obs.drop(columns=_keys.store_rows(key_added), inplace=True, errors="ignore")  # of an earlier call
     if stored_at is not None:
         adata.obs[_keys.store_rows(key_added)] = stored_at
     if spatialdata is not None:
         spatialdata.tables[table_key] = adata
     return adata if copy else None
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The spots of one slide."""
-
-    source: Any
-    rows: NDArray[np.intp]
-    side: int
-
-
-def _cut(
-    parts: list[_Part], centers: NDArray[np.float64], *, size: int, pad: Literal["reflect", "constant"], done: int = 0
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
-    """Cut slide after slide, leaving out the first ``done`` patches; give rows of the AnnData and their patches."""
-    for part in parts:
-        if done >= len(part.rows):
-            done -= len(part.rows)
-            continue
-        with slides.open_slide(part.source) as slide:
-            order = slides.reading_order(slide, centers[part.rows], part.side)
-            rows, done = part.rows[order[done:]], 0
-            for chosen, patches in slides.read_patches(slide, centers[rows], side=part.side, size=size, pad=pad):
-                yield rows[chosen], patches
-
-
-def _write(
-    store: Path,
-    parts: list[_Part],
-    centers: NDArray[np.float64],
-    cut: Callable[..., Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]],
-    records: dict[str, dict[str, Any]],
-    size: int,
-) -> NDArray[np.int64]:
-    """Write the patches to a store, and return the row of every spot there; -1 for those without a patch."""
-    stored_at = np.full(len(centers), -1, dtype=np.int64)
-    order = []
-    for part in parts:
-        with slides.open_slide(part.source) as slide:
-            order.append(part.rows[slides.reading_order(slide, centers[part.rows], part.side)])
-    joined = np.concatenate(order)
-    stored_at[joined] = np.arange(len(joined))
-    recipe = {
-        "slides": {name: {key: record[key] for key in DECISIVE} for name, record in records.items()},
-        "images": [_identity(part.source) for part in parts],
-        "centers": slides.recipe_hash([centers[joined]]),
-    }
-    slides.write_store(
-        store,
-        lambda done: (patches for _, patches in cut(done=done)),
-        n=len(joined),
-        size=size,
-        recipe=recipe,
-    )
-    return stored_at
-
-
-def _identity(source: Any) -> list[Any]:
-    """Return what tells an image from another one that has its name."""
-    if not isinstance(source, str | Path):
-        return [str(getattr(source, "name", "array")), slides.recipe_hash([slides.open_slide(source).thumbnail(256)])]
-    status = Path(source).stat()
-    return [str(source), status.st_size, status.st_mtime_ns]
-
-
-def _as_dask(store: str | Path, rows: NDArray[np.int64]) -> Any:
-    import dask.array as da
-
-    stored = slides.StoredPatches((str(Path(store).resolve()),), np.zeros(len(rows), dtype=np.intp), rows)
-    chunks = (BLOCK, *stored.shape[1:])
-    return da.from_array(stored, chunks=chunks, name=False, meta=np.empty((0, 0, 0, 0), dtype=np.uint8))
 
 
 def _resolution(
@@ -315,7 +241,7 @@ def _warn_of_other_lattice(
             f"obsm['spatial'] of slide {name!r} looks wrong: {'; '.join(doubts)}. It must hold (x, y) in px of the "
             "full-resolution image.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

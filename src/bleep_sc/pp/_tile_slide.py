@@ -119,7 +119,7 @@ def tile_slide(
     _check(spacing_um, layout, min_tissue, size, size_um)
     with slides.open_slide(image) as slide:
         scale, scale_source = _resolution(slide, mpp)
-        name = library_id or (Path(slide.name).name.split(".")[0] if slide.name != "array" else "slide")
+        name = library_id or (Path(slide.name).name.split(".")[0] if slide.name != slides.IN_MEMORY else "slide")
         spacing = spacing_um / scale
         places, numbers = _places(slide, spacing, layout, centers, transform)
         counts = {"n_grid": len(places), "n_outside_region": 0, "n_blank": 0, "n_blurred": 0}
@@ -163,16 +163,16 @@ def tile_slide(
             obs[_keys.ARRAY_ROW], obs[_keys.ARRAY_COL] = numbers[kept].T
         tiles = AnnData(obs=obs, var=_genes(ref))
         tiles.obsm[_keys.SPATIAL] = places[kept]
-        tiles.uns[_keys.SPATIAL] = {name: _library(slide.name, thumbnail, shrink, scale, spacing)}
+        tiles.uns[_keys.SPATIAL] = {name: _library(slides.absolute(slide.name), thumbnail, shrink, scale, spacing)}
         tiles.uns[_keys.TILES] = {
             name: {"spacing_um": spacing_um, "layout": layout, "mpp": scale, "mpp_source": scale_source, **counts}
         }
         for patches_key, (px, um) in _patch_sizes(ref, key, size, size_um).items():
             side = px if not np.isfinite(um) else max(1, round(um / scale))
             record = {"size": px, "side_px": side, "size_um": side * scale, "mpp": scale, "mpp_source": scale_source}
-            rest = {"pad": "reflect", "image": slide.name, "store": "", "library_key": _keys.LIBRARY}
+            rest = {"pad": "reflect", "image": slides.absolute(slide.name), "store": "", "library_key": _keys.LIBRARY}
             tiles.uns[patches_key] = {name: {**record, **rest}}
-            if slide.name == "array":
+            if slide.name == slides.IN_MEMORY:
                 tiles.obsm[patches_key] = slides.cut_patches(slide, places[kept], side=side, size=px)
     logger.info(
         "%s: %d tiles, %.4g µm per px (%s); %d blank, %d out of focus and %d outside the regions were left out.",
@@ -281,5 +281,5 @@ def _library(image: str, thumbnail: NDArray[np.uint8], shrink: float, mpp: float
             "spot_diameter_fullres": spacing,
             "microns_per_pixel": mpp,
         },
-        "metadata": {"source_image_path": image if image != "array" else "", "technology": "tiles"},
+        "metadata": {"source_image_path": image if image != slides.IN_MEMORY else "", "technology": "tiles"},
     }

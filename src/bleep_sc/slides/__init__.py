@@ -8,10 +8,11 @@ from bleep_sc.slides._open import open_slide
 from bleep_sc.slides._patches import check_centers, cut_patches, off_slide, read_patches, reading_order
 from bleep_sc.slides._regions import Region, label_points, read_regions, transform_points
 from bleep_sc.slides._rgb import as_rgb
-from bleep_sc.slides._slide import Level, Slide
+from bleep_sc.slides._slide import IN_MEMORY, Level, Slide, absolute
 from bleep_sc.slides._store import recipe_hash, write_store
 
 __all__ = [
+    "IN_MEMORY",
     "PITCH_UM",
     "Alignment",
     "ComputedPatches",
@@ -21,6 +22,7 @@ __all__ = [
     "Region",
     "Slide",
     "StoredPatches",
+    "absolute",
     "align",
     "as_rgb",
     "check_centers",

@@ -8,7 +8,7 @@ import numpy as np
 
 from bleep_sc._runtime import logger
 from bleep_sc.slides._rgb import as_rgb, check_fits_memory, check_is_rgb
-from bleep_sc.slides._slide import Level, Slide
+from bleep_sc.slides._slide import IN_MEMORY, Level, Slide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,7 @@ def open_array(source: Any) -> Slide:
     def read(level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         return np.asarray(arrays[level][y : y + height, x : x + width, :3])
 
-    return Slide("array", levels, float("nan"), "an array has no resolution of its own", read)
+    return Slide(IN_MEMORY, levels, float("nan"), "an array has no resolution of its own", read)
 
 
 def _scales(source: Any) -> list[Any]:

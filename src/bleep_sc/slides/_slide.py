@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+IN_MEMORY = "array"
+"""Name of a slide that is no file."""
 THUMBNAIL_BYTES = 64 * 2**20
 """Of full-resolution pixels that are held at once for a thumbnail."""
 
@@ -96,6 +99,11 @@ class Slide:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def absolute(name: str) -> str:
+    """Return the name of a slide as it can be opened from everywhere."""
+    return name if name == IN_MEMORY else str(Path(name).resolve())
 
 
 def scaled_size(width: int, height: int, longest: int) -> tuple[int, int]:
