@@ -133,24 +133,29 @@ def test_tiles_are_named_after_the_annotations_they_lie_in(image, mpp, tmp_path)
 
 
 @pytest.mark.parametrize("change", ["turn", "mirror"])
-def test_turning_or_mirroring_the_slide_moves_the_predictions_along(image, fitted, query, mpp, change, tmp_path):
-    x, y = query.obsm["spatial"].T
-    if change == "turn":
-        pixels, places = np.rot90(image), np.column_stack([y, image.shape[1] - x])
-    else:
-        pixels, places = image[:, ::-1], np.column_stack([image.shape[1] - x, y])
-    turned = tile(np.ascontiguousarray(pixels), ref=fitted, mpp=mpp, centers=places)
-    for each in (turned, query):
-        del each.uns["patches"]
-    straight = tile(image, ref=fitted, mpp=mpp, centers=query.obsm["spatial"])
-    for each in (turned, straight):
-        bs.pp.image_features(each, "stain_stats", show_progress_bar=False) if "patches" in each.uns else None
-    # A window of even width cannot be centred: its px move by one.
-    a, b = (
-        bs.pp.image_features(each, "stain_stats", show_progress_bar=False, copy=True) for each in (straight, turned)
+def test_patches_and_features_move_along_with_the_slide(image, query, mpp, change):
+    height, width = image.shape[:2]
+    places = query.obsm["spatial"].round()
+    x, y = places.T
+    turn = (
+        (lambda pixels: np.rot90(pixels, axes=(-3, -2))) if change == "turn" else (lambda pixels: pixels[..., ::-1, :])
     )
-    difference = np.abs(a.obsm["X_stain_stats"] - b.obsm["X_stain_stats"]) / a.obsm["X_stain_stats"].std(axis=0)
-    assert np.median(difference) < 0.02
+    moved_places = np.column_stack([y, width - x] if change == "turn" else [width - x, y])
+    straight = tile(image, mpp=mpp, centers=places, **UM)
+    moved = tile(np.ascontiguousarray(turn(image)), mpp=mpp, centers=moved_places, **UM)
+    difference = moved.obsm["patches"].astype(int) - turn(straight.obsm["patches"])
+    assert np.abs(difference).max() <= 1  # of rounding while resampling
+    for each in (straight, moved):
+        bs.pp.image_features(each, "stain_stats", symmetries=True, show_progress_bar=False)
+    np.testing.assert_allclose(moved.obsm["X_stain_stats"], straight.obsm["X_stain_stats"], atol=0.2)
+
+
+def test_predictions_of_a_slide_scanned_twice_as_finely_are_about_the_same(image, fitted, query, mpp):
+    larger = Image.fromarray(image).resize((2 * image.shape[1], 2 * image.shape[0]), Image.Resampling.BICUBIC)
+    fine = tile(np.asarray(larger), ref=fitted, mpp=mpp / 2, centers=2 * query.obsm["spatial"])
+    for each in (fine, query):
+        bs.tl.impute(each, ref=fitted)
+    assert np.median(bs.metrics.pearson(fine.layers["bleep"], query.layers["bleep"])) > 0.98
 
 
 @pytest.mark.parametrize(
