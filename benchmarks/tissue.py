@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 import bleep_sc as bs
-from bleep_sc.pp._tissue import tissue_mask
 from bleep_sc.pp._tile_slide import THUMBNAIL
+from bleep_sc.pp._tissue import tissue_mask
 
 BLURS_UM = (0, 1, 2, 4, 8)
 

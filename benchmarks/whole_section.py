@@ -1,7 +1,7 @@
-"""A whole real section as if it had no expression: does the map agree with imputing the measured spots themselves?
+"""A whole real section as if it had no expression: the map, beside imputing the measured spots themselves.
 
-her2st C4 is tiled every 100 and every 50 µm and imputed from C2, C3 and C5; at the measured spots the map is read off the
-nearest tile, or off the three nearest, weighed by how near they are. Pearson r with the truth of C4.
+her2st C4 is tiled every 100 and every 50 µm and imputed from C2, C3 and C5; at the measured spots the map is read off
+the nearest tile, or off the three nearest, weighed by how near they are. Pearson r with the truth of C4.
 
     python benchmarks/whole_section.py [--figure FILE]
 """

@@ -18,9 +18,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of packages that warn of each other when they are imported
     import spatialdata_io
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Converting .region_key:UserWarning"
-)  # spatialdata, of what it was given
+pytestmark = [  # what the readers do themselves
+    pytest.mark.filterwarnings("ignore:Converting .region_key:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning"),  # pandas 3.1
+]
 
 MPP = 1.25
 BIN_UM = 16.0
@@ -198,6 +199,8 @@ def test_spatialdata_io_reads_visium_hd(visium_hd, tissue):
     assert_patches(table, "toy", tissue.uns["image"], true, source="scale factors")
     bs.pp.extract_patches(sdata, size=32, size_um=112, table_key="square_016um", pitch_um=BIN_UM)
     assert_patches(sdata.tables["square_016um"], "toy_square_016um", tissue.uns["image"], true, source=given)
+    bs.pp.extract_patches(sdata, size=32, size_um=112, table_key="square_016um")  # bins are named after their side
+    assert_patches(sdata.tables["square_016um"], "toy_square_016um", tissue.uns["image"], true, source="scale factors")
 
 
 def test_bins_of_visium_hd_are_not_taken_for_another_technology(visium_hd):

@@ -43,6 +43,7 @@ def test_tiles_are_imputed_as_measured_spots_are(file, fitted, query, mpp):
     np.testing.assert_array_equal(tiles.layers["bleep"], query.layers["bleep"])
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")  # squidpy's, of pandas 3.1
 def test_a_map_goes_on_into_scanpy_and_squidpy(file, fitted, mpp, tmp_path):
     tiles = tile(file, ref=fitted, mpp=mpp)
     bs.tl.impute(tiles, ref=fitted)
@@ -134,7 +135,7 @@ def test_tiles_are_named_after_the_annotations_they_lie_in(image, mpp, tmp_path)
 
 @pytest.mark.parametrize("change", ["turn", "mirror"])
 def test_patches_and_features_move_along_with_the_slide(image, query, mpp, change):
-    height, width = image.shape[:2]
+    width = image.shape[1]
     places = query.obsm["spatial"].round()
     x, y = places.T
     turn = (

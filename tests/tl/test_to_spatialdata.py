@@ -28,7 +28,8 @@ def test_image_spots_and_genes_lie_on_each_other_and_come_back_from_disk(imputed
     assert set(again.coordinate_systems) == {"slice3"}
     shapes, table = again.shapes["slice3"], again.tables["table"]
     np.testing.assert_allclose(np.column_stack([shapes.geometry.x, shapes.geometry.y]), imputed.obsm["spatial"])
-    assert list(shapes.index) == list(table.obs["spot_id"]) == list(imputed.obs_names)
+    assert list(shapes.index) == list(table.obs["spot_id"]) == list(range(imputed.n_obs))
+    assert list(table.obs_names) == list(imputed.obs_names)
     np.testing.assert_allclose(table.X, imputed.layers["bleep"], rtol=1e-6)
     image = again.images["slice3_hires_image"]
     matrix = get_transformation(image, "slice3").to_affine_matrix(("x", "y"), ("x", "y"))
@@ -90,6 +91,10 @@ def test_several_slides_are_kept_apart(fitted, toy):
     sdata = bs.tl.to_spatialdata(query, image={"slice2": pixels})
     assert set(sdata.coordinate_systems) == {"slice2", "slice3"}
     assert set(sdata.images) == {"slice2_full_image", "slice3_hires_image"}
+    table = sdata.tables["table"]
+    for name, shapes in sdata.shapes.items():
+        rows = table.obs["spot_id"][table.obs["library_id"] == name]
+        np.testing.assert_allclose(shapes.geometry.get_coordinates().loc[rows], query.obsm["spatial"][rows])
     with pytest.raises(ValueError, match="image= is one image, but there are 2 slides"):
         bs.tl.to_spatialdata(query, image=pixels)
     with pytest.raises(KeyError, match="names slides that are not in adata: 'slice9'"):

@@ -184,7 +184,8 @@ def extract_patches(
         adata._inplace_subset_obs(kept)
     adata.obsm[key_added] = patches
     adata.uns[key_added] = records
-    adata.obs.drop(columns=_keys.store_rows(key_added), inplace=True, errors="ignore")  # of an earlier call
+    if _keys.store_rows(key_added) in adata.obs:  # of an earlier call
+        del adata.obs[_keys.store_rows(key_added)]
     if stored_at is not None:
         adata.obs[_keys.store_rows(key_added)] = stored_at
     if spatialdata is not None:

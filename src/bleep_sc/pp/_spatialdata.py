@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,8 @@ def from_spatialdata(sdata: SpatialData, image: Any, table_key: str) -> tuple[An
         rows = np.flatnonzero(regions == region)
         images[region], name = _image(sdata, image, region)
         if region in sdata.shapes and name is not None:
-            centers[rows] = _centers(sdata, region, name, table.obs[instance_key].to_numpy()[rows])
+            centers[rows], side = _squares(sdata, region, name, table.obs[instance_key].to_numpy()[rows])
+            _note_resolution(table, region, side)
         elif _keys.SPATIAL in table.obsm:
             centers[rows] = np.asarray(table.obsm[_keys.SPATIAL], dtype=np.float64)[rows, :2]
         else:
@@ -68,12 +70,22 @@ def _image(sdata: SpatialData, image: Any, region: str) -> tuple[Any, str | None
     return wanted, None
 
 
-def _centers(sdata: SpatialData, region: str, image: str, instances: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the centres of shapes in px of an image, (n, 2)."""
+def _note_resolution(table: AnnData, region: str, side: float) -> None:
+    """Note µm per px of the bins of Visium HD, whose region is named after their side in µm; ``side`` is in px."""
+    bins = re.search(r"square_(\d+)um$", region)
+    if bins and np.isfinite(side):
+        library = table.uns.setdefault(_keys.SPATIAL, {}).setdefault(region, {})
+        library.setdefault("scalefactors", {}).setdefault("microns_per_pixel", float(bins[1]) / side)
+
+
+def _squares(sdata: SpatialData, region: str, image: str, instances: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
+    """Return the centres of shapes in px of an image, (n, 2), and the side of those that are squares; NaN of others."""
     from spatialdata.transformations import get_transformation_between_coordinate_systems
 
     shapes = sdata.shapes[region].loc[instances]
     points = shapes.geometry.centroid
     move = get_transformation_between_coordinate_systems(sdata, sdata.shapes[region], sdata.images[image])
     matrix = move.to_affine_matrix(("x", "y"), ("x", "y"))
-    return np.column_stack([points.x, points.y, np.ones(len(points))]) @ matrix[:2].T
+    centers = np.column_stack([points.x, points.y, np.ones(len(points))]) @ matrix[:2].T
+    area = float(shapes.geometry.area.median())  # of points, which have a radius instead, it is zero
+    return centers, float(np.sqrt(area * abs(np.linalg.det(matrix[:2, :2])))) if area > 0 else float("nan")

@@ -102,7 +102,7 @@ def to_geojson(
                 draft.write(("" if i == 0 else ",") + "\n" + json.dumps(feature))
             draft.write("\n]}\n")
             draft.flush()
-            os.fchmod(draft.fileno(), 0o644)
+            Path(draft.name).chmod(0o644)
             os.replace(draft.name, path)
         except BaseException:
             Path(draft.name).unlink(missing_ok=True)
@@ -150,6 +150,10 @@ def _features(
         yield {
             "type": "Feature",
             "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{library}/{name}")),
-            "geometry": {"type": "Polygon", "coordinates": [(center + outline).round(2).tolist()]},
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [(center + outline).round(2).tolist()],
+                "isEllipse": len(outline) > CORNERS,  # QuPath then draws a true circle
+            },
             "properties": properties,
         }

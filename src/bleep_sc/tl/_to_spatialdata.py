@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 SPOT_ID = "spot_id"
+"""A number, as that of spatialdata_io: napari-spatialdata takes no name for it."""
 RGB = ["r", "g", "b"]
 """Without these names viewers stretch each channel by itself, and the colours are false."""
 CHUNK, PYRAMID = 4096, (2, 2, 2, 2)
@@ -57,7 +58,8 @@ def to_spatialdata(
     Returns
     -------
     A SpatialData object: ``images["{slide}_full_image"]`` or ``images["{slide}_hires_image"]``, ``shapes[slide]``
-    (circles of the diameter of the spots, squares for tiles in a square layout), and ``tables["table"]``.
+    (circles of the diameter of the spots, squares for tiles in a square layout), and ``tables["table"]``. The index of
+    the shapes is ``obs["spot_id"]`` of the table, which counts the spots of ``adata``.
 
     Raises
     ------
@@ -65,6 +67,14 @@ def to_spatialdata(
         Without the layer or coordinates, or when ``image`` names a slide that is not there.
     ValueError
         When coordinates lie outside the image, or the name of a slide is none that SpatialData takes.
+
+    Notes
+    -----
+    napari-spatialdata shows it, also from disk, with ``napari_spatialdata.Interactive(sdata).run()`` (its version 0.7
+    colours spots by genes with anndata 0.12 alone). Vitessce takes a written one as
+    ``vitessce.SpatialDataWrapper(sdata_path=path, image_path="images/slice3_full_image",
+    obs_spots_path="shapes/slice3", table_path="tables/table", obs_feature_matrix_path="tables/table/X",
+    region="slice3", coordinate_system="slice3")``.
 
     Examples
     --------
@@ -88,9 +98,9 @@ def to_spatialdata(
     for name in present:
         rows = np.flatnonzero(names == name)
         elements["images"] |= _image(adata, name, images.get(name), centers[rows])
-        elements["shapes"][name] = _shapes(adata, name, adata.obs_names[rows].to_numpy(), centers[rows])
+        elements["shapes"][name] = _shapes(adata, name, rows, centers[rows])
     table.obs[library_key] = pd.Categorical(names)
-    table.obs[SPOT_ID] = table.obs_names.to_numpy(dtype=str)
+    table.obs[SPOT_ID] = np.arange(table.n_obs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that anndata changes types
         parsed = TableModel.parse(table, region=present, region_key=library_key, instance_key=SPOT_ID)
@@ -162,7 +172,7 @@ def _as_dask(slide: slides.Slide) -> Any:
     return da.map_blocks(read, chunks=(*chunks, (3,)), dtype=np.uint8, meta=np.empty((0, 0, 0), dtype=np.uint8))
 
 
-def _shapes(adata: AnnData, name: str, spots: NDArray[Any], centers: NDArray[np.float64]) -> Any:
+def _shapes(adata: AnnData, name: str, spots: NDArray[np.intp], centers: NDArray[np.float64]) -> Any:
     from spatialdata.models import ShapesModel
     from spatialdata.transformations import Identity
 
