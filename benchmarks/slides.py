@@ -63,7 +63,10 @@ def write_raw(path: Path, side: int) -> None:
     glass, pink, purple = (np.array(color, dtype=np.float32) for color in (GLASS, PINK, PURPLE))
     with path.open("wb") as file:
         for top in range(0, side, 64):
-            rows, columns = (np.arange(64) + random.integers(TEXTURE)) % TEXTURE, np.arange(side) + random.integers(side)
+            rows, columns = (
+                (np.arange(64) + random.integers(TEXTURE)) % TEXTURE,
+                np.arange(side) + random.integers(side),
+            )
             places = np.ix_((np.arange(64) + top) % TEXTURE, np.arange(side) % TEXTURE)
             box = (0, top / 64, side / 64, top / 64 + 1)
             share = np.asarray(tissue.resize((side, 64), Image.Resampling.BILINEAR, box))[..., None]  # (64, side, 1)

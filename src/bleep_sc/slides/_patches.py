@@ -133,12 +133,8 @@ class _Bands:
         self.slide, self.index, self.corners, self.side = slide, level, corners, side
         self.level = slide.levels[level]
         self.step = _band_height(self.level, side)
-        wide = self.level.chunk[1]
-        self.left = max(0, int(corners[:, 0].min())) // wide * wide
-        right = int(corners[:, 0].max()) + side
-        self.right = min(self.level.width, -(-right // wide) * wide)
-        self.top = self.bottom = 0
-        self.pixels = np.empty((0, self.right - self.left, 3), dtype=np.uint8)
+        self.bottom = 0
+        self.regions: list[tuple[int, int, NDArray[np.uint8]]] = []  # left, top and pixels; of a row none overlap
 
     def window(self, left: int, top: int, pad: Pad) -> NDArray[np.uint8]:
         """Return the window with this corner; windows are asked for from top to bottom."""
@@ -146,27 +142,25 @@ class _Bands:
         if last > self.bottom:
             self._read_until(first, last)
         start, end = max(left, 0), min(left + self.side, self.level.width)
-        inner = self.pixels[first - self.top : last - self.top, start - self.left : end - self.left]
+        parts = [
+            pixels[max(first - y, 0) : last - y, start - x : end - x]
+            for x, y, pixels in self.regions
+            if x <= start < x + pixels.shape[1] and y < last and first < y + pixels.shape[0]
+        ]
+        inner = parts[0] if len(parts) == 1 else np.concatenate(parts)
         if inner.shape[:2] == (self.side, self.side):
             return inner
         return _padded_window(inner, left - start, top - first, self.side, pad)
 
     def _read_until(self, first: int, last: int) -> None:
-        """Drop the rows above ``first``, and read whole bands until ``last`` is there."""
+        """Drop what ends above the row ``first``, and read whole bands until ``last`` is there."""
         tall = self.level.chunk[0]
-        kept = self.pixels[max(0, first - self.top) :] if first < self.bottom else self.pixels[:0]
-        top = first if len(kept) else first // tall * tall
-        start = self.bottom if len(kept) else top
-        end = min(self.level.height, start + -(-(last - start) // self.step) * self.step)
-        if not len(kept) and (start, end) == (0, self.level.height) and self.right - self.left == self.level.width:
-            pixels = self.slide.read_region(0, 0, self.level.width, end, self.index)  # no copy of an array in memory
-        else:
-            pixels = np.empty((end - top, self.right - self.left, 3), dtype=np.uint8)
-            pixels[: len(kept)] = kept
-            for left, right in self._columns(start, end):
-                region = self.slide.read_region(left, start, right - left, end - start, self.index)
-                pixels[start - top :, left - self.left : right - self.left] = region
-        self.pixels, self.top, self.bottom = pixels, top, end
+        self.regions = [region for region in self.regions if region[1] + len(region[2]) > first]
+        top = self.bottom if first < self.bottom else first // tall * tall
+        self.bottom = min(self.level.height, top + -(-(last - top) // self.step) * self.step)
+        for left, right in self._columns(top, self.bottom):
+            pixels = self.slide.read_region(left, top, right - left, self.bottom - top, self.index)
+            self.regions.append((left, top, pixels))
 
     def _columns(self, top: int, bottom: int) -> list[tuple[int, int]]:
         """Return which columns of the rows from top to bottom any window needs, in whole chunks."""

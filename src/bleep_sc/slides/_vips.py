@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ROWS = 64
 """Rows that a band of what has no chunks may be aligned to."""
+ROWS_AT_ONCE = 16
+"""Rows that are fetched at once in a pass: few enough for the cache of the processor."""
 
 
 @cache
@@ -31,19 +33,9 @@ def has_vips() -> bool:
 
 def open_vips(path: Path, mpp: float, mpp_source: str) -> Slide:
     """Open a picture for regions in any order; ``top_to_bottom`` opens it for a single pass."""
-    return _open(path, mpp, mpp_source, access="random")
-
-
-def _open(path: Path, mpp: float, mpp_source: str, *, access: str) -> Slide:
     import pyvips
 
-    try:
-        image = pyvips.Image.new_from_file(str(path), access=access, fail_on="error", unlimited=True)
-    except pyvips.Error as error:
-        raise broken(path, "", error) from error
-    check_is_rgb((image.height, image.width, image.bands), _dtype(image), str(path))
-    if image.interpretation == "cmyk":
-        raise ValueError(f"Image {str(path)!r} has four channels, of which the last is no opacity. Convert it to RGB.")
+    image = _load(path, access="random")
 
     def read(level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         try:
@@ -53,10 +45,47 @@ def _open(path: Path, mpp: float, mpp_source: str, *, access: str) -> Slide:
         return region[..., :3]
 
     def reopen() -> Slide:
-        return _open(path, mpp, mpp_source, access="sequential")
+        return open_vips_once(path, mpp, mpp_source)
 
-    level = Level(image.width, image.height, 1.0, (ROWS, image.width))
-    return Slide(str(path), (level,), mpp, mpp_source, read, reopen=reopen if access == "random" else None)
+    return Slide(str(path), (_level(image),), mpp, mpp_source, read, reopen=reopen)
+
+
+def open_vips_once(path: Path, mpp: float, mpp_source: str) -> Slide:
+    """Open a picture for a single pass: every region lies below the one before, or beside it."""
+    import pyvips
+
+    image = _load(path, access="sequential")
+    window = pyvips.Region.new(image)  # it keeps the strip where a region ends; crops of the image forget it
+
+    def read(level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        region = np.empty((height, width, 3), dtype=np.uint8)
+        for top in range(0, height, ROWS_AT_ONCE):
+            part = region[top : top + ROWS_AT_ONCE]
+            try:
+                rows = window.fetch(x, y + top, width, len(part))
+            except pyvips.Error as error:
+                raise broken(path, "", error) from error
+            part[...] = np.frombuffer(rows, np.uint8).reshape(len(part), width, image.bands)[..., :3]
+        return region
+
+    return Slide(str(path), (_level(image),), mpp, mpp_source, read)
+
+
+def _load(path: Path, *, access: str) -> Any:
+    import pyvips
+
+    try:
+        image = pyvips.Image.new_from_file(str(path), access=access, fail_on="error", unlimited=True)
+    except pyvips.Error as error:
+        raise broken(path, "", error) from error
+    check_is_rgb((image.height, image.width, image.bands), _dtype(image), str(path))
+    if image.interpretation == "cmyk":
+        raise ValueError(f"Image {str(path)!r} has four channels, of which the last is no opacity. Convert it to RGB.")
+    return image
+
+
+def _level(image: Any) -> Level:
+    return Level(image.width, image.height, 1.0, (ROWS, image.width))
 
 
 def _dtype(image: Any) -> Any:
