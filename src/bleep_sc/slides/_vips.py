@@ -75,7 +75,8 @@ def _load(path: Path, *, access: str) -> Any:
     import pyvips
 
     try:
-        image = pyvips.Image.new_from_file(str(path), access=access, fail_on="error", unlimited=True)
+        # Without revalidate, a file that was written anew shows its old pixels.
+        image = pyvips.Image.new_from_file(str(path), access=access, fail_on="error", unlimited=True, revalidate=True)
     except pyvips.Error as error:
         raise broken(path, "", error) from error
     check_is_rgb((image.height, image.width, image.bands), _dtype(image), str(path))
