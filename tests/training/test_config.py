@@ -28,6 +28,7 @@ def test_it_is_frozen():
         ("batch_size", 1),
         ("dropout", 1.0),
         ("weight_decay", -1),
+        ("stain_jitter", 1.0),
         ("weights", "gaussian"),
         ("metric", "manhattan"),
     ],
@@ -35,3 +36,9 @@ def test_it_is_frozen():
 def test_what_cannot_work_is_refused_by_name(field, value):
     with pytest.raises(ValueError, match=f"FitConfig.{field}="):
         FitConfig(**{field: value})
+
+
+def test_stains_are_jittered_only_where_an_encoder_sees_them():
+    assert FitConfig(train_encoder=True, stain_jitter=0.2).stain_jitter == 0.2
+    with pytest.raises(ValueError, match="stain_jitter changes patches while their encoder is trained"):
+        FitConfig(stain_jitter=0.2)

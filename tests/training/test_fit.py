@@ -80,6 +80,25 @@ def test_patches_train_their_encoder():
         fit_bleep(pairs, groups, config=FitConfig(), show_progress_bar=False)
 
 
+def test_stain_jitter_reaches_the_encoder():
+    seen = []
+
+    class Watch(nn.Module):
+        def forward(self, images):
+            seen.append(images.detach().clone())
+            return images.mean(dim=(2, 3))
+
+    patches = np.full((12, 4, 4, 3), 150, dtype=np.uint8)
+    pairs = Pairs(patches, np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32))
+    encoder = load_encoder(Watch(), transform=nn.Identity())
+    for strength in (0.0, 0.3):
+        seen.clear()
+        config = FitConfig(max_epochs=1, train_encoder=True, stain_jitter=strength)
+        fit_bleep(pairs, np.full(12, "a"), config=config, encoder=encoder, show_progress_bar=False)
+        trained_on = seen[-1]
+        assert (len(trained_on.flatten(1).unique(dim=0)) > 1) == (strength > 0)
+
+
 def test_embeddings_do_not_depend_on_the_batches(linked):
     pairs, groups = linked
     model = run(pairs, groups, max_epochs=2, early_stopping=False).model

@@ -128,6 +128,8 @@ def fit(
     if use_rep is not None:
         if encoder is not None:
             raise ValueError("use_rep= gives features and encoder= would make them from patches; pass one of them.")
+        if config.stain_jitter:
+            raise ValueError("use_rep= gives features, whose stains are settled; stain_jitter needs patches to change.")
         keys = _inputs.as_keys(use_rep)
         images: Any = _inputs.features(adata, keys)
         recipe = _inputs.features_recipe(adata, keys)

@@ -34,6 +34,8 @@ class FitConfig:
     """Epochs without an improvement of the running mean after which early stopping gives up."""
     train_encoder: bool = False
     """Train the image encoder with the heads, where patches are given, instead of freezing it."""
+    stain_jitter: float = 0.0
+    """While the encoder is trained, scale the stains of every patch by up to this share; 0.2 is a marked difference."""
     n_neighbors: int = 50
     """Reference spots behind every imputed spot."""
     weights: Literal["uniform", "softmax"] = "uniform"
@@ -68,6 +70,13 @@ class FitConfig:
             raise ValueError(f"FitConfig.dropout={self.dropout!r} must lie in [0, 1).")
         if self.weight_decay < 0:
             raise ValueError(f"FitConfig.weight_decay={self.weight_decay!r} must not be negative.")
+        if not 0 <= self.stain_jitter < 1:
+            raise ValueError(f"FitConfig.stain_jitter={self.stain_jitter!r} must lie in [0, 1).")
+        if self.stain_jitter and not self.train_encoder:
+            raise ValueError(
+                "FitConfig.stain_jitter changes patches while their encoder is trained, and this one is frozen. Set "
+                "train_encoder=True, or make slides alike beforehand: bleep_sc.pp.normalize_stains."
+            )
         for name, known in (("weights", ("uniform", "softmax")), ("metric", ("cosine", "euclidean"))):
             if getattr(self, name) not in known:
                 raise ValueError(f"FitConfig.{name}={getattr(self, name)!r} is not known; use one of {known}.")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bleep_sc._batches import subset
 from bleep_sc._runtime import logger
-from bleep_sc.models import retrieval, symmetries
+from bleep_sc.models import retrieval, stain_jitter, symmetries
 from bleep_sc.models.batches import as_tensor, map_batches
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.losses import bleep_loss
@@ -144,7 +144,9 @@ def _train(
 
         def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
             image, expression = (each.to(device) for each in batch)
-            image = symmetries.augment(image, generator) if pairs.are_patches else image
+            if pairs.are_patches:
+                image = symmetries.augment(image, generator)
+                image = stain_jitter.jitter(image, config.stain_jitter, generator) if config.stain_jitter else image
             image_embedding, expression_embedding = model(image, expression)
             return bleep_loss(image_embedding, expression_embedding, config.temperature)
 

@@ -1,0 +1,36 @@
+"""Other stainings of the same tissue, drawn while an encoder is trained (Tellez et al., IEEE TMI 2018)."""
+
+import torch
+from torch import Tensor
+
+from bleep_sc.models.stain_stats import STAINS
+
+
+def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    r"""Scale and shift the stains of every image of a batch by draws of its own.
+
+    The optical density :math:`-\ln I` is unmixed into haematoxylin, eosin and a residual (Ruifrok and Johnston, 2001);
+    each becomes :math:`\alpha c + \beta` with :math:`\alpha` uniform in 1 ± strength and :math:`\beta` uniform in
+    ± strength / 10 (in units of density); glass, where nothing is absorbed, is shifted with the tissue.
+
+    Parameters
+    ----------
+    images
+        Images (B, 3, H, W), uint8.
+    strength
+        How far stains are scaled: 0 changes nothing, 0.2 is a marked difference between laboratories.
+    generator
+        Draws the stainings.
+
+    Returns
+    -------
+    Images (B, 3, H, W), uint8.
+    """
+    device = images.device
+    stains = torch.nn.functional.normalize(torch.tensor(STAINS)).to(device)
+    draws = (2 * torch.rand(2, len(images), 3, generator=generator) - 1).to(device) * strength  # (2, B, 3)
+    density = -torch.log(images.float().clamp(min=1) / 255)  # (B, 3, H, W)
+    amounts = torch.einsum("bchw,cs->bshw", density, torch.linalg.inv(stains))  # (B, 3, H, W)
+    amounts = amounts * (1 + draws[0, :, :, None, None]) + draws[1, :, :, None, None] / 10
+    density = torch.einsum("bshw,sc->bchw", amounts, stains)
+    return (torch.exp(-density) * 255).round().clamp(0, 255).to(torch.uint8)
