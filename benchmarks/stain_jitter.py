@@ -1,7 +1,8 @@
 """An encoder trained end to end with and without stain jitter, on held-out sections as they are and stained otherwise.
 
-EfficientNet-Lite0 is trained with BLEEP's heads on three sections of her2st (patches of 112 px), and imputes the fourth:
-as it is, and with its haematoxylin and eosin scaled, as a stand-in for another laboratory. Mean Pearson r over the 50
+EfficientNet-Lite0 is trained with the heads of BLEEP on three sections of her2st (patches of 112 px), and imputes the
+fourth:
+as it is, and with its haematoxylin and eosin scaled, a stand-in for another laboratory. Mean Pearson r over the 50
 most variable genes of the training sections.
 
     python benchmarks/stain_jitter.py [--sections C3,C4] [--epochs 15]

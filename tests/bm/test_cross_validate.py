@@ -158,6 +158,17 @@ def test_an_interrupted_call_goes_on_where_it_was(counts, tmp_path):
     assert len(calls) == 4
 
 
+def test_the_same_features_from_more_threads_go_on(counts, tmp_path):
+    first = validate(counts, path=tmp_path)
+    counts.obsm[REP] = counts.obsm[REP] * np.float32(1 + 2e-6)
+    np.testing.assert_array_equal(validate(counts, path=tmp_path)["pearson"], first["pearson"])
+    order = np.arange(counts.n_obs)
+    order[[3, 8]] = [8, 3]
+    counts.obsm[REP] = counts.obsm[REP][order]
+    with pytest.raises(ValueError, match="another comparison: obsm differ"):
+        validate(counts, path=tmp_path)
+
+
 def test_runs_of_other_data_are_refused(counts, tmp_path):
     validate(counts, path=tmp_path)
     settings = json.loads((tmp_path / "settings.json").read_text())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bleep_sc.bm._folds import Split
 
 SETTINGS = "settings.json"
+N_SKETCHES, SKETCH_TOLERANCE = 8, 1e-4
 POSITIONS = (_keys.ARRAY_ROW, _keys.ARRAY_COL, "in_tissue")
 """Columns of obs that a method may see."""
 
@@ -50,7 +51,7 @@ def open_store(path: str | Path, settings: dict[str, Any]) -> Path:
     file = path / SETTINGS
     if file.exists():
         before = json.loads(file.read_text())
-        changed = [key for key in settings if before.get(key) != settings[key]]
+        changed = [key for key in settings if not _same(before.get(key), settings[key])]
         if changed:
             raise ValueError(
                 f"{str(path)!r} holds runs of another comparison: {', '.join(changed)} differ. Pass another path=, or "
@@ -72,7 +73,7 @@ def settings_of(data: Split) -> dict[str, Any]:
         "groups": names_hash(data.groups),
         "slides": names_hash(data.slides),
         "obs": {key: names_hash(data.adata.obs[key].astype(str)) for key in POSITIONS if key in data.adata.obs},
-        "obsm": {key: _hash(np.asarray(data.adata.obsm[key])) for key in sorted(data.obsm)},
+        "obsm": {key: _described(np.asarray(data.adata.obsm[key])) for key in sorted(data.obsm)},
         "scalefactors": _scale_factors(data),
         "n_top_genes": data.n_top_genes,
         "markers": sorted(data.markers),
@@ -91,6 +92,31 @@ def _scale_factors(data: Split) -> dict[str, dict[str, str]]:
     records = data.adata.uns.get(_keys.SPATIAL, {})
     factors = {str(name): record.get("scalefactors", {}) for name, record in records.items() if name in data.slides}
     return {name: {key: str(value) for key, value in each.items()} for name, each in factors.items()}
+
+
+def _same(before: Any, now: Any) -> bool:
+    """Compare settings; floats may differ as much as the same features do when more threads compute them."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return before.keys() == now.keys() and all(_same(before[key], now[key]) for key in now)
+    if isinstance(before, list) and isinstance(now, list) and all(isinstance(each, float) for each in [*before, *now]):
+        return len(before) == len(now) and np.allclose(before, now, rtol=0, atol=SKETCH_TOLERANCE)
+    return bool(before == now)
+
+
+def _described(array: np.ndarray[Any, Any]) -> str | list[float]:
+    """Describe whole numbers by a hash, and floats by sums with random signs, in units of their norm.
+
+    The sums of a row that is moved or changed differ by about one over the square root of the number of rows.
+    """
+    if not np.issubdtype(array.dtype, np.floating):
+        return _hash(array)
+    rng = np.random.default_rng(0)
+    flat = array.reshape(len(array), -1).astype(np.float64)
+    rows = rng.choice([-1.0, 1.0], size=(N_SKETCHES, flat.shape[0]))
+    columns = rng.choice([-1.0, 1.0], size=(N_SKETCHES, flat.shape[1]))
+    norm = float(np.linalg.norm(flat))
+    sums = np.einsum("kr,rc,kc->k", rows, flat / (norm or 1.0), columns, optimize=True)
+    return [float(np.log1p(norm)), *map(float, sums)]
 
 
 def _hash(array: np.ndarray[Any, Any]) -> str:
