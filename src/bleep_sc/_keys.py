@@ -15,6 +15,11 @@ def features(encoder: str) -> str:
     return "X_" + encoder.removeprefix("hf-hub:").replace("/", "_")
 
 
+def context(use_rep: str) -> str:
+    """Obsm key of the features around every spot."""
+    return f"{use_rep}_context"
+
+
 def store_rows(patches_key: str) -> str:
     """Obs key of the row of every spot in the store of its patches."""
     return f"{patches_key}_row"

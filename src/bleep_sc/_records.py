@@ -72,4 +72,13 @@ def check_same_features(seen: dict[str, Any], trained: dict[str, Any], use_rep: 
             f"symmetries={seen['symmetries']} "
             f"against {trained['symmetries']}). Compute it with bleep_sc.pp.image_features as for the reference."
         )
+    if seen.get("radius_um") != trained.get("radius_um"):
+        raise ValueError(
+            f"obsm[{use_rep!r}] describes {_surroundings(seen)}, but the model was trained on "
+            f"{_surroundings(trained)}. Compute it as for the reference: bleep_sc.pp.spatial_context."
+        )
     check_same_patches(seen, trained)
+
+
+def _surroundings(recipe: dict[str, Any]) -> str:
+    return f"the tissue within {recipe['radius_um']:g} µm" if "radius_um" in recipe else "the patch of every spot alone"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc import _keys, slides
+from bleep_sc._checks import require_obsm
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,6 +51,31 @@ def microns_per_pixel(
         if pitch_um is not None:
             raise
         return float("nan"), str(error)
+
+
+def centers_um(
+    adata: AnnData,
+    library_ids: NDArray[np.str_],
+    *,
+    spatial_key: str = _keys.SPATIAL,
+    mpp: float | None = None,
+    pitch_um: float | None = None,
+) -> NDArray[np.float64]:
+    """Return where the spots are on their slides, µm, (n_obs, 2); ``library_ids`` is the slide of every spot."""
+    remedy = "Read the slides with squidpy or bleep_sc.datasets, or write (x, y) in full-resolution px there."
+    centers = np.asarray(require_obsm(adata, spatial_key, remedy), dtype=np.float64)
+    if not np.isfinite(centers).all():
+        raise ValueError(f"obsm[{spatial_key!r}] holds NaN or infinite values.")
+    result = np.empty_like(centers)
+    for name in np.unique(library_ids):
+        rows = np.flatnonzero(library_ids == name)
+        scale, source = microns_per_pixel(adata, rows, centers[rows], str(name), mpp=mpp, pitch_um=pitch_um)
+        if np.isnan(scale):
+            scale = float(adata.uns.get(_keys.PATCHES, {}).get(name, {}).get("mpp", np.nan))
+        if np.isnan(scale):
+            raise ValueError(f"µm per px of slide {str(name)!r} are not known: {source}. Pass mpp=, or pitch_um=.")
+        result[rows] = centers[rows] * scale
+    return result
 
 
 def spot_diameter(adata: AnnData, library_id: str, centers: NDArray[np.float64]) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bleep_sc import _keys
 from bleep_sc._checks import dense, log_expression, panel, require_obs, require_obsm
+from bleep_sc._context import features_around
 from bleep_sc._patches import has_patches, patches_of
 from bleep_sc._records import check_same_features, check_same_patches, feature_recipe, patch_recipe
 
@@ -92,18 +93,29 @@ def images_for(adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None
 def _features_for(
     adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None, device: Any
 ) -> NDArray[np.float32]:
-    parts = []
-    for key, trained in zip(recipe["use_rep"], recipe["features"], strict=True):
-        if key in adata.obsm:
-            check_same_features(feature_recipe(adata, key), trained, key)
-            parts.append(features(adata, [key]))
-        elif trained and has_patches(adata, trained["patches_key"]):
-            check_same_patches(patch_recipe(adata, trained["patches_key"]), trained)
-            parts.append(_replay(patches_of(adata, trained["patches_key"]), trained, encoder, device))
-        else:
-            remedy = "The model was trained on these features: compute them as for the reference"
-            require_obsm(adata, key, f"{remedy}, with bleep_sc.pp.image_features." if trained else f"{remedy}.")
+    parts = [
+        _feature_block(adata, key, trained, encoder, device)
+        for key, trained in zip(recipe["use_rep"], recipe["features"], strict=True)
+    ]
     return np.concatenate(parts, axis=1)
+
+
+def _feature_block(
+    adata: AnnData, key: str, trained: dict[str, Any], encoder: nn.Module | None, device: Any
+) -> NDArray[np.float32]:
+    """Return one of a model's features: as they are in ``obsm``, or made as they were made for the reference."""
+    if key in adata.obsm:
+        check_same_features(feature_recipe(adata, key), trained, key)
+        return features(adata, [key])
+    if "context_of" in trained:
+        alone = {name: value for name, value in trained.items() if name not in ("context_of", "radius_um")}
+        values = _feature_block(adata, trained["context_of"], alone, encoder, device)
+        return features_around(adata, values, trained["radius_um"])
+    if not trained or not has_patches(adata, trained["patches_key"]):
+        remedy = "The model was trained on these features: compute them as for the reference"
+        require_obsm(adata, key, f"{remedy}, with bleep_sc.pp.image_features." if trained else f"{remedy}.")
+    check_same_patches(patch_recipe(adata, trained["patches_key"]), trained)
+    return _replay(patches_of(adata, trained["patches_key"]), trained, encoder, device)
 
 
 def _replay(

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._checks import require_obsm
+from bleep_sc._context import features_around
+from bleep_sc._records import feature_recipe
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def spatial_context(
+    adata: AnnData,
+    use_rep: str,
+    *,
+    radius_um: float,
+    mpp: float | None = None,
+    pitch_um: float | None = None,
+    library_key: str = _keys.LIBRARY,
+    spatial_key: str = _keys.SPATIAL,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    r"""Average image features over the tissue around every spot.
+
+    A patch shows a hundred micrometres; what surrounds it often says more. The features of all spots of a slide within
+    ``radius_um`` are averaged, weighed by :math:`\exp(-d^2 / 2\sigma^2)` with :math:`\sigma` half the radius. Only
+    distances count and no positions, so slides may be turned, mirrored or laid out with another spacing; but wide
+    surroundings also tell neighbouring sections where they are, which is of no use on another patient's tissue.
+
+    Parameters
+    ----------
+    adata
+        Spots of one slide or several, with coordinates in full-resolution px.
+    use_rep
+        Key of the features in ``obsm``.
+    radius_um
+        How far the surroundings reach, µm.
+    mpp, pitch_um
+        µm per px, or the distance between neighbouring spots, µm, where they are not known from ``uns["patches"]``, the
+        scale factors or the lattice; see :func:`bleep_sc.pp.extract_patches`.
+    library_key
+        Column of ``obs`` that names the slide; not needed for a single one.
+    spatial_key
+        Key of the coordinates in ``obsm``.
+    key_added
+        Key of the result; by default ``{use_rep}_context``.
+    copy
+        Return a changed copy instead of changing ``adata``.
+
+    Returns
+    -------
+    None, or the changed copy with ``copy=True``. Written are:
+
+    ``obsm[key_added]`` : float32, (n_obs, n_features)
+        Features of the surroundings, the spot itself among them.
+    ``uns[key_added]`` : dict
+        The recipe of ``use_rep``, with ``context_of`` and ``radius_um``.
+
+    Raises
+    ------
+    KeyError
+        Without features or coordinates.
+    ValueError
+        Where µm per px are not known, or the features hold NaN.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs
+    >>> adata = bs.datasets.toy(n_slices=1)
+    >>> bs.pp.extract_patches(adata, size=64, size_um=112)
+    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    >>> bs.pp.spatial_context(adata, "X_stain_stats", radius_um=200)
+    >>> adata.obsm["X_stain_stats_context"].shape == adata.obsm["X_stain_stats"].shape
+    True
+    """
+    if not radius_um > 0:
+        raise ValueError(f"radius_um={radius_um} must be positive.")
+    values = np.asarray(require_obsm(adata, use_rep, "Run bleep_sc.pp.image_features(adata) first."), dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(f"obsm[{use_rep!r}] holds NaN or infinite values, which would spread.")
+    result = features_around(
+        adata, values, radius_um, library_key=library_key, spatial_key=spatial_key, mpp=mpp, pitch_um=pitch_um
+    )
+    adata = adata.copy() if copy else adata
+    key = key_added or _keys.context(use_rep)
+    adata.obsm[key] = result
+    adata.uns[key] = {**feature_recipe(adata, use_rep), "context_of": use_rep, "radius_um": float(radius_um)}
+    return adata if copy else None

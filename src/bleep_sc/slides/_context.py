@@ -1,0 +1,46 @@
+"""What surrounds a place: features of the spots around it, averaged by how near they are."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+ROWS = 4096
+"""Spots whose neighbours are in memory at once."""
+SPREADS = 2.0
+"""Standard deviations of the weights within the radius."""
+
+
+def average_around(
+    values: NDArray[np.floating], centers: NDArray[np.floating], radius: float, *, include_self: bool = True
+) -> NDArray[np.float32]:
+    r"""Average values over the places within a radius, by :math:`\exp(-d^2 / 2 \sigma^2)` of their distance.
+
+    Parameters
+    ----------
+    values
+        (n, d).
+    centers
+        (n, 2) of one slide, in the unit of ``radius``.
+    radius
+        How far the average reaches; :math:`\sigma` is half of it.
+    include_self
+        Whether a place belongs to its own surroundings; one without any other has its own values in either case.
+
+    Returns
+    -------
+    Averages, (n, d). They depend on distances alone: moving, turning or mirroring the slide changes nothing.
+    """
+    tree = cKDTree(centers)
+    result = np.empty(values.shape, dtype=np.float32)
+    for start in range(0, len(centers), ROWS):
+        rows = slice(start, min(start + ROWS, len(centers)))
+        near = cKDTree(centers[rows]).sparse_distance_matrix(tree, radius, output_type="coo_matrix")
+        weights = np.exp(-((near.data * SPREADS / radius) ** 2) / 2)
+        if not include_self:
+            weights[near.row + start == near.col] = 0
+        weights = sparse.csr_matrix((weights, (near.row, near.col)), shape=near.shape)
+        total = np.asarray(weights.sum(axis=1))  # (rows, 1)
+        around = weights @ values
+        result[rows] = np.where(total > 0, around / np.maximum(total, 1e-12), values[rows])
+    return result
