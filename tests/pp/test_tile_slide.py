@@ -198,3 +198,18 @@ def test_real_tissue_is_found(data_folder):
     assert np.mean(distance < 200) > 0.97
     assert isinstance(tiles.obs, pd.DataFrame)
     assert 150 < tiles.n_obs < 300
+
+
+def test_a_reference_with_features_of_other_software_gives_the_genes(image, reference, query, mpp):
+    rng = np.random.default_rng(0)
+    reference.obsm["X_other"] = rng.normal(size=(reference.n_obs, 8)).astype(np.float32)
+    config = bs.tl.FitConfig(max_epochs=2)
+    bs.tl.fit(reference, use_rep="X_other", config=config, show_progress_bar=False)
+    tiles = tile(image, ref=reference, mpp=mpp, centers=query.obsm["spatial"], **UM)
+    assert list(tiles.var_names) == list(reference.var_names)
+    assert tiles.obsm["patches"].shape == (query.n_obs, 56, 56, 3)
+    with pytest.raises(KeyError, match=r"X_other.* compute them as for the reference"):
+        bs.tl.impute(tiles, ref=reference)
+    tiles.obsm["X_other"] = rng.normal(size=(tiles.n_obs, 8)).astype(np.float32)
+    bs.tl.impute(tiles, ref=reference)
+    assert np.isfinite(tiles.layers["bleep"]).all()

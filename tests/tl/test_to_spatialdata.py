@@ -1,4 +1,6 @@
+import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,3 +109,21 @@ def test_another_image_or_name_is_refused(imputed):
     imputed.obs["library_id"] = "Slide 1"
     with pytest.raises(ValueError, match=r"takes no name like 'Slide 1'.*Rename the slide"):
         bs.tl.to_spatialdata(imputed)
+
+
+def test_viewers_find_what_their_page_names(imputed, tmp_path, monkeypatch):
+    """The paths and names of docs/howto/viewers.md, in the object that its first lines write."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "viewers.md").read_text()
+    first, *rest = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(first, {"adata_query": imputed, "image": imputed.uns["spatial"]["slice3"]["images"]["hires"]})
+    sdata = sd.read_zarr("slice3.zarr")
+    for name in re.findall(r'add_element\("(\w+)", "slice3"\)', rest[0]):
+        assert "slice3" in get_transformation(sdata[name], get_all=True)
+    paths = re.findall(r'_path="([^"]+)"', rest[1])
+    assert len(paths) == 5
+    for path in paths:
+        assert (Path("slice3.zarr") / path.removeprefix("slice3.zarr")).is_dir(), path
+    table = sdata.tables["table"]
+    assert list(table.obs[table.uns["spatialdata_attrs"]["region_key"]].unique()) == ["slice3"]
+    assert re.search(r'\["(\w+)"\], "geneSelection"', rest[1])[1] in table.var_names

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc import _keys, slides
-from bleep_sc._checks import listed, require_model
+from bleep_sc._checks import require_model
 from bleep_sc._runtime import logger, progress
 from bleep_sc.pp._tissue import tissue_mask
 
@@ -53,7 +53,8 @@ def tile_slide(
         What :func:`bleep_sc.slides.open_slide` takes: a path, an array, an image of SpatialData.
     ref
         The reference, fitted by one of the ``tl.fit*`` functions: its genes become ``var``, and tiles show what its
-        patches show, in the same size.
+        patches show, in the same size. Where its features are not those of :func:`bleep_sc.pp.image_features`, put
+        the same features of the tiles into ``obsm``.
     key
         Name of the model in the reference.
     spacing_um
@@ -62,7 +63,7 @@ def tile_slide(
         ``"hexagonal"``, as the spots of Visium, or ``"square"``.
     size, size_um
         Side of the patches in px, and of the tissue that they show in µm (None: ``size`` px of the full resolution);
-        with ``ref`` those of its patches.
+        with ``ref`` those of its patches, if they are known.
     mpp
         µm per full-resolution px; None is what the file says.
     min_tissue
@@ -264,12 +265,8 @@ def _patch_sizes(ref: AnnData | None, key: str, size: int, size_um: float | None
         return {_keys.PATCHES: (size, float("nan") if size_um is None else float(size_um))}
     recipe = json.loads(require_model(ref, key)["recipe"])
     made = recipe.get("features", [recipe])
-    if not all(each.get("patches_key") for each in made):
-        raise ValueError(
-            f"The model uns[{key!r}] was trained on features ({listed(recipe.get('use_rep', []))}) that were not made "
-            "by bleep_sc.pp.image_features, so how to cut their patches is not known. Tile without ref=, with size= "
-            "and size_um=, and compute the features as for the reference."
-        )
+    if not all(each.get("patches_key") for each in made):  # features of other software
+        return _patch_sizes(None, key, size, size_um)
     return {each["patches_key"]: (int(each["size"]), float(each["size_um"])) for each in made}
 
 

@@ -70,11 +70,8 @@ def to_spatialdata(
 
     Notes
     -----
-    napari-spatialdata shows it, also from disk, with ``napari_spatialdata.Interactive(sdata).run()`` (its version 0.7
-    colours spots by genes with anndata 0.12 alone). Vitessce takes a written one as
-    ``vitessce.SpatialDataWrapper(sdata_path=path, image_path="images/slice3_full_image",
-    obs_spots_path="shapes/slice3", table_path="tables/table", obs_feature_matrix_path="tables/table/X",
-    region="slice3", coordinate_system="slice3")``.
+    napari-spatialdata (with anndata 0.12) and Vitessce show it, also from disk: the page *Predictions in napari and
+    Vitessce* has the code.
 
     Examples
     --------
