@@ -35,6 +35,7 @@ def pipeline(tmp_path):
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)
     bs.pp.extract_patches(adata, size=24, size_um=112)
+    bs.pp.normalize_stains(adata)
     bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
     ref, query = (
         adata[mask].copy() for mask in (adata.obs["library_id"] != "slice3", adata.obs["library_id"] == "slice3")

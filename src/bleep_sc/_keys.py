@@ -20,6 +20,11 @@ def context(use_rep: str) -> str:
     return f"{use_rep}_context"
 
 
+def normalized(patches_key: str) -> str:
+    """Obsm and uns key of patches with the stains of a target."""
+    return f"{patches_key}_normalized"
+
+
 def store_rows(patches_key: str) -> str:
     """Obs key of the row of every spot in the store of its patches."""
     return f"{patches_key}_row"

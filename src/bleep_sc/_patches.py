@@ -9,7 +9,14 @@ import numpy as np
 
 from bleep_sc import _keys
 from bleep_sc._checks import libraries, require_obsm
-from bleep_sc.slides import IN_MEMORY, ComputedPatches, CutPatches, StoredPatches
+from bleep_sc.slides import (
+    IN_MEMORY,
+    ComputedPatches,
+    CutPatches,
+    RestainedPatches,
+    StoredPatches,
+    stains_from,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -57,7 +64,7 @@ def _stored(adata: AnnData, key: str) -> StoredPatches:
     return StoredPatches(tuple(paths), which, adata.obs[_keys.store_rows(key)].to_numpy(dtype=np.intp))
 
 
-def _cut(adata: AnnData, key: str) -> CutPatches:
+def _cut(adata: AnnData, key: str) -> CutPatches | RestainedPatches:
     if not has_patches(adata, key):
         require_obsm(adata, key, REMEDY)
     records = adata.uns[key]
@@ -71,14 +78,22 @@ def _cut(adata: AnnData, key: str) -> CutPatches:
         )
     centers = np.asarray(require_obsm(adata, _keys.SPATIAL, REMEDY), dtype=np.float64)[:, :2]
     first = records[slides[0]]
-    return CutPatches(
+    which = np.array([slides.index(name) for name in names], dtype=np.intp)
+    patches = CutPatches(
         tuple(str(records[name]["image"]) for name in slides),
         tuple(int(records[name]["side_px"]) for name in slides),
-        np.array([slides.index(name) for name in names], dtype=np.intp),
+        which,
         centers,
         int(first["size"]),
         "constant" if first["pad"] == "constant" else "reflect",
     )
+    return restained(patches, which, [records[name] for name in slides]) if "stains" in first else patches
+
+
+def restained(patches: Unread, which: NDArray[np.intp], records: list[dict[str, Any]]) -> RestainedPatches:
+    """Return patches that get the stains that ``pp.normalize_stains`` recorded for their slides when they are read."""
+    own = tuple(stains_from(record["stains"], record["stains_own"]) for record in records)
+    return RestainedPatches(patches, which, own, stains_from(records[0]["stains"], records[0]["stain_target"]))
 
 
 def _library_key(records: Any) -> str:

@@ -30,7 +30,24 @@ def patch_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
         "patches_key": patches_key,
         "size": _size(adata, patches_key, slides),
         "size_um": float(np.mean(sides)) if sides else float("nan"),
+        **stain_recipe(adata, patches_key),
     }
+
+
+def stain_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
+    """To which stains patches were carried: ``stains``, the method, and ``stain_target``; empty without any."""
+    targets = {
+        name: (record["stains"], np.asarray(record["stain_target"]).tolist()) if "stains" in record else None
+        for name, record in adata.uns.get(patches_key, {}).items()
+    }
+    several = {str(target): name for name, target in targets.items()}
+    if len(several) > 1:
+        raise ValueError(
+            f"uns[{patches_key!r}] says that the stains of slides {' and '.join(map(repr, several.values()))} were "
+            "normalised differently. Run bleep_sc.pp.normalize_stains on all of them together, or with the same ref=."
+        )
+    target = next(iter(targets.values()), None)
+    return {} if target is None else {"stains": str(target[0]), "stain_target": target[1]}
 
 
 def _size(adata: AnnData, patches_key: str, slides: dict[str, Any]) -> int:
@@ -43,7 +60,8 @@ def _size(adata: AnnData, patches_key: str, slides: dict[str, Any]) -> int:
 def feature_recipe(adata: AnnData, use_rep: str) -> dict[str, Any]:
     """How features were made: the recipe that ``pp.image_features`` wrote, plain; empty for features made elsewhere."""
     record = adata.uns.get(use_rep, {})
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in record.items()}
+    plain = (np.generic, np.ndarray)
+    return {key: value.tolist() if isinstance(value, plain) else value for key, value in record.items()}
 
 
 def check_same_patches(seen: dict[str, Any], trained: dict[str, Any]) -> None:
@@ -59,6 +77,19 @@ def check_same_patches(seen: dict[str, Any], trained: dict[str, Any]) -> None:
             f"The patches show {side:.0f} µm of tissue, but the model was trained on {expected:.0f} µm. "
             f"Cut them with bleep_sc.pp.extract_patches(..., size_um={expected:.0f})."
         )
+    if _stains(seen) != _stains(trained):
+        call = "those that bleep_sc.pp.normalize_stains(adata, ref=adata_ref) makes"
+        raise ValueError(
+            f"The query's patches have {_stains(seen)}, but the model was trained on patches with {_stains(trained)}. "
+            f"Take {call if trained.get('stains') else 'patches as they are'}, and compute features again."
+        )
+
+
+def _stains(recipe: dict[str, Any]) -> str:
+    if not recipe.get("stains"):
+        return "their own stains"
+    target = ", ".join(f"{number:.4g}" for number in recipe["stain_target"])
+    return f"stains normalised by {recipe['stains']} to ({target})"
 
 
 def check_same_features(seen: dict[str, Any], trained: dict[str, Any], use_rep: str) -> None:

@@ -9,7 +9,9 @@ import pandas as pd
 
 from bleep_sc import _keys, slides
 from bleep_sc._checks import require_model
+from bleep_sc._patches import patches_of
 from bleep_sc._runtime import logger, progress
+from bleep_sc.pp._stains import stains_of, with_stains
 from bleep_sc.pp._tissue import tissue_mask
 
 if TYPE_CHECKING:
@@ -53,8 +55,8 @@ def tile_slide(
         What :func:`bleep_sc.slides.open_slide` takes: a path, an array, an image of SpatialData.
     ref
         The reference, fitted by one of the ``tl.fit*`` functions: its genes become ``var``, and tiles show what its
-        patches show, in the same size. Where its features are not those of :func:`bleep_sc.pp.image_features`, put
-        the same features of the tiles into ``obsm``.
+        patches show, in the same size and stains. Where its features are not those of
+        :func:`bleep_sc.pp.image_features`, put the same features of the tiles into ``obsm``.
     key
         Name of the model in the reference.
     spacing_um
@@ -168,13 +170,16 @@ def tile_slide(
         tiles.uns[_keys.TILES] = {
             name: {"spacing_um": spacing_um, "layout": layout, "mpp": scale, "mpp_source": scale_source, **counts}
         }
-        for patches_key, (px, um) in _patch_sizes(ref, key, size, size_um).items():
+        for patches_key, recipe in _patch_recipes(ref, key, size, size_um).items():
+            px, um = int(recipe["size"]), float(recipe["size_um"])
             side = px if not np.isfinite(um) else max(1, round(um / scale))
             record = {"size": px, "side_px": side, "size_um": side * scale, "mpp": scale, "mpp_source": scale_source}
             rest = {"pad": "reflect", "image": slides.absolute(slide.name), "store": "", "library_key": _keys.LIBRARY}
             tiles.uns[patches_key] = {name: {**record, **rest}}
             if slide.name == slides.IN_MEMORY:
                 tiles.obsm[patches_key] = slides.cut_patches(slide, places[kept], side=side, size=px)
+            if "stains" in recipe:
+                _give_stains(tiles, patches_key, name, recipe)
     logger.info(
         "%s: %d tiles, %.4g µm per px (%s); %d blank, %d out of focus and %d outside the regions were left out.",
         name,
@@ -256,18 +261,29 @@ def _genes(ref: AnnData | None) -> pd.DataFrame:
     return ref.var[[name for name in IDENTIFIERS if name in ref.var]].copy()
 
 
-def _patch_sizes(ref: AnnData | None, key: str, size: int, size_um: float | None) -> dict[str, tuple[int, float]]:
-    """Return px and µm of the patches by their key: those that the model in the reference was trained on, or as given.
+def _give_stains(tiles: AnnData, patches_key: str, name: str, recipe: dict[str, Any]) -> None:
+    """Carry the patches to the stains that the reference's have, as ``pp.normalize_stains`` does."""
+    patches, record = patches_of(tiles, patches_key), tiles.uns[patches_key][name]
+    own = stains_of(patches, np.full(tiles.n_obs, name), recipe["stains"])[name]
+    stains = {"stains": recipe["stains"], "stains_own": own.numbers()}
+    tiles.uns[patches_key][name] = {**record, **stains, "stain_target": np.asarray(recipe["stain_target"])}
+    if isinstance(patches, np.ndarray):
+        target = slides.stains_from(recipe["stains"], recipe["stain_target"])
+        tiles.obsm[patches_key] = with_stains(patches, np.zeros(tiles.n_obs, dtype=np.intp), [own], target)
+
+
+def _patch_recipes(ref: AnnData | None, key: str, size: int, size_um: float | None) -> dict[str, dict[str, Any]]:
+    """Return what patches are by their key: those that the model in the reference was trained on, or as given.
 
     µm are NaN where a patch is a number of px of the full resolution.
     """
     if ref is None:
-        return {_keys.PATCHES: (size, float("nan") if size_um is None else float(size_um))}
+        return {_keys.PATCHES: {"size": size, "size_um": float("nan") if size_um is None else size_um}}
     recipe = json.loads(require_model(ref, key)["recipe"])
     made = recipe.get("features", [recipe])
     if not all(each.get("patches_key") for each in made):  # features of other software
-        return _patch_sizes(None, key, size, size_um)
-    return {each["patches_key"]: (int(each["size"]), float(each["size_um"])) for each in made}
+        return _patch_recipes(None, key, size, size_um)
+    return {each["patches_key"]: each for each in made}
 
 
 def _library(image: str, thumbnail: NDArray[np.uint8], shrink: float, mpp: float, spacing: float) -> dict[str, Any]:

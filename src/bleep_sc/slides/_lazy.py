@@ -10,6 +10,7 @@ import numpy as np
 
 from bleep_sc.slides._open import open_slide
 from bleep_sc.slides._patches import read_patches
+from bleep_sc.slides._stains import restain
 from bleep_sc.slides._store import open_store
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from bleep_sc.slides._patches import Pad
+    from bleep_sc.slides._stains import Stains
 
 
 @dataclass(frozen=True)
@@ -167,3 +169,55 @@ class ComputedPatches:
         for start in range(0, len(self), batch_size):
             rows = np.arange(start, min(start + batch_size, len(self)))
             yield rows, self[start : start + len(rows)]
+
+
+@dataclass(frozen=True)
+class RestainedPatches:
+    """Patches that are carried to other stains whenever they are read."""
+
+    source: Any
+    """The patches as they are, unread."""
+    which: NDArray[np.intp]
+    """Slide of every patch, (n,)."""
+    own: tuple[Stains, ...]
+    """The stains of each slide."""
+    target: Stains
+    """Those that the patches get."""
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n, size, size, 3)."""
+        n, height, width, channels = self.source.shape
+        return n, height, width, channels
+
+    def take(self, rows: NDArray[Any]) -> RestainedPatches:
+        """Return some of the patches, unread; ``rows`` are indices or a mask."""
+        return replace(self, source=self.source.take(rows), which=self.which[rows])
+
+    def __getitem__(self, index: Any) -> NDArray[np.uint8]:
+        rows, *inside_patches = index if isinstance(index, tuple) else (index,)  # dask asks for all axes
+        rows = np.atleast_1d(np.arange(len(self))[rows])
+        return self._restained(rows, self.source[rows])[(slice(None), *inside_patches)]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.uint8]:
+        return self[:]
+
+    def batches(self, batch_size: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
+        """Give positions and patches in the order of the source."""
+        for rows, patches in self.source.batches(batch_size):
+            yield rows, self._restained(rows, patches)
+
+    def _restained(self, rows: NDArray[np.intp], patches: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        result, slides = np.empty_like(patches), self.which[rows]
+        for start in range(0, len(patches), 64):  # bounds the memory for decimals
+            part = slice(start, start + 64)
+            for slide in np.unique(slides[part]):
+                inside = start + np.flatnonzero(slides[part] == slide)
+                result[inside] = restain(patches[inside], self.own[slide], self.target)
+        return result

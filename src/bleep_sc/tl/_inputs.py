@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bleep_sc.models.encoders import Encoder
 
 DEFAULT_ENCODER = "resnet50"
+NORMALIZE = "run bleep_sc.pp.normalize_stains(adata, ref=adata_ref) first"
 
 
 def features(adata: AnnData, use_rep: Sequence[str]) -> NDArray[np.float32]:
@@ -85,6 +86,8 @@ def images_for(adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None
     """
     if "use_rep" in recipe:
         return _features_for(adata, recipe, encoder, device)
+    if not has_patches(adata, recipe["patches_key"]) and "stains" in recipe:
+        require_obsm(adata, recipe["patches_key"], f"The model was trained on normalised patches: {NORMALIZE}.")
     images = patches_of(adata, recipe["patches_key"])
     check_same_patches(patch_recipe(adata, recipe["patches_key"]), recipe)
     return images if not recipe["fingerprint"] else _replay(images, recipe, encoder, device)
@@ -113,7 +116,8 @@ def _feature_block(
         return features_around(adata, values, trained["radius_um"])
     if not trained or not has_patches(adata, trained["patches_key"]):
         remedy = "The model was trained on these features: compute them as for the reference"
-        require_obsm(adata, key, f"{remedy}, with bleep_sc.pp.image_features." if trained else f"{remedy}.")
+        stains = f"; their patches are normalised: {NORMALIZE}" if "stains" in trained else ""
+        require_obsm(adata, key, f"{remedy}, with bleep_sc.pp.image_features{stains}." if trained else f"{remedy}.")
     check_same_patches(patch_recipe(adata, trained["patches_key"]), trained)
     return _replay(patches_of(adata, trained["patches_key"]), trained, encoder, device)
 

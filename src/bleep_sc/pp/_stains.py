@@ -1,0 +1,43 @@
+"""The stains of patches, slide by slide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bleep_sc import slides
+from bleep_sc._batches import batches_of, subset
+from bleep_sc.slides import RestainedPatches
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from bleep_sc._batches import Unread
+    from bleep_sc.slides import Stains
+
+
+def stains_of(patches: NDArray[np.uint8] | Unread, names: NDArray[np.str_], method: str) -> dict[str, Stains]:
+    """Return the stains of every slide, from the tissue on its own patches."""
+    result: dict[str, Stains] = {}
+    for name in dict.fromkeys(names.tolist()):
+        try:
+            result[name] = slides.FITS[method](slides.sample_pixels(subset(patches, np.flatnonzero(names == name))))
+        except ValueError as error:
+            raise ValueError(
+                f"The stains of slide {name!r} cannot be found: {error}. Look at its patches (bleep_sc.pl.patches), "
+                "and leave it out, or cut its patches where there is tissue."
+            ) from error
+    return result
+
+
+def with_stains(
+    patches: NDArray[np.uint8], which: NDArray[np.intp], own: Sequence[Stains], target: Stains
+) -> NDArray[np.uint8]:
+    """Return patches with the stains of a target."""
+    result = np.empty_like(patches)
+    for rows, batch in batches_of(patches, 64):
+        result[rows] = RestainedPatches(batch, which[rows], tuple(own), target)[:]
+    return result
