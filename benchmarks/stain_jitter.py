@@ -53,7 +53,6 @@ def main() -> None:
         for strength in STRENGTHS:
             config = bs.tl.FitConfig(
                 train_encoder=True,
-                early_stopping=False,
                 max_epochs=arguments.epochs,
                 batch_size=128,
                 learning_rate=3e-4,

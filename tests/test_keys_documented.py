@@ -37,6 +37,7 @@ def pipeline(tmp_path):
     bs.pp.extract_patches(adata, size=24, size_um=112)
     bs.pp.normalize_stains(adata)
     bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    bs.pp.spatial_context(adata, "X_stain_stats", radius_um=300)
     ref, query = (
         adata[mask].copy() for mask in (adata.obs["library_id"] != "slice3", adata.obs["library_id"] == "slice3")
     )
@@ -49,7 +50,7 @@ def pipeline(tmp_path):
     bs.tl.fit_stnet(ref, use_rep="X_stain_stats", config=stnet, show_progress_bar=False)
     histogene = bs.tl.HisToGeneConfig(n_dims=16, max_epochs=2)
     bs.tl.fit_histogene(ref, config=histogene, show_progress_bar=False)
-    bs.tl.impute(query, ref=ref)
+    bs.tl.impute(query, ref=ref, target_rep="X_harmony", interval=0.9)
     for key in ("ridge", "stnet", "histogene"):
         bs.tl.predict(query, ref=ref, key=key)
     bs.tl.score(query, ["bleep", "ridge"])

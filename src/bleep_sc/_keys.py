@@ -55,6 +55,31 @@ def predicted(key: str) -> str:
     return f"{key}_predicted"
 
 
+def predictability(key: str) -> str:
+    """Var key of how well a gene was predicted on held-out slides of the reference."""
+    return f"{key}_predictability"
+
+
+def retrieved(key: str) -> str:
+    """Layer of the part of a prediction that its weights explain."""
+    return f"{key}_retrieved"
+
+
+def lower(key: str) -> str:
+    """Layer of the lower ends of the intervals of a prediction."""
+    return f"{key}_lower"
+
+
+def upper(key: str) -> str:
+    """Layer of the upper ends of the intervals of a prediction."""
+    return f"{key}_upper"
+
+
+def confidence(key: str) -> str:
+    """Obs key of how far a spot's prediction is to be trusted, among spots that the reference held out."""
+    return f"{key}_confidence"
+
+
 def score(layer: str) -> str:
     """Uns key of the table of scores of a predicted layer."""
     return f"{layer}_score"

@@ -32,7 +32,7 @@ def test_an_existing_model_is_kept_unless_told_otherwise(model, tmp_path):
     save(model, tmp_path / "mine")
     before = (tmp_path / "mine" / "model.safetensors").read_bytes()
     with torch.no_grad():
-        model.module.image_head.projection.bias += 1
+        model.module.image_heads[0].projection.bias += 1
     with pytest.raises(FileExistsError, match="pass overwrite=True"):
         save(model, tmp_path / "mine")
     assert (tmp_path / "mine" / "model.safetensors").read_bytes() == before

@@ -36,3 +36,12 @@ def test_an_encoder_is_part_of_the_model():
     model = BLEEP(12, 30, encoder=encoder)
     assert model.embed_images(torch.rand(2, 3, 16, 16)).shape == (2, 256)
     assert any(name.startswith("encoder.") for name, _ in model.named_parameters())
+
+
+def test_pairs_of_heads_lie_side_by_side():
+    torch.manual_seed(0)
+    model = BLEEP(12, 30, n_dims=8, n_models=3).eval()
+    x = torch.randn(5, 12)
+    embedded = model.embed_images(x)
+    assert embedded.shape == (5, 24)
+    torch.testing.assert_close(embedded[:, 8:16], model.image_heads[1](x))

@@ -13,7 +13,7 @@ def test_the_reference_is_placed_where_fitting_placed_it(fitted):
 def test_images_alone_need_no_expression(fitted, query):
     query.X = None
     bs.tl.embed(query, fitted)
-    assert query.obsm["X_bleep_image"].shape == (query.n_obs, 256)
+    assert query.obsm["X_bleep_image"].shape == (query.n_obs, 768)
     assert "X_bleep_expression" not in query.obsm
     assert "bleep" not in query.uns
 

@@ -7,7 +7,7 @@ from bleep_sc.training.fit import embed_expression, embed_images
 
 def test_the_model_is_the_one_that_was_trained(fitted):
     model = bs.tl.load_model(fitted)
-    images = embed_images(model.module, fitted.obsm["X_stain_stats"])
+    images = embed_images(model.module, fitted.obsm["X_stain_stats"], fitted.obs["library_id"].to_numpy(dtype=str))
     expression = fitted[:, model.description.genes].X.toarray()
     np.testing.assert_allclose(images, fitted.obsm["X_bleep_image"], atol=1e-5)
     np.testing.assert_allclose(embed_expression(model.module, expression), fitted.obsm["X_bleep_expression"], atol=1e-5)
@@ -19,7 +19,7 @@ def test_it_survives_a_folder(fitted, tmp_path):
     loaded = bs.models.load(tmp_path / "liver")
     assert loaded.description == model.description
     assert loaded.description.recipe["use_rep"] == ["X_stain_stats"]
-    images = embed_images(loaded.module, fitted.obsm["X_stain_stats"])
+    images = embed_images(loaded.module, fitted.obsm["X_stain_stats"], fitted.obs["library_id"].to_numpy(dtype=str))
     np.testing.assert_allclose(images, fitted.obsm["X_bleep_image"], atol=1e-5)
 
 

@@ -11,7 +11,6 @@ def test_paper_is_the_published_method():
     assert (paper.batch_size, paper.max_epochs, paper.n_dims, paper.n_neighbors) == (512, 150, 256, 50)
     assert (paper.weights, paper.metric) == ("uniform", "cosine")
     assert paper.train_encoder
-    assert not paper.early_stopping
 
 
 def test_it_is_frozen():

@@ -154,16 +154,17 @@ def _keep_middle(adata: AnnData, patches_key: str) -> None:
 
 def _bleep(
     train: AnnData, query: AnnData, *, random_state: int, paper: bool, batch_correct: bool, **kwargs: Any
-) -> sparse.csr_matrix:
-    """Return the weights of the training spots: what BLEEP predicts is their mean."""
+) -> NDArray[np.float32] | sparse.csr_matrix:
+    """Return the weights of the training spots, where what BLEEP predicts is their mean; else its predictions."""
     target_rep = None
     if batch_correct:
         correct(train, batch_key=_keys.LIBRARY)
         target_rep = _keys.HARMONY
-    config = tl.FitConfig.paper() if paper else tl.FitConfig()
+    config = tl.FitConfig.paper() if paper else tl.FitConfig(cross_fit=False)
     tl.fit(train, target_rep=target_rep, config=config, random_state=random_state, **kwargs)
-    tl.impute(query, ref=train, genes=train.var_names[train.var[_keys.HIGHLY_VARIABLE]].tolist())
-    return query.obsm[_keys.weights("bleep")]
+    genes = train.var_names[train.var[_keys.HIGHLY_VARIABLE]].tolist()
+    tl.impute(query, ref=train, genes=genes)
+    return query[:, genes].layers["bleep"] if config.regression else query.obsm[_keys.weights("bleep")]
 
 
 def _predicted(train: AnnData, query: AnnData, key: str) -> NDArray[np.float32]:

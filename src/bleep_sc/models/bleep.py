@@ -1,8 +1,10 @@
 """BLEEP: a joint embedding of image patches and expression (Xie et al., NeurIPS 2023)."""
 
+import torch
 from torch import Tensor, nn
 
 from bleep_sc.models.heads import ProjectionHead
+from bleep_sc.models.slide_scale import SlideScale
 
 
 class BLEEP(nn.Module):
@@ -16,12 +18,20 @@ class BLEEP(nn.Module):
         Number of genes on the expression side.
     n_dims
         Width of the joint embedding.
+    n_models
+        How many pairs of heads there are, each with an embedding of its own; they lie side by side, so that
+        similarities are means over the pairs.
     dropout
-        Dropout inside both projection heads.
+        Dropout inside the projection heads.
     encoder
         Turns patches (B, 3, H, W) into features (B, n_features), and is trained with the heads. Without one the
         model takes features, computed once by a frozen encoder.
+    standardize
+        Whether the features are in units of their slide; ``scale`` is then that of the reference.
     """
+
+    feature_mean: Tensor
+    feature_std: Tensor
 
     def __init__(
         self,
@@ -29,22 +39,41 @@ class BLEEP(nn.Module):
         n_genes: int,
         *,
         n_dims: int = 256,
+        n_models: int = 1,
         dropout: float = 0.1,
         encoder: nn.Module | None = None,
+        standardize: bool = False,
     ) -> None:
         super().__init__()
+        self.n_features, self.n_genes, self.n_models, self.standardize = n_features, n_genes, n_models, standardize
+        if standardize:
+            self.register_buffer("feature_mean", torch.zeros(n_features))
+            self.register_buffer("feature_std", torch.ones(n_features))
         self.encoder = nn.Identity() if encoder is None else encoder
-        self.image_head = ProjectionHead(n_features, n_dims, dropout)
-        self.expression_head = ProjectionHead(n_genes, n_dims, dropout)
+        self.image_heads = nn.ModuleList(ProjectionHead(n_features, n_dims, dropout) for _ in range(n_models))
+        self.expression_heads = nn.ModuleList(ProjectionHead(n_genes, n_dims, dropout) for _ in range(n_models))
+
+    @property
+    def scale(self) -> SlideScale | None:
+        """Moments of the features on a typical slide of the reference, where features are in units of their slide."""
+        if not self.standardize:
+            return None
+        return SlideScale(self.feature_mean.cpu().numpy(), self.feature_std.cpu().numpy())
+
+    @scale.setter
+    def scale(self, scale: SlideScale) -> None:
+        self.feature_mean.copy_(torch.from_numpy(scale.mean))
+        self.feature_std.copy_(torch.from_numpy(scale.std))
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Embed patches (B, 3, H, W), or features (B, n_features), as (B, n_dims)."""
-        return self.image_head(self.encoder(images))
+        """Embed patches (B, 3, H, W), or features (B, n_features), as (B, n_models * n_dims)."""
+        features = self.encoder(images)  # (B, n_features)
+        return torch.cat([head(features) for head in self.image_heads], dim=1)
 
     def embed_expression(self, expression: Tensor) -> Tensor:
-        """Embed expression (B, n_genes) as (B, n_dims)."""
-        return self.expression_head(expression)
+        """Embed expression (B, n_genes) as (B, n_models * n_dims)."""
+        return torch.cat([head(expression) for head in self.expression_heads], dim=1)
 
     def forward(self, images: Tensor, expression: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the image and the expression embeddings of a batch, (B, n_dims) each."""
+        """Return the image and the expression embeddings of a batch, (B, n_models * n_dims) each."""
         return self.embed_images(images), self.embed_expression(expression)

@@ -10,14 +10,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
+import torch
 from torch import nn
 
 from bleep_sc.models.bleep import BLEEP
+from bleep_sc.models.calibration import Calibration
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.models.histogene import HisToGene
 from bleep_sc.models.stnet import StNet
 
+CALIBRATION = "calibration/"
+"""Prefix of the names of the calibration's tensors."""
 WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "model.json"
 
 
@@ -46,10 +51,15 @@ class FittedModel:
     module: Any
     """BLEEP, StNet, HisToGene, or a linear layer for ridge regression."""
     description: Description
+    calibration: Calibration | None = None
+    """What it knows about its own predictions, where slides were held out."""
 
     def to_bytes(self) -> bytes:
-        """Return the weights as safetensors bytes."""
+        """Return the weights, and the calibration beside them, as safetensors bytes."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
+        if self.calibration is not None:
+            arrays = self.calibration.to_arrays()
+            tensors |= {CALIBRATION + name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         return safetensors.torch.save(tensors)
 
 
@@ -64,8 +74,11 @@ def from_bytes(description: Description, weights: bytes, *, encoder: nn.Module |
     ``encoder`` is needed only where a module given by hand was trained: its architecture is not in the description.
     """
     module = _build(description, encoder)
-    module.load_state_dict(safetensors.torch.load(weights))
-    return FittedModel(module.eval(), description)
+    tensors = safetensors.torch.load(weights)
+    arrays = {name.removeprefix(CALIBRATION): each.numpy() for name, each in tensors.items() if CALIBRATION in name}
+    module.load_state_dict({name: tensor for name, tensor in tensors.items() if CALIBRATION not in name})
+    calibration = Calibration.from_arrays(arrays) if arrays else None
+    return FittedModel(module.eval(), description, calibration)
 
 
 def _build(description: Description, encoder: nn.Module | None) -> nn.Module:

@@ -44,10 +44,15 @@ def nearest(
     query, keys = torch.as_tensor(query, dtype=torch.float32), torch.as_tensor(keys, dtype=torch.float32)
     if not 1 <= n_neighbors <= len(keys):
         raise ValueError(f"n_neighbors={n_neighbors} must lie between 1 and the size of the reference, {len(keys)}.")
-    if metric == "cosine":
-        query, keys = torch.nn.functional.normalize(query), torch.nn.functional.normalize(keys)
-    blocks = [_nearest_block(rows, keys, n_neighbors, metric, chunk) for rows in query.split(chunk)]
-    return torch.cat([values for values, _ in blocks]), torch.cat([indices for _, indices in blocks])
+    keys = torch.nn.functional.normalize(keys) if metric == "cosine" else keys
+    similarity = torch.empty(len(query), n_neighbors)
+    index = torch.empty(len(query), n_neighbors, dtype=torch.int32)
+    for start in range(0, len(query), chunk):
+        rows = query[start : start + chunk]
+        rows = torch.nn.functional.normalize(rows) if metric == "cosine" else rows
+        best, columns = _nearest_block(rows, keys, n_neighbors, metric, chunk)
+        similarity[start : start + chunk], index[start : start + chunk] = best, columns
+    return similarity, index
 
 
 def _nearest_block(query: Tensor, keys: Tensor, n_neighbors: int, metric: Metric, chunk: int) -> tuple[Tensor, Tensor]:
@@ -73,6 +78,11 @@ def neighbor_weights(similarity: Tensor, weights: Weighting = "uniform", tempera
     if weights == "softmax":
         return torch.softmax(similarity / temperature, dim=1)
     raise ValueError(f"weights={weights!r} is not known; use 'uniform' or 'softmax'.")
+
+
+def mean_similarity(similarity: Tensor, weights: Tensor) -> NDArray[np.float32]:
+    """Return how similar the neighbours of every query are, by their weights, (n_query,)."""
+    return (similarity * weights).sum(dim=1).cpu().float().numpy()
 
 
 def average(index: Tensor, weights: Tensor, values: Any, *, block: int = 1024) -> NDArray[np.float32]:

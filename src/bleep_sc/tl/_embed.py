@@ -71,7 +71,10 @@ def embed(
     module = model.module.to(resolved)
     embedded = {
         _keys.image_embedding(key): embed_images(
-            module, _inputs.images_for(adata, model.description.recipe, encoder, resolved), device=resolved
+            module,
+            _inputs.images_for(adata, model.description.recipe, encoder, resolved),
+            _inputs.slides_of(adata, model.description.params["library_key"]),
+            device=resolved,
         )
     }
     if expression:

@@ -3,6 +3,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from bleep_sc import _keys
 from bleep_sc._checks import libraries
 from bleep_sc._expression import units, warn_of_uneven_slides
@@ -62,8 +65,8 @@ def fit(
     library_key
         Column of ``obs`` that names the slide; not needed for a single one.
     config
-        Hyper-parameters; None is ``FitConfig()``. With early stopping one of several slides is held out to choose the
-        number of epochs, and the model is then trained on all.
+        Hyper-parameters; None is ``FitConfig()``. Where the reference has several slides, this also trains up to five
+        models that have not seen a slide, to learn what the predictions are worth.
     key_added
         Name of the model.
     random_state
@@ -84,10 +87,13 @@ def fit(
 
     ``obsm["X_{key_added}_image"]``, ``obsm["X_{key_added}_expression"]`` : float32, (n_obs, n_dims)
         Joint embeddings of patches and of expression.
+    ``var["{key_added}_predictability"]`` : float32
+        Pearson r of every gene of the panel on slides that were held out, mean over slides; where the reference has
+        several slides, with ``FitConfig(cross_fit=True)``.
     ``uns[key_added]`` : dict
         The model itself (``model``, safetensors bytes) with ``genes``, ``architecture``, ``recipe`` of the images,
-        ``config``, ``params`` and ``history``: ``loss``, and ``validation_pearson`` where a slide was held out. As
-        h5ad or zarr, the reference is complete.
+        ``config``, ``params`` and ``history``: the mean ``loss`` of every epoch. As h5ad or zarr, the reference
+        is complete.
 
     Raises
     ------
@@ -115,6 +121,8 @@ def fit(
     """
     from bleep_sc.models.encoders import encode, load_encoder
     from bleep_sc.models.fitted import Description, FittedModel
+    from bleep_sc.training.calibration import calibrate
+    from bleep_sc.training.cross_fit import cross_fit
     from bleep_sc.training.device import resolve_device
     from bleep_sc.training.fit import Pairs, embed_expression, embed_images, fit_bleep
 
@@ -143,24 +151,28 @@ def fit(
             images = encode(
                 network, images, num_workers=num_workers, device=device, show_progress_bar=show_progress_bar
             )
-    trained = fit_bleep(
-        Pairs(images, values),
-        slides,
-        config=config,
-        encoder=trained_encoder,
-        random_state=random_state,
-        device=device,
-        num_workers=num_workers,
-        show_progress_bar=show_progress_bar,
-    )
-    image_embedding = embed_images(trained.model, images, device=device, num_workers=num_workers)
-    expression_embedding = embed_expression(trained.model, values, device=device)
+    how: dict[str, Any] = {
+        "config": config,
+        "encoder": trained_encoder,
+        "random_state": random_state,
+        "device": device,
+        "num_workers": num_workers,
+        "show_progress_bar": show_progress_bar,
+    }
+    model, loss = fit_bleep(Pairs(images, values), slides, **how)
+    calibration = None
+    if config.cross_fit and len(np.unique(slides)) > 1:
+        calibration = calibrate(cross_fit(Pairs(images, values), slides, **how))
+    image_embedding = embed_images(model, images, slides, device=device, num_workers=num_workers)
+    expression_embedding = embed_expression(model, values, device=device)
 
     architecture: dict[str, Any] = {
-        "n_features": trained.model.image_head.projection.in_features,
+        "n_features": model.n_features,
         "n_genes": len(genes),
         "n_dims": config.n_dims,
+        "n_models": config.n_models,
         "dropout": config.dropout,
+        "standardize": model.standardize,
     }
     if trained_encoder is not None:
         architecture["encoder"] = trained_encoder.name
@@ -170,12 +182,13 @@ def fit(
         "target_rep": target_rep,
         "library_key": library_key,
         "random_state": random_state,
-        "held_out_library": trained.validation_group,
     }
     description = Description("bleep", architecture, genes, recipe, asdict(config), params)
-    history = {"loss": trained.loss, "validation_pearson": trained.validation_pearson}
     adata = adata.copy() if copy else adata
-    write_model(adata, key_added, FittedModel(trained.model, description), history)
+    write_model(adata, key_added, FittedModel(model, description, calibration), {"loss": loss})
+    if calibration is not None:
+        predictability = pd.Series(calibration.predictability, index=genes).reindex(adata.var_names)
+        adata.var[_keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)
     adata.obsm[_keys.image_embedding(key_added)] = image_embedding
     adata.obsm[_keys.expression_embedding(key_added)] = expression_embedding
     return adata if copy else None

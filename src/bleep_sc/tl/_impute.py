@@ -13,6 +13,7 @@ from bleep_sc._expression import units
 from bleep_sc._records import names_hash
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._genes import match_genes
+from bleep_sc.tl._intervals import Panel, blocks_of, check_interval, spot_confidence
 from bleep_sc.tl._leakage import warn_of_shared_slides
 from bleep_sc.tl._prediction import SPOTS, check_layer_is_free, store_layer, write_layer
 from bleep_sc.tl._store import model_hash, read_model
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
+
+    from bleep_sc.models.fitted import FittedModel
 
 
 def impute(
@@ -36,6 +39,7 @@ def impute(
     layer: str | None = None,
     target_rep: str | None = None,
     gene_key: str | None = None,
+    interval: float | None = None,
     encoder: nn.Module | None = None,
     store: str | Path | None = None,
     key_added: str | None = None,
@@ -45,8 +49,9 @@ def impute(
 
     The patches of the query are placed in the joint embedding, the ``n_neighbors`` nearest **expression** embeddings of
     the reference are found, exactly, and the expression of those spots is averaged (Xie et al., NeurIPS 2023, section
-    3.3). Every gene that the reference measured can be read, on the training panel or not; the measured expression of
-    the query, if it has any, is not looked at.
+    3.3). With ``FitConfig(regression=True)`` this mean is then moved towards a ridge regression on the embedding, each
+    gene as far as held-out slides of the reference support it. Every gene that the reference measured can be read, on
+    the training panel or not; the measured expression of the query, if it has any, is not looked at.
 
     Parameters
     ----------
@@ -68,6 +73,10 @@ def impute(
     gene_key
         Column of ``var`` that identifies genes in query and reference, such as ``"gene_ids"``; where one of them lacks
         the column its ``var_names`` are taken. Versions of Ensembl ids are ignored. None compares ``var_names``.
+    interval
+        Also write intervals that are to hold this share of the measured values, such as 0.9, for the genes of the
+        panel. They are calibrated on slides of the reference that were held out when it was fitted, so they hold for
+        slides like these; with few slides, take them as a guide.
     encoder
         A module that the reference was given by hand; it must have the same weights.
     store
@@ -85,8 +94,15 @@ def impute(
     ``layers[key_added]`` : float32, (n_obs, n_vars)
         Predicted expression, in the units of the reference; NaN for genes that were not predicted. A dask array with
         ``store=``.
+    ``layers["{key_added}_retrieved"]`` : float32, (n_obs, n_vars)
+        With a regression and without ``store=``: the plain mean, which is what the weights explain.
+    ``layers["{key_added}_lower"]``, ``layers["{key_added}_upper"]`` : float32, (n_obs, n_vars)
+        With ``interval=``: its ends.
     ``var["{key_added}_predicted"]`` : bool
         Which genes were.
+    ``obs["{key_added}_confidence"]`` : float32
+        Share of the reference's own held-out spots whose expected error is larger, from how similar the neighbours of
+        a spot are and how much they agree: 0 for the least certain. Where slides of the reference were held out.
     ``obsm["X_{key}_image"]`` : float32, (n_obs, n_dims)
         Joint embedding of the query's images.
     ``obsm["{key_added}_weights"]`` : CSR float32, (n_obs, n_reference)
@@ -100,8 +116,8 @@ def impute(
     KeyError
         When the reference holds no model, or the query neither features nor patches.
     ValueError
-        When query and reference share too few genes, features come from another encoder, or ``n_neighbors`` exceeds the
-        reference.
+        When query and reference share too few genes, features come from another encoder, ``n_neighbors`` exceeds the
+        reference, or nothing was held out from which an ``interval`` could be calibrated.
 
     Warns
     -----
@@ -124,6 +140,7 @@ def impute(
     True
     """
     from bleep_sc.models import retrieval
+    from bleep_sc.models.regression import EmbeddingRegression
     from bleep_sc.training.device import resolve_device
     from bleep_sc.training.fit import embed_images
 
@@ -136,8 +153,8 @@ def impute(
     if layer is None and target_rep is None:
         layer = params["layer"]
         _check_same_units(refs, layer, params)
-    predicted_genes, values = _values(adata, refs, genes, gene_key, layer, target_rep)
-    keys = np.concatenate([_expression_embedding(each, key) for each in refs])
+    predicted_genes, values, names = _values(adata, refs, genes, gene_key, layer, target_rep)
+    keys = np.concatenate([_embedding(each, _keys.expression_embedding(key)) for each in refs])
     n_neighbors = config["n_neighbors"] if n_neighbors is None else n_neighbors
     name = key_added or key
     check_layer_is_free(adata, name)
@@ -147,16 +164,39 @@ def impute(
             "whole. Pass a smaller n_neighbors=, or a larger reference."
         )
     n_neighbors = int(n_neighbors)
+    if interval is not None:
+        check_interval(interval, model, store=store, layer=layer, target_rep=target_rep)
     images = _inputs.images_for(adata, model.description.recipe, encoder, device)
-    embedding = embed_images(model.module.to(device), images, device=device)
+    slides = _inputs.slides_of(adata, params["library_key"])
+    embedding = embed_images(model.module.to(device), images, slides, device=device)
     similarity, index = retrieval.nearest(embedding, keys, n_neighbors=n_neighbors, metric=config["metric"])
     weights = retrieval.neighbor_weights(similarity, config["weights"], config["softmax_temperature"])
+    panel = Panel(model, names)
+    correct: Any = iter
+    if config["regression"]:
+        images_of_refs = np.concatenate([_embedding(each, _keys.image_embedding(key)) for each in refs])
+        regression = EmbeddingRegression.fit(images_of_refs, config["regression_penalty"])
+        correct = partial(regression.correct, embedding=embedding, values=values, shrinkage=panel.shrinkage)
+    layers: dict[str, Any] = {}
     if store is None:
-        layer_values: Any = np.full(adata.shape, np.nan, dtype=np.float32)
-        layer_values[:, predicted_genes] = retrieval.average(index, weights, values)
+        retrieved = retrieval.average(index, weights, values)
+        layers[name] = retrieved
+        if config["regression"]:
+            whole = [(slice(None), block, retrieved[:, block]) for block in blocks_of(len(names))]
+            layers[name] = np.concatenate([values for _, _, values in correct(whole)], axis=1)
+            layers[_keys.retrieved(name)] = retrieved
+        if interval is not None:
+            ends = panel.interval(interval, index, weights, values, retrieved, layers[name])
+            layers |= dict(zip((_keys.lower(name), _keys.upper(name)), ends, strict=True))
+        layers = {each: _among(predicted_genes, part) for each, part in layers.items()}
     else:
-        blocks = partial(retrieval.averages, index, weights, values, n_rows=SPOTS)
-        layer_values = store_layer(store, adata.shape, predicted_genes, blocks)
+        layers[name] = store_layer(
+            store,
+            adata.shape,
+            predicted_genes,
+            lambda edges: correct(retrieval.averages(index, weights, values, edges, n_rows=SPOTS)),
+        )
+    confidence = _confidence(model, refs, similarity, index, weights)
     record = {
         "method": "bleep",
         **_common_units(refs, layer, target_rep),
@@ -166,10 +206,19 @@ def impute(
         "n_reference": len(keys),
         "params": json.dumps({"key": key, "n_neighbors": n_neighbors, "layer": layer, "target_rep": target_rep}),
     }
+    if interval is not None:
+        record["interval"] = float(interval)
     adata = adata.copy() if copy else adata
     adata.obsm[_keys.image_embedding(key)] = embedding
     adata.obsm[_keys.weights(name)] = retrieval.weight_matrix(index, weights, len(keys))
-    write_layer(adata, name, layer_values, predicted_genes, record)
+    if confidence is not None:
+        adata.obs[_keys.confidence(name)] = confidence
+    for each in (_keys.retrieved(name), _keys.lower(name), _keys.upper(name)):
+        if each in adata.layers and each not in layers and _keys.imputed(name) in adata.uns:
+            del adata.layers[each]  # of an earlier prediction
+    for each, part in layers.items():
+        adata.layers[each] = part
+    write_layer(adata, name, layers[name], predicted_genes, record)
     return adata if copy else None
 
 
@@ -220,9 +269,33 @@ def _check_same_model(refs: list[AnnData], key: str) -> None:
         )
 
 
-def _expression_embedding(ref: AnnData, key: str) -> NDArray[np.float32]:
+def _among(genes: NDArray[np.bool_], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return predicted genes (n_obs, n_predicted) among all (n_obs, n_vars); the others are NaN."""
+    result = np.full((len(values), len(genes)), np.nan, dtype=np.float32)
+    result[:, genes] = values
+    return result
+
+
+def _confidence(
+    model: FittedModel, refs: list[AnnData], similarity: Tensor, index: Tensor, weights: Tensor
+) -> NDArray[np.float32] | None:
+    """Return the confidence of every spot, judged by the most variable genes of the panel, where that can be known."""
+    if model.calibration is None:
+        return None
+    params, genes = model.description.params, np.array(model.description.genes)
+    present = [set(each.var_names) if params["target_rep"] is None else set(genes) for each in refs]
+    judges = model.calibration.monitored & np.isin(genes, list(set.intersection(*present)))
+    if not judges.any():
+        return None
+    values = [
+        _inputs.panel_expression(each, genes[judges].tolist(), params["layer"], params["target_rep"]) for each in refs
+    ]
+    return spot_confidence(model.calibration, judges, np.concatenate(values), similarity, index, weights)
+
+
+def _embedding(ref: AnnData, name: str) -> NDArray[np.float32]:
     remedy = "Run bleep_sc.tl.fit(adata_ref) first, or bleep_sc.tl.embed(other, adata_ref, expression=True)."
-    return np.asarray(require_obsm(ref, _keys.expression_embedding(key), remedy), dtype=np.float32)
+    return np.asarray(require_obsm(ref, name, remedy), dtype=np.float32)
 
 
 def _values(
@@ -232,11 +305,11 @@ def _values(
     gene_key: str | None,
     layer: str | None,
     target_rep: str | None,
-) -> tuple[NDArray[np.bool_], Any]:
-    """Return which genes of the query are predicted, and the expression of just these in the references."""
+) -> tuple[NDArray[np.bool_], Any, list[str]]:
+    """Return which genes of the query are predicted, their expression in the references, and their names there."""
     if layer is not None and target_rep is not None:
         raise ValueError(f"layer={layer!r} and target_rep={target_rep!r} both say what to average; pass one of them.")
-    flags, blocks = [], []
+    flags, blocks, names = [], [], []
     for each in refs:
         source = each if target_rep is None else _as_genes(each, target_rep)
         position = match_genes(adata, source, genes, gene_key)
@@ -246,11 +319,12 @@ def _values(
             raise ValueError("The expression of the reference holds NaN or infinite values, which would spread.")
         flags.append(position >= 0)
         blocks.append(block)
+        names.append(source.var_names[position[position >= 0]].tolist())
     if any(not np.array_equal(flag, flags[0]) for flag in flags):
         raise ValueError("The references do not measure the same of the query's genes; subset them to the shared ones.")
     if all(map(sparse.issparse, blocks)):
-        return flags[0], sparse.vstack(blocks, format="csr")
-    return flags[0], np.vstack([dense(block) for block in blocks])
+        return flags[0], sparse.vstack(blocks, format="csr"), names[0]
+    return flags[0], np.vstack([dense(block) for block in blocks]), names[0]
 
 
 def _as_genes(ref: AnnData, target_rep: str) -> AnnData:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc import _keys
-from bleep_sc._checks import dense, log_expression, panel, require_obs, require_obsm
+from bleep_sc._checks import dense, libraries, log_expression, panel, require_obs, require_obsm
 from bleep_sc._context import features_around
 from bleep_sc._patches import has_patches, patches_of
 from bleep_sc._records import check_same_features, check_same_patches, feature_recipe, patch_recipe
@@ -76,6 +76,13 @@ def array_positions_for(adata: AnnData, n_positions: int) -> NDArray[np.int64]:
             f"0 to {n_positions - 1}. Fit it with HisToGeneConfig(n_positions={max(row, column) + 1}), or count from 0."
         )
     return positions
+
+
+def slides_of(adata: AnnData, library_key: str) -> NDArray[np.str_]:
+    """Return the slide of every spot of a query, which is one slide where it has no names of slides."""
+    if library_key not in adata.obs:
+        return np.full(adata.n_obs, "query")
+    return libraries(adata, library_key)
 
 
 def images_for(adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None, device: Any) -> Any:

@@ -1,0 +1,78 @@
+"""What a reference knows about its own predictions, and how it is used on a query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PROBABILITIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995)
+"""Of the quantiles of standardised residuals that are kept; others are interpolated."""
+FLOOR = 0.3
+"""Least scale of an interval, as a share of the standard deviation of the gene: neighbours may agree by accident."""
+N_PERCENTILES = 101
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Plain arrays, kept with the model; genes are those of its panel."""
+
+    shrinkage: NDArray[np.float32]
+    """How far the retrieved mean of a gene moves towards the regression, (n_genes,)."""
+    typical_shrinkage: NDArray[np.float32]
+    """The same over all genes, for genes outside the panel; a scalar."""
+    predictability: NDArray[np.float32]
+    """Pearson r of a gene on a slide that was held out, mean over slides, (n_genes,); NaN where it never varied."""
+    std: NDArray[np.float32]
+    """Standard deviation of a gene over the reference, (n_genes,)."""
+    residuals: NDArray[np.float32]
+    """Quantiles of the residuals of held-out spots in units of their scale, (n_probabilities, n_genes)."""
+    monitored: NDArray[np.bool_]
+    """The most variable genes, by which spots are judged, (n_genes,)."""
+    error: NDArray[np.float64]
+    """Expected error of a spot: coefficients of a constant, the similarity and the disagreement of its neighbours."""
+    errors: NDArray[np.float64]
+    """Percentiles of the expected errors of the held-out spots, (101,)."""
+
+    def quantile(self, probability: float) -> NDArray[np.float32]:
+        """Return a quantile of the standardised residuals of every gene, (n_genes,)."""
+        if not PROBABILITIES[0] <= probability <= PROBABILITIES[-1]:
+            raise ValueError(f"interval={1 - 2 * min(probability, 1 - probability):g} must lie between 0 and 0.99.")
+        rows = [np.interp(probability, PROBABILITIES, column) for column in self.residuals.T]
+        return np.array(rows, dtype=np.float32)
+
+    def confidence(self, similarity: NDArray[np.float32], disagreement: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the share of held-out spots whose expected error is larger, for spots (n,)."""
+        expected = design(similarity, disagreement) @ self.error
+        below = np.interp(expected, self.errors, np.linspace(0, 1, N_PERCENTILES))
+        return (1 - below).astype(np.float32)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the fields as arrays."""
+        return {each.name: np.asarray(getattr(self, each.name)) for each in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Calibration:
+        """Build it from what :meth:`to_arrays` returned."""
+        return cls(**{each.name: arrays[each.name] for each in fields(cls)})
+
+
+def interval_scale(variance: NDArray[np.float32], std: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the scale of intervals (n, n_genes): how far neighbours differ, and never next to nothing."""
+    scale: NDArray[np.float32] = np.sqrt(variance + np.square(FLOOR * std) + np.float32(1e-12))
+    return scale
+
+
+def disagreement(variance: NDArray[np.float32], std: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the variance among neighbours in units of that of the gene, mean over genes, (n,)."""
+    result: NDArray[np.float32] = (variance / np.maximum(np.square(std), np.float32(1e-12))).mean(axis=1)
+    return result
+
+
+def design(similarity: NDArray[np.float32], spread: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return what the expected error of spots is a linear function of, (n, 3)."""
+    return np.column_stack([np.ones(len(similarity)), similarity, spread]).astype(np.float64)

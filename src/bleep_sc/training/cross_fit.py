@@ -1,0 +1,106 @@
+"""What a reference is worth: every slide predicted from the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bleep_sc._checks import listed
+from bleep_sc._runtime import logger
+from bleep_sc.models import retrieval
+from bleep_sc.models.regression import EmbeddingRegression
+from bleep_sc.training.fit import Pairs, embed_expression, embed_images, fit_bleep
+from bleep_sc.training.validation import folds
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from bleep_sc.models.encoders import Encoder
+    from bleep_sc.training.config import FitConfig
+
+MAX_FOLDS, MAX_SPOTS = 5, 4000
+"""Models that are trained to predict what they have not seen, and spots that each of them predicts at most."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Spots as models predicted them that had not seen their slide."""
+
+    slides: NDArray[np.str_]
+    """(n,)."""
+    truth: NDArray[np.float32]
+    """(n, n_genes)."""
+    retrieved: NDArray[np.float32]
+    """Mean of the neighbours, (n, n_genes)."""
+    variance: NDArray[np.float32]
+    """Variance among the neighbours, (n, n_genes)."""
+    regressed: NDArray[np.float32]
+    """By the regression on the embedding, (n, n_genes); what was retrieved, where there is none."""
+    similarity: NDArray[np.float32]
+    """Mean similarity of the neighbours, (n,)."""
+
+
+def cross_fit(
+    pairs: Pairs,
+    groups: NDArray[np.str_],
+    *,
+    config: FitConfig,
+    encoder: Encoder | None = None,
+    random_state: int = 0,
+    device: torch.device | str = "cpu",
+    num_workers: int = 0,
+    show_progress_bar: bool = True,
+) -> HeldOut:
+    """Predict the spots of every slide from the other slides; the arguments are those of :func:`fit_bleep`.
+
+    At most five models are trained, each without a share of the slides, and each predicts at most 4,000 spots.
+    """
+    rng = np.random.default_rng(random_state)
+    parts = []
+    for is_held_out in folds(groups, MAX_FOLDS, random_state):
+        logger.info("Predicting %s from the other slides.", listed(np.unique(groups[is_held_out])))
+        reference, slides = pairs[~is_held_out], groups[~is_held_out]
+        model, _ = fit_bleep(
+            reference,
+            slides,
+            config=config,
+            encoder=encoder,
+            random_state=random_state,
+            device=device,
+            num_workers=num_workers,
+            show_progress_bar=show_progress_bar,
+        )
+        spots = np.flatnonzero(is_held_out)
+        kept = np.sort(rng.permutation(len(spots))[:MAX_SPOTS])
+        # All spots are embedded, since features are in units of their slide.
+        query = embed_images(model, pairs[is_held_out].images, groups[is_held_out], device=device)[kept]
+        images = embed_images(model, reference.images, slides, device=device)
+        keys = embed_expression(model, reference.expression, device=device)
+        held_out = pairs.expression[spots[kept]], groups[spots[kept]]
+        parts.append(_predict(query, keys, images, reference.expression, *held_out, config))
+    return HeldOut(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(HeldOut)))
+
+
+def _predict(
+    query: NDArray[np.float32],
+    keys: NDArray[np.float32],
+    images: NDArray[np.float32],
+    expression: NDArray[np.float32],
+    truth: NDArray[np.float32],
+    slides: NDArray[np.str_],
+    config: FitConfig,
+) -> HeldOut:
+    n_neighbors = min(config.n_neighbors, len(keys))
+    similarity, index = retrieval.nearest(query, keys, n_neighbors=n_neighbors, metric=config.metric)
+    weights = retrieval.neighbor_weights(similarity, config.weights, config.softmax_temperature)
+    retrieved = retrieval.average(index, weights, expression)
+    variance = retrieval.average(index, weights, np.square(expression)) - np.square(retrieved)
+    regressed = retrieved
+    if config.regression:
+        regressed = EmbeddingRegression.fit(images, config.regression_penalty).predict(query, expression)
+    return HeldOut(
+        slides, truth, retrieved, np.maximum(variance, 0), regressed, retrieval.mean_similarity(similarity, weights)
+    )

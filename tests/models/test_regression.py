@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.linear_model import Ridge
+
+from bleep_sc.models.regression import EmbeddingRegression
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    reference, query = (rng.normal(size=(n, 6)).astype(np.float32) for n in (80, 30))
+    values = np.maximum(reference @ rng.normal(size=(6, 9)) + rng.normal(size=(80, 9)), 0).astype(np.float32)
+    return reference, query, values
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def test_it_is_ridge_regression_on_unit_embeddings(data):
+    reference, query, values = data
+    regression = EmbeddingRegression.fit(reference, 3.0)
+    expected = Ridge(alpha=3.0).fit(unit(reference).astype(np.float64), values).predict(unit(query))
+    np.testing.assert_allclose(regression.predict(query, values), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(regression.predict(query, sparse.csr_matrix(values)), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_correction_is_a_step_towards_it_within_what_was_measured(data, kind):
+    reference, query, values = data
+    regression = EmbeddingRegression.fit(reference, 3.0)
+    retrieved = np.random.default_rng(1).uniform(0, 2, size=(30, 9)).astype(np.float32)
+    shrinkage = np.linspace(0, 1, 9).astype(np.float32)
+    step = retrieved + shrinkage * (regression.predict(query, values) - retrieved)
+    expected = np.clip(step, values.min(axis=0), values.max(axis=0))
+    blocks = [
+        (slice(r, r + 10), slice(c, c + 3), retrieved[r : r + 10, c : c + 3]) for c in (0, 3, 6) for r in (0, 10, 20)
+    ]
+    result = np.empty_like(retrieved)
+    for rows, columns, part in regression.correct(blocks, query, kind(values), shrinkage):
+        result[rows, columns] = part
+    np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)

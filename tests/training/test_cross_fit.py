@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+
+from bleep_sc.models.calibration import Calibration, disagreement, interval_scale
+from bleep_sc.training.calibration import calibrate
+from bleep_sc.training.config import FitConfig
+from bleep_sc.training.cross_fit import HeldOut, cross_fit
+from bleep_sc.training.fit import Pairs
+
+CONFIG = FitConfig(max_epochs=30, n_models=1)
+
+
+@pytest.fixture(scope="module")
+def linked():
+    rng = np.random.default_rng(0)
+    cause = rng.normal(size=(240, 2))
+    features = (cause @ rng.normal(size=(2, 10)) + 0.1 * rng.normal(size=(240, 10))).astype(np.float32)
+    expression = (cause @ rng.normal(size=(2, 20)) + 0.1 * rng.normal(size=(240, 20))).astype(np.float32)
+    expression[:, 15:] = rng.normal(size=(240, 5))  # what no image shows
+    return Pairs(features, expression), np.repeat(["a", "b", "c"], 80)
+
+
+@pytest.fixture(scope="module")
+def held_out(linked):
+    return cross_fit(*linked, config=CONFIG, show_progress_bar=False)
+
+
+def test_every_spot_is_predicted_by_a_model_that_has_not_seen_its_slide(linked, held_out):
+    pairs, groups = linked
+    assert sorted(held_out.slides) == sorted(groups)
+    changed = pairs.expression.copy()
+    changed[groups == "a"] = np.random.default_rng(5).normal(size=changed[groups == "a"].shape)
+    again = cross_fit(Pairs(pairs.images, changed), groups, config=CONFIG, show_progress_bar=False)
+    is_a = held_out.slides == "a"
+    np.testing.assert_array_equal(again.retrieved[is_a], held_out.retrieved[is_a])
+    np.testing.assert_array_equal(again.regressed[is_a], held_out.regressed[is_a])
+    assert not np.array_equal(again.retrieved[~is_a], held_out.retrieved[~is_a])
+
+
+def test_genes_are_believed_as_far_as_they_were_predicted(held_out):
+    known = calibrate(held_out)
+    assert known.predictability[:15].min() > 0.7
+    assert np.abs(known.predictability[15:]).max() < 0.4
+    prediction = held_out.retrieved + known.shrinkage * (held_out.regressed - held_out.retrieved)
+    slow = np.mean(
+        [
+            [
+                np.corrcoef(prediction[held_out.slides == s, g], held_out.truth[held_out.slides == s, g])[0, 1]
+                for g in range(20)
+            ]
+            for s in "abc"
+        ],
+        axis=0,
+    )
+    np.testing.assert_allclose(known.predictability, slow, atol=1e-4)
+
+
+def test_intervals_hold_their_share_of_what_was_held_out(held_out):
+    known = calibrate(held_out)
+    prediction = held_out.retrieved + known.shrinkage * (held_out.regressed - held_out.retrieved)
+    scale = interval_scale(held_out.variance, held_out.truth.std(axis=0))
+    for share in (0.5, 0.9):
+        low, high = (prediction + scale * known.quantile(p) for p in ((1 - share) / 2, (1 + share) / 2))
+        inside = (held_out.truth >= low) & (held_out.truth <= high)
+        np.testing.assert_allclose(inside.mean(axis=0), share, atol=0.02)
+    with pytest.raises(ValueError, match=r"must lie between 0 and 0\.99"):
+        known.quantile(0.999)
+
+
+def test_shrinkage_is_the_best_step_towards_the_regression():
+    rng = np.random.default_rng(0)
+    n, slides = 3000, np.repeat(["a", "b"], 1500)
+    retrieved, regressed = (rng.normal(size=(n, 3)).astype(np.float32) for _ in range(2))
+    best = np.array([0.0, 0.4, 1.0])
+    truth = retrieved + best * (regressed - retrieved) + 0.05 * rng.normal(size=(n, 3))
+    truth[slides == "a"] += 3  # the level of a slide says nothing
+    zeros = np.ones((n, 3), dtype=np.float32)
+    known = calibrate(HeldOut(slides, truth.astype(np.float32), retrieved, zeros, regressed, rng.uniform(size=n)))
+    np.testing.assert_allclose(known.shrinkage, best, atol=0.03)
+    assert 0.3 < known.typical_shrinkage < 0.7
+
+
+def test_confidence_follows_the_expected_error():
+    rng = np.random.default_rng(0)
+    n = 4000
+    similarity, spread = rng.uniform(size=n).astype(np.float32), rng.uniform(0.5, 2, size=n).astype(np.float32)
+    truth = (rng.normal(size=(n, 60)) * (0.2 + spread[:, None])).astype(np.float32)
+    zeros = np.zeros_like(truth)
+    variance = np.broadcast_to(np.square(spread)[:, None], truth.shape).astype(np.float32)
+    known = calibrate(HeldOut(np.full(n, "a"), truth, zeros, variance, zeros, similarity))
+    confidence = known.confidence(similarity, disagreement(variance[:, known.monitored], known.std[known.monitored]))
+    assert confidence.min() >= 0
+    assert confidence.max() <= 1
+    np.testing.assert_allclose(np.quantile(confidence, [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.02)
+    errors = np.square(truth).mean(axis=1)
+    by_quintile = [errors[q].mean() for q in np.array_split(np.argsort(confidence), 5)]
+    assert (np.diff(by_quintile) < 0).all()
+
+
+def test_arrays_make_the_same_calibration(held_out):
+    known = calibrate(held_out)
+    again = Calibration.from_arrays(known.to_arrays())
+    for name, array in known.to_arrays().items():
+        np.testing.assert_array_equal(again.to_arrays()[name], array)
