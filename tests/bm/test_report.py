@@ -12,7 +12,7 @@ def compared(_toy):
     adata = _toy.copy()
     adata.X = adata.layers["counts"].copy()
     methods = bs.bm.methods(["mean", "location", "ridge"], use_rep=REP)
-    config = bs.tl.FitConfig(max_epochs=40, early_stopping=False)
+    config = bs.tl.FitConfig(max_epochs=40)
 
     def bleep(train, query, random_state):
         bs.tl.fit(train, use_rep=REP, config=config, random_state=random_state, show_progress_bar=False)

@@ -10,7 +10,7 @@ import numpy as np
 from bleep_sc._batches import batches_of, subset
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -123,7 +123,7 @@ def fit_macenko(pixels: NDArray[np.uint8]) -> MacenkoStains:
     return MacenkoStains(vectors, strongest)
 
 
-FITS = {"reinhard": fit_reinhard, "macenko": fit_macenko}
+FITS: dict[str, Callable[[NDArray[np.uint8]], Stains]] = {"reinhard": fit_reinhard, "macenko": fit_macenko}
 
 
 def stains_from(method: str, numbers: Any) -> Stains:
