@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PACKAGES = ("anndata", "scanpy", "squidpy", "spatialdata", "torch", "tifffile")
+UNSURE = 0.1
+"""Below this confidence lies a tenth of what the reference held out."""
 CITATION = (
     "Xie et al., Spatially Resolved Gene Expression Prediction from H&E Histology Images via Bi-modal Contrastive "
     "Learning, NeurIPS 2023; and bleep_sc, with its version. The reference is data of its own: cite its source, too."
@@ -109,8 +111,19 @@ class SlideReport:
             else record["transform"],
             "reference": f"{self.ref.n_obs:,} spots" + (f" of {len(slides)} slides ({', '.join(slides)})"),
             "model": f"{record['model_hash']}, on {features}; {json.loads(record['params'])['n_neighbors']} neighbours",
-            "confidence": "not known: this version does not calibrate it",
+            "confidence": self._confidence(),
         }
+
+    def _confidence(self) -> str:
+        """Say how far to trust the tiles, among spots that the reference held out."""
+        if _keys.confidence(self.key) not in self.tiles.obs:
+            return "not known: the reference has one slide, or was fitted without holding slides out"
+        confidence = self.tiles.obs[_keys.confidence(self.key)].to_numpy()
+        half, low = np.median(confidence), (confidence < UNSURE).mean()
+        return (
+            f"median {half:.2f}: half of the tiles have a smaller expected error than {half:.0%} of the reference's "
+            f"own held-out spots; {low:.0%} of the tiles are below {UNSURE}"
+        )
 
     def _map(self) -> Figure:
         from matplotlib.figure import Figure

@@ -50,8 +50,7 @@ class EmbeddingRegression:
     def predict(self, embedding: NDArray[np.float32], values: Any) -> NDArray[np.float32]:
         """Predict (n_query, n_genes) from image embeddings (n_query, n_dims) of a query."""
         slopes, intercepts = self.coefficients(values)
-        predicted: NDArray[np.float32] = (_unit(embedding) - self.center) @ slopes + intercepts
-        return predicted
+        return np.asarray((_unit(embedding) - self.center) @ slopes + intercepts, dtype=np.float32)
 
     def correct(
         self,

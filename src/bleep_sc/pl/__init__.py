@@ -1,12 +1,25 @@
 """Plots: they take AnnData or a table, draw on axes and return them."""
 
 from bleep_sc.pl._benchmark import benchmark
+from bleep_sc.pl._calibration import calibration
 from bleep_sc.pl._gene_correlation import gene_correlation
 from bleep_sc.pl._leiden import leiden
 from bleep_sc.pl._mean_variance import mean_variance
 from bleep_sc.pl._patches import patches
+from bleep_sc.pl._retrieval import retrieval
 from bleep_sc.pl._spatial import spatial
 from bleep_sc.pl._top_genes import top_genes
 from bleep_sc.pl._umap import umap
 
-__all__ = ["benchmark", "gene_correlation", "leiden", "mean_variance", "patches", "spatial", "top_genes", "umap"]
+__all__ = [
+    "benchmark",
+    "calibration",
+    "gene_correlation",
+    "leiden",
+    "mean_variance",
+    "patches",
+    "retrieval",
+    "spatial",
+    "top_genes",
+    "umap",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +56,8 @@ def cross_fit(
 ) -> HeldOut:
     """Predict the spots of every slide from the other slides; the arguments are those of :func:`fit_bleep`.
 
-    At most five models are trained, each without a share of the slides, and each predicts at most 4,000 spots.
+    At most five models are trained, each without a share of the slides and with one pair of heads, which errs on the
+    safe side, and each predicts at most 4,000 spots.
     """
     rng = np.random.default_rng(random_state)
     parts = []
@@ -66,7 +67,7 @@ def cross_fit(
         model, _ = fit_bleep(
             reference,
             slides,
-            config=config,
+            config=replace(config, n_models=1),
             encoder=encoder,
             random_state=random_state,
             device=device,
