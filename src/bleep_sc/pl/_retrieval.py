@@ -86,7 +86,7 @@ def retrieval(
     n_maps = 1 + len(share)
     width = max(PANEL_INCHES * (1 + len(shown)), MAP_INCHES * n_maps)
     figure = plt.figure(figsize=(width, PANEL_INCHES + MAP_INCHES), layout="constrained")
-    above, below = np.ravel(figure.subfigures(2, 1, height_ratios=[PANEL_INCHES, MAP_INCHES]))
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[PANEL_INCHES, MAP_INCHES])[:, 0]
     patch_axes = np.atleast_1d(above.subplots(1, 1 + len(shown)))
     _draw_patch(patch_axes[0], patches_of(adata, patches_key)[np.array([row])][0], str(adata.obs_names[row]), QUERY)
     pictures = patches_of(ref, patches_key)[np.sort(shown)]
