@@ -160,7 +160,7 @@ def _bleep(
     if batch_correct:
         correct(train, batch_key=_keys.LIBRARY)
         target_rep = _keys.HARMONY
-    config = tl.FitConfig.paper() if paper else tl.FitConfig(cross_fit=False)
+    config = tl.FitConfig.paper() if paper else tl.FitConfig()
     tl.fit(train, target_rep=target_rep, config=config, random_state=random_state, **kwargs)
     genes = train.var_names[train.var[_keys.HIGHLY_VARIABLE]].tolist()
     tl.impute(query, ref=train, genes=genes)

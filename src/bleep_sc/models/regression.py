@@ -64,7 +64,7 @@ class EmbeddingRegression:
         Blocks of genes come one after another, as :func:`bleep_sc.models.retrieval.averages` gives them; ``shrinkage``
         is (n_genes,). The result stays within what the reference shows of a gene.
         """
-        centred, columns = _unit(embedding) - self.center, values.tocsc() if sparse.issparse(values) else values
+        columns = values.tocsc() if sparse.issparse(values) else values
         current: slice | None = None
         for rows, genes, mean in retrieved:
             if genes != current:
@@ -72,7 +72,7 @@ class EmbeddingRegression:
                 part = columns[:, genes]
                 slopes, intercepts = self.coefficients(part)
                 lowest, highest = (_along(part, extreme) for extreme in ("min", "max"))
-            regressed = centred[rows] @ slopes + intercepts
+            regressed = (_unit(embedding[rows]) - self.center) @ slopes + intercepts
             yield rows, genes, np.clip(mean + shrinkage[genes] * (regressed - mean), lowest, highest)
 
 

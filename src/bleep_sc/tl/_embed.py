@@ -59,7 +59,7 @@ def embed(
 
     >>> bs.tl.embed(adata_query, adata_ref, expression=True)
     >>> adata_query.obsm["X_bleep_expression"].shape[1]
-    256
+    768
     """
     from bleep_sc.training.device import resolve_device
     from bleep_sc.training.fit import embed_expression, embed_images

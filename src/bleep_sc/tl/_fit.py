@@ -117,7 +117,7 @@ def fit(
     >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
     >>> bs.tl.fit(adata, use_rep="X_stain_stats", config=bs.tl.FitConfig(max_epochs=5), show_progress_bar=False)
     >>> adata.obsm["X_bleep_image"].shape[1]
-    256
+    768
     """
     from bleep_sc.models.encoders import encode, load_encoder
     from bleep_sc.models.fitted import Description, FittedModel

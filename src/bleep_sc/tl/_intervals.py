@@ -19,6 +19,8 @@ TYPICAL_SHRINKAGE = 0.5
 """How far a prediction moves towards the regression where no slide was held out to tell."""
 GENES = 1024
 """Genes that are corrected at once."""
+SPOTS = 16384
+"""Spots whose confidence is found at once."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,12 @@ def spot_confidence(
     from bleep_sc.models import retrieval
     from bleep_sc.models.calibration import disagreement
 
-    variance = variance_among_neighbors(index, weights, values, retrieval.average(index, weights, values))
-    spread = disagreement(variance, calibration.std[judges])
+    spread = np.empty(len(index), dtype=np.float32)
+    for start in range(0, len(index), SPOTS):
+        rows = slice(start, start + SPOTS)
+        mean = retrieval.average(index[rows], weights[rows], values)
+        variance = variance_among_neighbors(index[rows], weights[rows], values, mean)
+        spread[rows] = disagreement(variance, calibration.std[judges])
     return calibration.confidence(retrieval.mean_similarity(similarity, weights), spread)
 
 
