@@ -6,7 +6,6 @@ import bleep_sc as bs
 
 def test_the_panels_show_what_was_promised_and_what_came(fitted, query):
     bs.tl.impute(query, ref=fitted, interval=0.8)
-    query.var["bleep_predictability"] = fitted.var["bleep_predictability"]
     errors, shares, genes = bs.pl.calibration(query)
     panel = fitted.var["highly_variable"].to_numpy()
     truth, predicted = query.X.toarray()[:, panel], query.layers["bleep"][:, panel]

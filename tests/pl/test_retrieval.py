@@ -18,6 +18,11 @@ def test_patches_and_places_are_those_of_the_largest_weights(imputed, fitted):
     assert len(axes) == 4 + 1 + len(set(fitted.obs["library_id"][weights > 0]))
     np.testing.assert_array_equal(axes[0].images[0].get_array(), imputed.obsm["patches"][7])
     np.testing.assert_array_equal(axes[1].images[0].get_array(), fitted.obsm["patches"][best])
+    keys = fitted.obsm["X_bleep_expression"][weights > 0]
+    cosine = keys @ imputed.obsm["X_bleep_image"][7] / np.linalg.norm(keys, axis=1)
+    cosine[np.flatnonzero(weights > 0) == best] = -np.inf  # it is shown first, for its weight
+    second = np.flatnonzero(weights > 0)[cosine.argmax()]
+    np.testing.assert_array_equal(axes[2].images[0].get_array(), fitted.obsm["patches"][second])
     assert axes[0].get_title() == imputed.obs_names[7]
     assert axes[1].get_title() == f"{fitted.obs['library_id'].iloc[best]}, {weights[best]:.0%}"
     np.testing.assert_allclose(axes[4].collections[-1].get_offsets(), imputed.obsm["spatial"][[7]])

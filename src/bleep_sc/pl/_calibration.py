@@ -28,8 +28,7 @@ def calibration(
     Parameters
     ----------
     adata
-        A query with measured expression, imputed with ``interval=`` from a reference of several slides; with
-        ``var["{layer}_predictability"]`` of the reference for the third panel, else it stays empty.
+        A query with measured expression, imputed with ``interval=`` from a reference of several slides.
     layer
         The predicted layer.
     truth
@@ -46,7 +45,6 @@ def calibration(
     After the example of :func:`bleep_sc.tl.impute`:
 
     >>> bs.tl.impute(adata_query, ref=adata_ref, interval=0.9)
-    >>> adata_query.var["bleep_predictability"] = adata_ref.var["bleep_predictability"]
     >>> axes = bs.pl.calibration(adata_query)
     """
     from bleep_sc.metrics.correlation import pearson
@@ -76,11 +74,9 @@ def calibration(
     axes[1].set_xlabel(f"share of spots within the {asked:.0%} interval")
     axes[1].set_ylabel("genes")
 
-    name = _keys.predictability(layer)
-    if name in adata.var:
-        expected = adata.var[name].to_numpy(dtype=np.float64)[genes]
-        axes[2].scatter(expected, pearson(predicted, measured), s=5, color=INK, alpha=0.4, linewidths=0)
-        axes[2].axline((0, 0), slope=1, color=GUIDE, linestyle="--", linewidth=1)
+    expected = adata.var[_keys.predictability(layer)].to_numpy(dtype=np.float64)[genes]
+    axes[2].scatter(expected, pearson(predicted, measured), s=5, color=INK, alpha=0.4, linewidths=0)
+    axes[2].axline((0, 0), slope=1, color=GUIDE, linestyle="--", linewidth=1)
     axes[2].set_xlabel("r on held-out slides of the reference")
     axes[2].set_ylabel("r on this slide")
     for each in axes:

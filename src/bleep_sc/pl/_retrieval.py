@@ -27,6 +27,7 @@ def retrieval(
     spot: str | int,
     *,
     key: str = "bleep",
+    model_key: str = "bleep",
     n_patches: int = 6,
     patches_key: str = _keys.PATCHES,
     library_key: str = _keys.LIBRARY,
@@ -44,8 +45,10 @@ def retrieval(
         Name of a spot of the query, or its number.
     key
         Name of the prediction.
+    model_key
+        Name of the model.
     n_patches
-        How many patches of the reference to show, those with the largest weights.
+        How many patches of the reference to show, those with the largest weights; of equal ones the most similar.
     patches_key, library_key, spatial_key
         Patches and coordinates in ``obsm``, and the column of ``obs`` that names the slide.
 
@@ -77,7 +80,7 @@ def retrieval(
             f"ref= is not the reference that layers[{key!r}] was imputed from: it has {ref.n_obs} spots, and the "
             f"weights name {weights.shape[1]}, or they are others. Pass that reference, unchanged."
         )
-    order = np.argsort(-weights.data, kind="stable")
+    order = np.lexsort((-_similarity(adata, ref, row, weights.indices, model_key), -weights.data))
     neighbors, weight = weights.indices[order], weights.data[order]
     slides = libraries(ref, library_key)
     share = {name: float(weight[slides[neighbors] == name].sum()) for name in np.unique(slides[neighbors])}
@@ -102,6 +105,14 @@ def retrieval(
         _draw_map(axis, ref, slides, name, neighbors[of_slide], weight[of_slide], spatial_key, REFERENCE)
         axis.set_title(f"{name}, {part:.0%}", fontsize="medium", color=REFERENCE)
     return np.concatenate([patch_axes, map_axes])
+
+
+def _similarity(adata: AnnData, ref: AnnData, row: int, neighbors: NDArray[np.intp], key: str) -> NDArray[np.floating]:
+    """Return the cosines between a spot and its neighbours, which put neighbours of equal weight in order."""
+    query = np.asarray(adata.obsm[_keys.image_embedding(key)][row])
+    keys = np.asarray(ref.obsm[_keys.expression_embedding(key)])[neighbors]
+    cosines: NDArray[np.floating] = keys @ query / np.linalg.norm(keys, axis=1) / np.linalg.norm(query)
+    return cosines
 
 
 def _row(adata: AnnData, spot: str | int) -> int:

@@ -100,6 +100,9 @@ def impute(
         With ``interval=``: its ends.
     ``var["{key_added}_predicted"]`` : bool
         Which genes were.
+    ``var["{key_added}_predictability"]`` : float32
+        Pearson r of a gene on slides that the reference held out, mean over slides; NaN outside the panel. Look here
+        before looking at the predictions. Where slides of the reference were held out, as the next.
     ``obs["{key_added}_confidence"]`` : float32
         Share of the reference's own held-out spots whose expected error is larger, from how similar the neighbours of
         a spot are and how much they agree: 0 for the least certain. Where slides of the reference were held out.
@@ -213,6 +216,9 @@ def impute(
     adata.obsm[_keys.weights(name)] = retrieval.weight_matrix(index, weights, len(keys))
     if confidence is not None:
         adata.obs[_keys.confidence(name)] = confidence
+    if model.calibration is not None:
+        adata.var[_keys.predictability(name)] = np.full(adata.n_vars, np.nan, dtype=np.float32)
+        adata.var.loc[predicted_genes, _keys.predictability(name)] = panel.predictability
     for each in (_keys.retrieved(name), _keys.lower(name), _keys.upper(name)):
         if each in adata.layers and each not in layers and _keys.imputed(name) in adata.uns:
             del adata.layers[each]  # of an earlier prediction

@@ -46,6 +46,14 @@ class Panel:
         position = self.position
         return np.where(position < 0, calibration.typical_shrinkage, calibration.shrinkage[position])
 
+    @property
+    def predictability(self) -> NDArray[np.float32]:
+        """How well every predicted gene was predicted on held-out slides, (n_predicted,); NaN outside the panel."""
+        calibration, position = self.model.calibration, self.position
+        if calibration is None:
+            return np.full(len(self.names), np.nan, dtype=np.float32)
+        return np.where(position < 0, np.float32(np.nan), calibration.predictability[position])
+
     def interval(
         self,
         share: float,
