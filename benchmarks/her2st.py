@@ -19,7 +19,7 @@ import bleep_sc as bs
 
 SECTIONS = ("C2", "C3", "C4", "C5")
 ENCODERS = {"X_lite0": "EfficientNet-Lite0", "X_stain_stats": "stain_stats"}
-PRESETS = {"BLEEP, paper()": bs.tl.FitConfig.paper(), "BLEEP, default": bs.tl.FitConfig()}
+PRESETS = {"BLEEP, paper()": bs.tl.FitConfig.paper()}
 
 
 def prepare(sections: tuple[str, ...] = SECTIONS, encoders: dict[str, str] = ENCODERS) -> AnnData:

@@ -57,6 +57,7 @@ def main() -> None:
                 batch_size=128,
                 learning_rate=3e-4,
                 stain_jitter=strength,
+                cross_fit=False,
             )
             bs.tl.fit(ref, encoder=encoder, config=config)
             for staining, amounts in STAININGS.items():
