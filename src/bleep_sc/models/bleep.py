@@ -60,11 +60,6 @@ class BLEEP(nn.Module):
             return None
         return SlideScale(self.feature_mean.cpu().numpy(), self.feature_std.cpu().numpy())
 
-    @scale.setter
-    def scale(self, scale: SlideScale) -> None:
-        self.feature_mean.copy_(torch.from_numpy(scale.mean))
-        self.feature_std.copy_(torch.from_numpy(scale.std))
-
     def embed_images(self, images: Tensor) -> Tensor:
         """Embed patches (B, 3, H, W), or features (B, n_features), as (B, n_models * n_dims)."""
         features = self.encoder(images)  # (B, n_features)

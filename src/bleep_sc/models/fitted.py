@@ -75,8 +75,10 @@ def from_bytes(description: Description, weights: bytes, *, encoder: nn.Module |
     """
     module = _build(description, encoder)
     tensors = safetensors.torch.load(weights)
-    arrays = {name.removeprefix(CALIBRATION): each.numpy() for name, each in tensors.items() if CALIBRATION in name}
-    module.load_state_dict({name: tensor for name, tensor in tensors.items() if CALIBRATION not in name})
+    arrays = {
+        name.removeprefix(CALIBRATION): each.numpy() for name, each in tensors.items() if name.startswith(CALIBRATION)
+    }
+    module.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith(CALIBRATION)})
     calibration = Calibration.from_arrays(arrays) if arrays else None
     return FittedModel(module.eval(), description, calibration)
 

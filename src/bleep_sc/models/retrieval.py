@@ -107,6 +107,12 @@ def average(index: Tensor, weights: Tensor, values: Any, *, block: int = 1024) -
     return result
 
 
+def variance(index: Tensor, weights: Tensor, values: Any, mean: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the weighted variance among the neighbours of every query, (n_query, n_genes), given their mean."""
+    squares = values.multiply(values).tocsr() if sparse.issparse(values) else np.square(values)
+    return np.maximum(average(index, weights, squares) - np.square(mean), 0)
+
+
 def averages(
     index: Tensor, weights: Tensor, values: Any, edges: Sequence[int], *, n_rows: int = 4096
 ) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:

@@ -64,6 +64,7 @@ class Panel:
         predicted: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the ends of the intervals, (n_obs, n_predicted) each; NaN outside the panel."""
+        from bleep_sc.models import retrieval
         from bleep_sc.models.calibration import interval_scale
 
         calibration, position = self.model.calibration, self.position
@@ -72,7 +73,7 @@ class Panel:
         inside = position >= 0
         values = values[:, inside]
         scale = interval_scale(
-            variance_among_neighbors(index, weights, values, retrieved[:, inside]), calibration.std[position[inside]]
+            retrieval.variance(index, weights, values, retrieved[:, inside]), calibration.std[position[inside]]
         )
         lowest = np.asarray(values.min(axis=0).todense() if sparse.issparse(values) else values.min(axis=0)).ravel()
         ends = []
@@ -103,16 +104,6 @@ def check_interval(share: float, model: FittedModel, *, store: Any, layer: str |
         )
 
 
-def variance_among_neighbors(
-    index: Tensor, weights: Tensor, values: Any, mean: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return the weighted variance of the neighbours of every spot, (n_obs, n_genes)."""
-    from bleep_sc.models import retrieval
-
-    squares = values.multiply(values).tocsr() if sparse.issparse(values) else np.square(values)
-    return np.maximum(retrieval.average(index, weights, squares) - np.square(mean), 0)
-
-
 def spot_confidence(
     calibration: Calibration,
     judges: NDArray[np.bool_],
@@ -133,7 +124,7 @@ def spot_confidence(
     for start in range(0, len(index), SPOTS):
         rows = slice(start, start + SPOTS)
         mean = retrieval.average(index[rows], weights[rows], values)
-        variance = variance_among_neighbors(index[rows], weights[rows], values, mean)
+        variance = retrieval.variance(index[rows], weights[rows], values, mean)
         spread[rows] = disagreement(variance, calibration.std[judges])
     return calibration.confidence(retrieval.mean_similarity(similarity, weights), spread)
 

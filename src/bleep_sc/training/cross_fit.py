@@ -98,10 +98,8 @@ def _predict(
     similarity, index = retrieval.nearest(query, keys, n_neighbors=n_neighbors, metric=config.metric)
     weights = retrieval.neighbor_weights(similarity, config.weights, config.softmax_temperature)
     retrieved = retrieval.average(index, weights, expression)
-    variance = retrieval.average(index, weights, np.square(expression)) - np.square(retrieved)
+    variance = retrieval.variance(index, weights, expression, retrieved)
     regressed = retrieved
     if config.regression:
         regressed = EmbeddingRegression.fit(images, config.regression_penalty).predict(query, expression)
-    return HeldOut(
-        slides, truth, retrieved, np.maximum(variance, 0), regressed, retrieval.mean_similarity(similarity, weights)
-    )
+    return HeldOut(slides, truth, retrieved, variance, regressed, retrieval.mean_similarity(similarity, weights))
