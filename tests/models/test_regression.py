@@ -27,6 +27,22 @@ def test_it_is_ridge_regression_on_unit_embeddings(data):
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_spots_may_count_more_or_less(data, kind):
+    reference, query, values = data
+    weights = np.random.default_rng(2).uniform(0.2, 5, size=80).astype(np.float32)
+    ridge = Ridge(alpha=3.0).fit(unit(reference).astype(np.float64), values, sample_weight=weights)
+    regression = EmbeddingRegression.fit(reference, 3.0, weights)
+    predicted = regression.predict(query, kind(values))
+    np.testing.assert_allclose(predicted, ridge.predict(unit(query)), rtol=1e-3, atol=1e-4)
+    one_by_one = [regression.predict(query, kind(values[:, [gene]])) for gene in range(9)]  # one operator for all
+    np.testing.assert_allclose(np.concatenate(one_by_one, axis=1), predicted, rtol=1e-4, atol=1e-5)
+    twice = EmbeddingRegression.fit(np.repeat(reference, 2, axis=0), 3.0)
+    expected = twice.predict(query, np.repeat(values, 2, axis=0))
+    two = EmbeddingRegression.fit(reference, 3.0, np.full(80, 2, dtype=np.float32))
+    np.testing.assert_allclose(two.predict(query, kind(values)), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
 def test_correction_is_a_step_towards_it_within_what_was_measured(data, kind):
     reference, query, values = data
     regression = EmbeddingRegression.fit(reference, 3.0)

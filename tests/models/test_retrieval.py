@@ -41,6 +41,24 @@ def test_weights_sum_to_one_and_softmax_prefers_the_nearest(embeddings):
         retrieval.neighbor_weights(similarity, "nearest")
 
 
+def test_what_a_key_counts_multiplies_its_weight(embeddings):
+    similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
+    weights = retrieval.neighbor_weights(similarity, "softmax")
+    counts = np.random.default_rng(1).uniform(0.1, 5, size=101).astype(np.float32)
+    matrix = retrieval.weight_matrix(index, retrieval.reweighted(weights, index, counts), 101).toarray()
+    expected = retrieval.weight_matrix(index, weights, 101).toarray() * counts
+    np.testing.assert_allclose(matrix, expected / expected.sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def test_the_matrix_leaves_neighbors_and_weights_in_their_order(embeddings):
+    similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
+    weights = retrieval.neighbor_weights(similarity, "softmax")
+    before = index.clone(), weights.clone()
+    retrieval.weight_matrix(index, weights, 101)
+    assert (index == before[0]).all()
+    assert (weights == before[1]).all()
+
+
 @pytest.mark.parametrize("as_sparse", [False, True])
 @pytest.mark.parametrize("weights", ["uniform", "softmax"])
 def test_imputation_is_the_weighted_mean_of_the_neighbors(embeddings, as_sparse, weights):

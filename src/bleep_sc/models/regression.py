@@ -24,26 +24,38 @@ class EmbeddingRegression:
 
     .. math:: \bar y + (q - \bar e) \, (E^\top E + \lambda I)^{-1} E^\top Y,
 
-    so that what is fitted, the matrix in front of :math:`Y`, is the same for all genes.
+    so that what is fitted, the matrix in front of :math:`Y`, is the same for all genes. Spots may count more or less,
+    with weights :math:`W` on the diagonal: the means are weighted then, and the matrix is
+    :math:`(E^\top W E + \lambda I)^{-1} E^\top W`.
     """
 
     center: NDArray[np.float32]
     """(n_dims,)."""
     operator: NDArray[np.float32]
     """(n_dims, n_reference)."""
+    share: NDArray[np.float32] | None = None
+    """Share of every reference spot in the means, (n_reference,); None where all count the same."""
 
     @classmethod
-    def fit(cls, embedding: NDArray[np.float32], penalty: float) -> EmbeddingRegression:
-        """Fit to the image embeddings (n_reference, n_dims) of a reference."""
+    def fit(
+        cls, embedding: NDArray[np.float32], penalty: float, weights: NDArray[np.float32] | None = None
+    ) -> EmbeddingRegression:
+        """Fit to the image embeddings (n_reference, n_dims) of a reference.
+
+        ``weights`` (n_reference,) say what every spot counts; None: one.
+        """
         unit = _unit(embedding)
-        center = unit.mean(axis=0)
+        share = None if weights is None else np.asarray(weights / weights.sum(dtype=np.float64), dtype=np.float32)
+        center = unit.mean(axis=0) if share is None else share @ unit
         centred = np.asarray(unit - center, dtype=np.float64)
-        gram = centred.T @ centred + penalty * np.eye(centred.shape[1])
-        return cls(center, np.linalg.solve(gram, centred.T).astype(np.float32))
+        weighted = centred if weights is None else centred * np.asarray(weights, dtype=np.float64)[:, None]
+        gram = weighted.T @ centred + penalty * np.eye(centred.shape[1])
+        return cls(center, np.linalg.solve(gram, weighted.T).astype(np.float32), share)
 
     def coefficients(self, values: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return slopes (n_dims, n_genes) and intercepts (n_genes,) for expression (n_reference, n_genes)."""
-        mean = np.asarray(values.mean(axis=0), dtype=np.float32).ravel()
+        average: Any = values.mean(axis=0) if self.share is None else values.T @ self.share
+        mean = np.asarray(average, dtype=np.float32).ravel()
         transposed: Any = values.T @ self.operator.T  # (n_genes, n_dims)
         return np.asarray(transposed, dtype=np.float32).T, mean
 

@@ -80,6 +80,12 @@ def neighbor_weights(similarity: Tensor, weights: Weighting = "uniform", tempera
     raise ValueError(f"weights={weights!r} is not known; use 'uniform' or 'softmax'.")
 
 
+def reweighted(weights: Tensor, index: Tensor, of_keys: NDArray[np.float32]) -> Tensor:
+    """Multiply the weights of the neighbours by what every key counts, (n_keys,); rows sum to one again."""
+    product = weights * torch.as_tensor(of_keys)[index.long().cpu()].to(weights)
+    return product / product.sum(dim=1, keepdim=True)
+
+
 def mean_similarity(similarity: Tensor, weights: Tensor) -> NDArray[np.float32]:
     """Return how similar the neighbours of every query are, by their weights, (n_query,)."""
     return (similarity * weights).sum(dim=1).cpu().float().numpy()
@@ -140,8 +146,8 @@ def weight_matrix(index: Tensor, weights: Tensor, n_keys: int) -> sparse.csr_mat
     n_query, n_neighbors = index.shape
     matrix = sparse.csr_matrix(
         (
-            weights.cpu().float().numpy().ravel(),
-            index.cpu().numpy().ravel(),
+            weights.cpu().float().numpy().flatten(),  # copies, since the matrix sorts what it is given
+            index.cpu().numpy().flatten(),
             np.arange(0, n_query * n_neighbors + 1, n_neighbors),
         ),
         shape=(n_query, n_keys),
