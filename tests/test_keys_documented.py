@@ -51,6 +51,12 @@ def pipeline(tmp_path):
     histogene = bs.tl.HisToGeneConfig(n_dims=16, max_epochs=2)
     bs.tl.fit_histogene(ref, config=histogene, show_progress_bar=False)
     bs.tl.impute(query, ref=ref, target_rep="X_harmony", interval=0.9)
+    one, two = (ref[ref.obs["library_id"] == name].copy() for name in ("slice1", "slice2"))
+    bs.tl.fit(one, use_rep="X_stain_stats", config=config, show_progress_bar=False)
+    del two.uns["bleep"]  # of both slices
+    bs.tl.impute(two, ref=one)
+    bs.tl.embed(two, one, expression=True, layer="bleep")
+    grown = bs.tl.impute(query, ref=[one, two], copy=True)
     for key in ("ridge", "stnet", "histogene"):
         bs.tl.predict(query, ref=ref, key=key)
     bs.tl.score(query, ["bleep", "ridge"])
@@ -61,7 +67,7 @@ def pipeline(tmp_path):
     whole = {"type": "Polygon", "coordinates": [[[0, 0], [5000, 0], [5000, 5000], [0, 5000], [0, 0]]]}
     tiles = bs.pp.tile_slide(image, mpp=2.0, size=24, spacing_um=300, region=whole, show_progress_bar=False)
     bs.pp.extract_patches(tiles, image, size=24, store=tmp_path / "patches.zarr")
-    return before, ref, query, bs.tl.to_anndata(query), tiles
+    return before, ref, query, bs.tl.to_anndata(query), grown, tiles
 
 
 def test_every_key_is_documented_and_every_documented_key_appears(pipeline):

@@ -23,6 +23,16 @@ SAME_TOTAL = 0.05
 """Totals that differ by less are of the same normalisation."""
 
 
+def record_of(adata: AnnData, layer: str | None) -> dict[str, Any] | None:
+    """Return the record of expression that was predicted (empty where it was lost); None where it was measured."""
+    if layer is not None:
+        names = [_keys.imputed(layer), _keys.imputed(layer.removesuffix(_keys.retrieved("")))]
+        return next((adata.uns[name] for name in names if name in adata.uns), None)
+    if _keys.IMPUTED not in adata.var or not adata.var[_keys.IMPUTED].all():
+        return None
+    return next((record for name, record in adata.uns.items() if str(name).endswith(_keys.imputed(""))), {})
+
+
 def units(ref: AnnData, layer: str | None, target_rep: str | None = None) -> dict[str, Any]:
     """Say what the numbers of a reference mean: ``transform``, ``target_sum`` (0 where unknown) and ``corrected``."""
     if target_rep is not None:
@@ -30,6 +40,8 @@ def units(ref: AnnData, layer: str | None, target_rep: str | None = None) -> dic
         corrected = "var_names" in ref.uns.get(target_rep, {})
         return {"transform": "log1p" if corrected else "unknown", "target_sum": 0.0, "corrected": True}
     matrix = require_layer(ref, layer, "Pass layer=, a layer of the reference.")
+    if record := record_of(ref, layer):
+        return {name: record[name] for name in ("transform", "target_sum", "corrected")}
     if holds_counts(matrix):
         return {"transform": "counts", "target_sum": 0.0, "corrected": False}
     values = stored_values(matrix)

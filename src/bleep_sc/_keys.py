@@ -7,6 +7,8 @@ TILES = "tiles"
 HARMONY = "X_harmony"
 HIGHLY_VARIABLE, CHOSEN_BY = "highly_variable", "highly_variable_nbatches"
 LOG1P = "log1p"
+IMPUTED = "imputed"
+N_SPOTS, PSEUDOBULK = "n_spots", "pseudobulk"
 ARRAY_ROW, ARRAY_COL = "array_row", "array_col"
 
 
@@ -78,6 +80,21 @@ def upper(key: str) -> str:
 def confidence(key: str) -> str:
     """Obs key of how far a spot's prediction is to be trusted, among spots that the reference held out."""
     return f"{key}_confidence"
+
+
+def imputed_share(key: str) -> str:
+    """Obs key of how much of a prediction rests on reference spots that were predicted themselves."""
+    return f"{key}_imputed_share"
+
+
+def restored(layer: str) -> str:
+    """Layer of a prediction whose genes vary as much as measured ones."""
+    return f"{layer}_restored"
+
+
+def draw(number: int) -> str:
+    """Layer of one of several imputations of the mean of a group of spots."""
+    return f"draw_{number}"
 
 
 def score(layer: str) -> str:

@@ -135,7 +135,9 @@ def test_several_references_are_searched_as_one(toy):
     slides = [toy[toy.obs["library_id"] == f"slice{i}"].copy() for i in (1, 2, 3)]
     first, second, query = slides
     bs.tl.fit(first, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)
-    with pytest.raises(KeyError, match="The reference holds no model"):
+    with pytest.raises(
+        KeyError, match=r"There is no model in reference 2 \(slides: 'slice2'\).*tl.embed\(other, first"
+    ):
         bs.tl.impute(query, ref=[first, second])
     bs.tl.embed(second, first, expression=True)
     bs.tl.impute(query, ref=[first, second], n_neighbors=20)
@@ -146,7 +148,7 @@ def test_several_references_are_searched_as_one(toy):
     assert query.obsm["bleep_weights"].shape[1] == first.n_obs + second.n_obs
     assert query.uns["bleep_imputed"]["reference_hash"] == single.uns["bleep_imputed"]["reference_hash"]
     bs.tl.fit(second, use_rep="X_stain_stats", config=QUICK, random_state=1, show_progress_bar=False)
-    with pytest.raises(ValueError, match="embedded by 2 different models"):
+    with pytest.raises(ValueError, match=r"by 2 different models.*reference 2 \(slides: 'slice2'\) by another"):
         bs.tl.impute(query, ref=[first, second])
 
 
@@ -285,7 +287,7 @@ def test_slips_are_named(fitted, query, kwargs, error, message):
 
 def test_a_stored_layer_holds_what_one_in_memory_holds(fitted, query, tmp_path, monkeypatch):
     monkeypatch.setattr("bleep_sc.tl._prediction.GENES", 64)
-    monkeypatch.setattr("bleep_sc.tl._impute.SPOTS", 100)
+    monkeypatch.setattr("bleep_sc.tl._layers.SPOTS", 100)
     monkeypatch.setattr("bleep_sc.tl._prediction.SPOTS", 100)
     chosen = [*fitted.var_names[3:40], *fitted.var_names[200:203]]
     for i, genes in enumerate((None, chosen)):

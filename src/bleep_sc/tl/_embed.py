@@ -1,15 +1,21 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from bleep_sc import _keys
 from bleep_sc._checks import require_model
+from bleep_sc._expression import record_of
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._store import model_hash, read_model
 
 if TYPE_CHECKING:
+    import numpy as np
     from anndata import AnnData
+    from numpy.typing import NDArray
     from torch import nn
+
+    from bleep_sc.models.fitted import Description
 
 
 def embed(
@@ -18,6 +24,7 @@ def embed(
     *,
     key: str = "bleep",
     expression: bool = False,
+    layer: str | None = None,
     encoder: nn.Module | None = None,
     device: str | None = None,
     copy: bool = False,
@@ -33,8 +40,14 @@ def embed(
     key
         Name of the model.
     expression
-        Also embed the measured expression of ``adata`` and give it the model: it is then a reference too, and
-        ``tl.impute(query, ref=[ref, adata])`` reads off both. The slide is log-normalised as the reference was.
+        Also embed the expression of ``adata`` and give it the model: it is then a reference too, and
+        ``tl.impute(query, ref=[ref, adata])`` reads off both. The slide is log-normalised as the reference was. A few
+        measured spots of the query slide may be such a reference, ``adata = query[measured].copy()``: ``tl.impute``
+        sees that their slide is the query's, and takes their features in units of the whole of it.
+    layer
+        With ``expression=True``, the layer of ``adata`` that holds its expression; None is the one that the model was
+        fitted on. It may be a prediction, such as ``"bleep"``, in which all genes of the panel were predicted; what is
+        later read off it is marked (``obs["{key_added}_imputed_share"]`` of :func:`bleep_sc.tl.impute`).
     encoder
         A module that the reference was given by hand; it must have the same weights.
     device
@@ -51,7 +64,8 @@ def embed(
     ``obsm["X_{key}_expression"]`` : float32, (n_obs, n_dims)
         Joint embedding of the expression, with ``expression=True``.
     ``uns[key]`` : dict
-        The model of the reference, with ``expression=True``.
+        The model of the reference, with ``expression=True``; its ``params`` say which ``reference_layer`` is this
+        slide's.
 
     Examples
     --------
@@ -65,27 +79,47 @@ def embed(
     from bleep_sc.training.fit import embed_expression, embed_images
 
     model = read_model(ref, key, encoder=encoder)
+    params = model.description.params
     if model.description.method != "bleep":
         raise ValueError(f"uns[{key!r}] is a {model.description.method} model, which has no joint embedding.")
+    if expression:
+        own = _own_layer(layer, params)
+        values = _expression(adata, ref, key, own, model.description)
+    elif layer is not None:
+        raise ValueError(f"layer={layer!r} is expression, which is embedded with expression=True alone.")
     resolved = resolve_device(device)
     module = model.module.to(resolved)
-    embedded = {
-        _keys.image_embedding(key): embed_images(
-            module,
-            _inputs.images_for(adata, model.description.recipe, encoder, resolved),
-            _inputs.slides_of(adata, model.description.params["library_key"]),
-            device=resolved,
-        )
-    }
-    if expression:
-        if key in adata.uns and model_hash(adata, key) != model_hash(ref, key):
-            raise ValueError(f"adata holds another model in uns[{key!r}], which would be lost; pass adata without it.")
-        params = model.description.params
-        values = _inputs.panel_expression(adata, model.description.genes, params["layer"], params["target_rep"])
-        embedded[_keys.expression_embedding(key)] = embed_expression(module, values, device=resolved)
+    images = _inputs.images_for(adata, model.description.recipe, encoder, resolved)
+    embedding = embed_images(module, images, _inputs.slides_of(adata, params["library_key"]), device=resolved)
+    embedded_expression = embed_expression(module, values, device=resolved) if expression else None
     adata = adata.copy() if copy else adata
-    for name, values in embedded.items():
-        adata.obsm[name] = values
-    if expression:
-        adata.uns[key] = dict(require_model(ref, key))
+    adata.obsm[_keys.image_embedding(key)] = embedding
+    if embedded_expression is not None:
+        adata.obsm[_keys.expression_embedding(key)] = embedded_expression
+        adata.uns[key] = {**require_model(ref, key), "params": json.dumps({**params, "reference_layer": own})}
     return adata if copy else None
+
+
+def _own_layer(layer: str | None, params: dict[str, Any]) -> str | None:
+    """Return the layer of the slide that holds its expression."""
+    if layer is not None and params["target_rep"] is not None:
+        raise ValueError(
+            f"layer={layer!r} cannot be embedded: the model was fitted on obsm[{params['target_rep']!r}]. Fit one "
+            "without target_rep=, or give adata that representation."
+        )
+    return params["layer"] if layer is None else layer
+
+
+def _expression(adata: AnnData, ref: AnnData, key: str, layer: str | None, model: Description) -> NDArray[np.float32]:
+    """Return the expression of the model's genes, (n_obs, n_genes), in the units that the model was fitted on."""
+    if key in adata.uns and model_hash(adata, key) != model_hash(ref, key):
+        raise ValueError(f"adata holds another model in uns[{key!r}], which would be lost; pass adata without it.")
+    values = _inputs.panel_expression(adata, model.genes, layer, model.params["target_rep"])
+    record = record_of(adata, layer)
+    if record and (record["transform"] != model.params["units"]["transform"] or record["corrected"]):
+        raise ValueError(
+            f"The prediction in {'adata.X' if layer is None else f'layers[{layer!r}]'} holds "
+            f"{'corrected values' if record['corrected'] else record['transform']}, and not what the model was fitted "
+            "on. Impute it with the default layer= and target_rep= of bleep_sc.tl.impute."
+        )
+    return values

@@ -1,22 +1,20 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from bleep_sc import _keys
-from bleep_sc._checks import dense, listed, require_layer, require_obsm, stored_values
-from bleep_sc._expression import units
 from bleep_sc._records import names_hash
-from bleep_sc.tl import _inputs
-from bleep_sc.tl._genes import match_genes
-from bleep_sc.tl._intervals import Panel, blocks_of, check_interval, spot_confidence
+from bleep_sc._runtime import logger
+from bleep_sc.tl._intervals import Panel, check_interval, spot_confidence
+from bleep_sc.tl._layers import correction, predicted_layers
 from bleep_sc.tl._leakage import warn_of_shared_slides
-from bleep_sc.tl._prediction import SPOTS, check_layer_is_free, store_layer, write_layer
-from bleep_sc.tl._store import model_hash, read_model
+from bleep_sc.tl._prediction import check_layer_is_free, forget_prediction, write_layer
+from bleep_sc.tl._reference import as_references, read_references
+from bleep_sc.tl._same_slide import place_images
+from bleep_sc.tl._store import model_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,13 +24,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from bleep_sc.models.fitted import FittedModel
+    from bleep_sc.tl._reference import Reference
 
 
 def impute(
     adata: AnnData,
     ref: AnnData | Sequence[AnnData],
     *,
+    ref_weights: Sequence[float] | None = None,
     key: str = "bleep",
     genes: Sequence[str] | None = None,
     n_neighbors: int | None = None,
@@ -59,7 +58,13 @@ def impute(
         The query: image features or patches like the reference's, and in ``var`` the genes to predict; no ``X`` needed.
     ref
         The reference, fitted by :func:`bleep_sc.tl.fit`; or several: the first fitted, the others embedded by
-        ``tl.embed(other, first, expression=True)``.
+        ``tl.embed(other, first, expression=True)``. Among the others may be measured spots of the query's own slide,
+        named as it is in ``obs[library_key]``: their features and the query's are taken in units of all spots of that
+        slide. So a few spots land where they land within the whole slide.
+    ref_weights
+        How much a spot of every reference counts, with a list of references: multiplies the weights of the neighbours,
+        whose sum stays one, and the spots' part in the regression. ``[1, 5]`` for measured spots of the query slide,
+        ``[1, 0.5]`` for an imputed slide, are sensible. None: all count the same.
     key
         Name of the model.
     genes
@@ -67,7 +72,8 @@ def impute(
     n_neighbors
         Reference spots behind every spot; None is what the model was configured with (the paper's 50).
     layer
-        Layer of the reference to average; None is the one that the model was fitted on.
+        Layer of all references to average; None is each one's own: that which the model was fitted on, or which
+        ``tl.embed(layer=)`` was told. Genes that were not predicted in a reference that is a prediction are left out.
     target_rep
         Average ``obsm[target_rep]`` of the reference instead, as the paper does with Harmony's output.
     gene_key
@@ -76,7 +82,8 @@ def impute(
     interval
         Also write intervals that are to hold this share of the measured values, such as 0.9, for the genes of the
         panel. They are calibrated on slides of the reference that were held out when it was fitted, so they hold for
-        slides like these; with few slides, take them as a guide.
+        slides like these; with few slides, take them as a guide. Imputed spots agree more than measured ones do: with
+        such a reference intervals are too narrow, and confidence is too high.
     encoder
         A module that the reference was given by hand; it must have the same weights.
     store
@@ -106,26 +113,35 @@ def impute(
     ``obs["{key_added}_confidence"]`` : float32
         Share of the reference's own held-out spots whose expected error is larger, from how similar the neighbours of
         a spot are and how much they agree: 0 for the least certain. Where slides of the reference were held out.
+    ``obs["{key_added}_imputed_share"]`` : float32
+        Share of a spot's weight that comes from reference spots whose expression is itself a prediction. Where a
+        reference is such.
     ``obsm["X_{key}_image"]`` : float32, (n_obs, n_dims)
         Joint embedding of the query's images.
     ``obsm["{key_added}_weights"]`` : CSR float32, (n_obs, n_reference)
         Weight of every reference spot in every predicted spot; rows sum to one.
     ``uns["{key_added}_imputed"]`` : dict
         Units (``transform``, ``target_sum``, ``corrected``), ``gene_key``, ``model_hash``, ``reference_hash`` of the
-        ordered names of the reference spots, ``n_reference``, ``method``, ``version`` and ``params``.
+        ordered names of the reference spots, ``n_reference``, ``shares`` (JSON: the share of every reference slide in
+        all weights; slides of the same name have the number of their reference), ``method``, ``version`` and
+        ``params``.
+
+    What an earlier prediction of this name wrote beside, and this one does not, is removed.
 
     Raises
     ------
     KeyError
-        When the reference holds no model, or the query neither features nor patches.
+        When a reference holds no model, or the query neither features nor patches.
     ValueError
         When query and reference share too few genes, features come from another encoder, ``n_neighbors`` exceeds the
-        reference, or nothing was held out from which an ``interval`` could be calibrated.
+        reference, nothing was held out from which an ``interval`` could be calibrated, or references were embedded by
+        different models, measure different genes or hold different units.
 
     Warns
     -----
     UserWarning
-        When a slide of the query is in the reference: such a prediction cannot be scored.
+        When spots of the query are in the reference: they find themselves, and cannot be scored. When others of their
+        slide are: scores do not compare with those of held-out slides.
 
     Examples
     --------
@@ -143,199 +159,94 @@ def impute(
     True
     """
     from bleep_sc.models import retrieval
-    from bleep_sc.models.regression import EmbeddingRegression
     from bleep_sc.training.device import resolve_device
-    from bleep_sc.training.fit import embed_images
 
-    refs = _references(ref)
-    device = resolve_device(None)
-    model = read_model(refs[0], key, encoder)
+    refs = as_references(ref, ref_weights)
+    reference = read_references(
+        adata,
+        refs,
+        key=key,
+        encoder=encoder,
+        genes=genes,
+        gene_key=gene_key,
+        layer=layer,
+        target_rep=target_rep,
+        weights=ref_weights,
+    )
+    model, name = reference.model, key_added or key
     config, params = model.description.config, model.description.params
-    _check_same_model(refs, key)
-    warn_of_shared_slides(adata, refs, params["library_key"])
-    if layer is None and target_rep is None:
-        layer = params["layer"]
-        _check_same_units(refs, layer, params)
-    predicted_genes, values, names = _values(adata, refs, genes, gene_key, layer, target_rep)
-    keys = np.concatenate([_embedding(each, _keys.expression_embedding(key)) for each in refs])
-    n_neighbors = config["n_neighbors"] if n_neighbors is None else n_neighbors
-    name = key_added or key
+    layer = params["layer"] if layer is None and target_rep is None else layer
     check_layer_is_free(adata, name)
-    if n_neighbors != int(n_neighbors) or not 1 <= n_neighbors <= len(keys):
-        raise ValueError(
-            f"n_neighbors={n_neighbors} must lie between 1 and the number of reference spots, {len(keys)}, and be "
-            "whole. Pass a smaller n_neighbors=, or a larger reference."
-        )
-    n_neighbors = int(n_neighbors)
+    n_neighbors = _n_neighbors(config["n_neighbors"] if n_neighbors is None else n_neighbors, len(reference.keys))
     if interval is not None:
         check_interval(interval, model, store=store, layer=layer, target_rep=target_rep)
-    images = _inputs.images_for(adata, model.description.recipe, encoder, device)
-    slides = _inputs.slides_of(adata, params["library_key"])
-    embedding = embed_images(model.module.to(device), images, slides, device=device)
-    similarity, index = retrieval.nearest(embedding, keys, n_neighbors=n_neighbors, metric=config["metric"])
+    warn_of_shared_slides(adata, refs, params["library_key"])
+
+    embedding, images = place_images(adata, refs, model, key=key, encoder=encoder, device=resolve_device(None))
+    similarity, index = retrieval.nearest(embedding, reference.keys, n_neighbors=n_neighbors, metric=config["metric"])
     weights = retrieval.neighbor_weights(similarity, config["weights"], config["softmax_temperature"])
-    panel = Panel(model, names)
-    correct: Any = iter
-    if config["regression"]:
-        images_of_refs = np.concatenate([_embedding(each, _keys.image_embedding(key)) for each in refs])
-        regression = EmbeddingRegression.fit(images_of_refs, config["regression_penalty"])
-        correct = partial(regression.correct, embedding=embedding, values=values, shrinkage=panel.shrinkage)
-    layers: dict[str, Any] = {}
-    if store is None:
-        retrieved = retrieval.average(index, weights, values)
-        layers[name] = retrieved
-        if config["regression"]:
-            whole = [(slice(None), block, retrieved[:, block]) for block in blocks_of(len(names))]
-            layers[name] = np.concatenate([values for _, _, values in correct(whole)], axis=1)
-            layers[_keys.retrieved(name)] = retrieved
-        if interval is not None:
-            ends = panel.interval(interval, index, weights, values, retrieved, layers[name])
-            layers |= dict(zip((_keys.lower(name), _keys.upper(name)), ends, strict=True))
-        layers = {each: _among(predicted_genes, part) for each, part in layers.items()}
-    else:
-        layers[name] = store_layer(
-            store,
-            adata.shape,
-            predicted_genes,
-            lambda edges: correct(retrieval.averages(index, weights, values, edges, n_rows=SPOTS)),
-        )
-    confidence = _confidence(model, refs, similarity, index, weights)
+    if reference.weights is not None:
+        weights = retrieval.reweighted(weights, index, reference.weights)
+    correct = correction(reference, embedding, images) if config["regression"] else None
+    layers = predicted_layers(name, adata.shape, reference, index, weights, correct, interval, store)
+    matrix = retrieval.weight_matrix(index, weights, len(reference.keys))
+    of_spots = _of_spots(name, reference, similarity, index, weights)
+    if reference.is_imputed.any():
+        of_spots[_keys.imputed_share(name)] = matrix @ reference.is_imputed.astype(np.float32)
+    shares = reference.shares(np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel())
+    logger.info("Weights are on %s.", ", ".join(f"{slide} ({share:.1%})" for slide, share in shares.items()))
     record = {
         "method": "bleep",
-        **_common_units(refs, layer, target_rep),
+        **reference.units,
         "gene_key": gene_key or "var_names",
         "model_hash": model_hash(refs[0], key),
         "reference_hash": names_hash(spot for each in refs for spot in each.obs_names),
-        "n_reference": len(keys),
-        "params": json.dumps({"key": key, "n_neighbors": n_neighbors, "layer": layer, "target_rep": target_rep}),
+        "n_reference": len(reference.keys),
+        "shares": json.dumps(shares),
+        "params": json.dumps(
+            {
+                "key": key,
+                "n_neighbors": n_neighbors,
+                "layer": layer,
+                "layers": reference.layers,
+                "target_rep": target_rep,
+                "ref_weights": None if ref_weights is None else [float(weight) for weight in ref_weights],
+            }
+        ),
     }
     if interval is not None:
         record["interval"] = float(interval)
+
     adata = adata.copy() if copy else adata
+    forget_prediction(adata, name)
     adata.obsm[_keys.image_embedding(key)] = embedding
-    adata.obsm[_keys.weights(name)] = retrieval.weight_matrix(index, weights, len(keys))
-    if confidence is not None:
-        adata.obs[_keys.confidence(name)] = confidence
+    adata.obsm[_keys.weights(name)] = matrix
+    for column, values in of_spots.items():
+        adata.obs[column] = values
     if model.calibration is not None:
         adata.var[_keys.predictability(name)] = np.full(adata.n_vars, np.nan, dtype=np.float32)
-        adata.var.loc[predicted_genes, _keys.predictability(name)] = panel.predictability
-    for each in (_keys.retrieved(name), _keys.lower(name), _keys.upper(name)):
-        if each in adata.layers and each not in layers and _keys.imputed(name) in adata.uns:
-            del adata.layers[each]  # of an earlier prediction
+        adata.var.loc[reference.genes, _keys.predictability(name)] = Panel(model, reference.names).predictability
     for each, part in layers.items():
         adata.layers[each] = part
-    write_layer(adata, name, layers[name], predicted_genes, record)
+    write_layer(adata, name, layers[name], reference.genes, record)
     return adata if copy else None
 
 
-def _references(ref: AnnData | Sequence[AnnData]) -> list[AnnData]:
-    from anndata import AnnData
-
-    refs = list(ref) if isinstance(ref, list | tuple) else [ref]
-    wrong = [type(each).__name__ for each in refs if not isinstance(each, AnnData)]
-    if wrong or not refs:
-        raise TypeError(f"ref= must be an AnnData, or a list of them, not {listed(wrong)}. Read a file first.")
-    return refs
-
-
-def _check_same_units(refs: list[AnnData], layer: str | None, params: dict[str, Any]) -> None:
-    """Refuse a reference whose expression was changed after the fit: averages of it would be something else."""
-    before = params["units"]["transform"]
-    for each in refs:
-        now = units(each, layer)["transform"]
-        if now != before:
-            name = "X" if layer is None else f"layers[{layer!r}]"
-            raise ValueError(
-                f"{name} of the reference holds {_meaning(now)}, but the model was fitted on {_meaning(before)}. "
-                "Restore it, or pass layer=, the layer to average."
-            )
-
-
-def _common_units(refs: list[AnnData], layer: str | None, target_rep: str | None) -> dict[str, Any]:
-    """Return the units of the references, which must be the same in all of them."""
-    each = [units(ref, layer, target_rep) for ref in refs]
-    if len({one["transform"] for one in each}) > 1:
+def _n_neighbors(n_neighbors: float, n_reference: int) -> int:
+    """Return how many neighbours there are to be, or refuse."""
+    if n_neighbors != int(n_neighbors) or not 1 <= n_neighbors <= n_reference:
         raise ValueError(
-            f"The references hold different things: {', '.join(_meaning(one['transform']) for one in each)}. Pass "
-            "layer=, one that means the same in all of them."
+            f"n_neighbors={n_neighbors} must lie between 1 and the number of reference spots, {n_reference}, and be "
+            "whole. Pass a smaller n_neighbors=, or a larger reference."
         )
-    return each[0]
+    return int(n_neighbors)
 
 
-def _meaning(transform: str) -> str:
-    return {"log1p": "logarithms", "counts": "counts"}.get(transform, "values that are neither logarithms nor counts")
-
-
-def _check_same_model(refs: list[AnnData], key: str) -> None:
-    hashes = {model_hash(each, key) for each in refs}
-    if len(hashes) > 1:
-        raise ValueError(
-            f"The references were embedded by {len(hashes)} different models, so they cannot be searched together. Fit "
-            "one and place the others in its embedding: bleep_sc.tl.embed(other, first, expression=True)."
-        )
-
-
-def _among(genes: NDArray[np.bool_], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return predicted genes (n_obs, n_predicted) among all (n_obs, n_vars); the others are NaN."""
-    result = np.full((len(values), len(genes)), np.nan, dtype=np.float32)
-    result[:, genes] = values
-    return result
-
-
-def _confidence(
-    model: FittedModel, refs: list[AnnData], similarity: Tensor, index: Tensor, weights: Tensor
-) -> NDArray[np.float32] | None:
-    """Return the confidence of every spot, judged by the most variable genes of the panel, where that can be known."""
-    if model.calibration is None:
-        return None
-    params, genes = model.description.params, np.array(model.description.genes)
-    present = [set(each.var_names) if params["target_rep"] is None else set(genes) for each in refs]
-    judges = model.calibration.monitored & np.isin(genes, list(set.intersection(*present)))
-    if not judges.any():
-        return None
-    values = [
-        _inputs.panel_expression(each, genes[judges].tolist(), params["layer"], params["target_rep"]) for each in refs
-    ]
-    return spot_confidence(model.calibration, judges, np.concatenate(values), similarity, index, weights)
-
-
-def _embedding(ref: AnnData, name: str) -> NDArray[np.float32]:
-    remedy = "Run bleep_sc.tl.fit(adata_ref) first, or bleep_sc.tl.embed(other, adata_ref, expression=True)."
-    return np.asarray(require_obsm(ref, name, remedy), dtype=np.float32)
-
-
-def _values(
-    adata: AnnData,
-    refs: list[AnnData],
-    genes: Sequence[str] | None,
-    gene_key: str | None,
-    layer: str | None,
-    target_rep: str | None,
-) -> tuple[NDArray[np.bool_], Any, list[str]]:
-    """Return which genes of the query are predicted, their expression in the references, and their names there."""
-    if layer is not None and target_rep is not None:
-        raise ValueError(f"layer={layer!r} and target_rep={target_rep!r} both say what to average; pass one of them.")
-    flags, blocks, names = [], [], []
-    for each in refs:
-        source = each if target_rep is None else _as_genes(each, target_rep)
-        position = match_genes(adata, source, genes, gene_key)
-        matrix = require_layer(source, layer, "Pass layer=, a layer of the reference.")
-        block = matrix[:, position[position >= 0]]
-        if not np.isfinite(stored_values(block)).all():
-            raise ValueError("The expression of the reference holds NaN or infinite values, which would spread.")
-        flags.append(position >= 0)
-        blocks.append(block)
-        names.append(source.var_names[position[position >= 0]].tolist())
-    if any(not np.array_equal(flag, flags[0]) for flag in flags):
-        raise ValueError("The references do not measure the same of the query's genes; subset them to the shared ones.")
-    if all(map(sparse.issparse, blocks)):
-        return flags[0], sparse.vstack(blocks, format="csr"), names[0]
-    return flags[0], np.vstack([dense(block) for block in blocks]), names[0]
-
-
-def _as_genes(ref: AnnData, target_rep: str) -> AnnData:
-    """Return the corrected expression in ``obsm`` as an AnnData of its genes."""
-    from anndata import AnnData
-
-    values, names = _inputs.expression(ref, None, target_rep)
-    return AnnData(values, obs=ref.obs[[]], var=ref.var.reindex(names))
+def _of_spots(
+    name: str, reference: Reference, similarity: Tensor, index: Tensor, weights: Tensor
+) -> dict[str, NDArray[np.float32]]:
+    """Return what is said of every spot, (n_obs,) each, as far as it can be known."""
+    calibration, judges = reference.model.calibration, reference.judges
+    if calibration is None or not judges.any():
+        return {}
+    return {_keys.confidence(name): spot_confidence(calibration, judges, reference.judged, similarity, index, weights)}

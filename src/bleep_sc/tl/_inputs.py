@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc import _keys
-from bleep_sc._checks import dense, libraries, log_expression, panel, require_obs, require_obsm
+from bleep_sc._checks import (
+    dense,
+    libraries,
+    listed,
+    log_expression,
+    panel,
+    require_layer,
+    require_obs,
+    require_obsm,
+    require_unique_genes,
+)
 from bleep_sc._context import features_around
+from bleep_sc._expression import record_of
 from bleep_sc._patches import has_patches, patches_of
 from bleep_sc._records import check_same_features, check_same_patches, feature_recipe, patch_recipe
 
@@ -169,9 +180,11 @@ def expression(adata: AnnData, layer: str | None, target_rep: str | None) -> tup
 def panel_expression(
     adata: AnnData, genes: list[str], layer: str | None, target_rep: str | None
 ) -> NDArray[np.float32]:
-    """Return the expression of a model's genes, in its order."""
+    """Return the expression of a model's genes, in its order; of a prediction, where the layer is one."""
     if target_rep is not None:
         values, names = expression(adata, None, target_rep)
+    elif record_of(adata, layer) is not None:
+        return _predicted_panel(adata, genes, layer)
     else:
         values, names = log_expression(adata, layer), adata.var_names.tolist()
     position = {name: i for i, name in enumerate(names)}
@@ -179,6 +192,25 @@ def panel_expression(
     if missing:
         raise KeyError(f"{len(missing)} of the model's {len(genes)} genes are missing, among them {missing[:5]}.")
     return dense(values[:, [position[gene] for gene in genes]])
+
+
+def _predicted_panel(adata: AnnData, genes: list[str], layer: str | None) -> NDArray[np.float32]:
+    """Return a model's genes from a prediction, which must hold all of them."""
+    require_unique_genes(adata)
+    position = adata.var_names.get_indexer(genes)
+    matrix = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
+    values = dense(matrix[:, np.maximum(position, 0)])
+    missing = (position < 0) | np.isnan(values).all(axis=0)
+    name = "adata.X" if layer is None else f"layers[{layer!r}]"
+    if missing.any():
+        raise KeyError(
+            f"{name} is a prediction without {missing.sum()} of the model's {len(genes)} genes, such as "
+            f"{listed(np.array(genes)[missing], 3)}. Impute all genes of the panel first: bleep_sc.tl.impute(adata, "
+            "ref=adata_ref) without genes=, with the panel in adata.var_names."
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinite values in some spots. Predict it again.")
+    return values
 
 
 def as_keys(use_rep: str | Sequence[str] | None) -> list[str]:

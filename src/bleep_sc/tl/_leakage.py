@@ -1,4 +1,4 @@
-"""A warning where a query is predicted from itself."""
+"""A warning where a query is predicted from itself, or from its own slide."""
 
 from __future__ import annotations
 
@@ -7,45 +7,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import libraries, listed
+from bleep_sc._checks import listed
+from bleep_sc.tl._same_slide import named_slides, same_spots
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
 def warn_of_shared_slides(adata: AnnData, refs: list[AnnData], library_key: str) -> None:
-    """Warn where a slide of the query, or a named spot of it, is in a reference."""
-    shared = sorted(_slides(adata, library_key) & set().union(*(_slides(each, library_key) for each in refs)))
-    if shared:
-        what = f"Slide {listed(shared)} is in the query and in the reference (obs[{library_key!r}])"
-    else:
-        spots = sum(int(adata.obs_names.isin(each.obs_names).sum()) for each in refs if _have_coordinates(adata, each))
-        if not spots:
-            return
-        what = f"{spots} spots of the query are in the reference, with the same names and coordinates"
-    warnings.warn(
-        f"{what}: they find themselves, and scores of this prediction would be meaningless.", UserWarning, stacklevel=4
-    )
-
-
-def _slides(adata: AnnData, library_key: str) -> set[str]:
-    """Return the slides of an AnnData, as far as they are named."""
-    if library_key not in adata.obs and len(adata.uns.get(_keys.SPATIAL, {})) != 1:
-        return set()
-    key = library_key if library_key in adata.obs else _keys.LIBRARY
-    return set(np.unique(libraries(adata, key)).tolist())
-
-
-def _have_coordinates(adata: AnnData, ref: AnnData) -> bool:
-    """Tell whether spots of the same name also stand at the same place; names alone may well repeat between slides."""
-    if _keys.SPATIAL not in adata.obsm or _keys.SPATIAL not in ref.obsm or not adata.obs_names.is_unique:
-        return False
-    common = adata.obs_names.intersection(ref.obs_names)
-    if not len(common) or not ref.obs_names.is_unique:
-        return False
-    ours, theirs = (
-        np.asarray(each.obsm[_keys.SPATIAL], dtype=np.float64)[each.obs_names.get_indexer(common), :2]
-        for each in (adata, ref)
-    )
-    return bool(np.array_equal(ours, theirs))
+    """Warn where spots of the query, or others of their slide, are in a reference."""
+    in_refs = np.zeros(adata.n_obs, dtype=bool)
+    for each in refs:
+        rows = same_spots(adata, each, library_key)
+        in_refs[rows[rows >= 0]] = True
+    n_spots, slides = int(in_refs.sum()), named_slides(adata, library_key)
+    is_shared = np.isin(slides, np.concatenate([named_slides(each, library_key) for each in refs]))
+    if not is_shared.any() and not n_spots:
+        return
+    what = f"{n_spots} spots of the query are in the reference, with the same names and coordinates"
+    parts = []
+    if is_shared.any():
+        what = (
+            f"Slide {listed(np.unique(slides[is_shared]))} is in the query and in the reference (obs[{library_key!r}])"
+        )
+    if n_spots:
+        who = "they" if not is_shared.any() else f"{n_spots} of its {int(is_shared.sum())} spots"
+        parts.append(f"{who} find themselves, and scores of this prediction would be meaningless there")
+    if n_spots < is_shared.sum():
+        parts.append(
+            f"{int(is_shared.sum()) - n_spots} are not in the reference, but neighbours on the same slide are, so that "
+            "scores there do not compare with those of held-out slides"
+        )
+    warnings.warn(f"{what}: {'; '.join(parts)}.", UserWarning, stacklevel=3)

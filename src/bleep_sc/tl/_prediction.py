@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc import _keys
+from bleep_sc._checks import listed, require_layer
 from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
@@ -23,10 +24,32 @@ SPOTS, GENES = 4096, 512
 """Chunks of a stored layer."""
 
 
+def require_prediction(adata: AnnData, layer: str) -> tuple[Any, NDArray[np.bool_], dict[str, Any]]:
+    """Return a predicted layer, the genes that it holds and its record, or raise an error that says what there is."""
+    values = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
+    record, flag = _keys.imputed(layer), _keys.predicted(layer)
+    if record not in adata.uns or flag not in adata.var:
+        done = [key.removesuffix("_imputed") for key in adata.uns if str(key).endswith("_imputed")]
+        raise KeyError(f"layers[{layer!r}] is no prediction of bleep_sc (predicted layers: {listed(done)}).")
+    return values, adata.var[flag].to_numpy(dtype=bool), adata.uns[record]
+
+
 def check_layer_is_free(adata: AnnData, name: str) -> None:
     """Refuse to write a prediction over a layer that is none."""
     if name in adata.layers and _keys.imputed(name) not in adata.uns:
         raise ValueError(f"layers[{name!r}] exists and is no prediction; it would be lost. Pass another key_added=.")
+
+
+def forget_prediction(adata: AnnData, name: str) -> None:
+    """Remove what an earlier prediction of this name wrote beside its layer: the next may have no such thing."""
+    if _keys.imputed(name) not in adata.uns:
+        return
+    of_genes, of_spots = [_keys.predictability(name)], [_keys.confidence(name), _keys.imputed_share(name)]
+    layers = [_keys.retrieved(name), _keys.lower(name), _keys.upper(name)]
+    for where, names in ((adata.layers, layers), (adata.obs, of_spots), (adata.var, of_genes)):
+        for each in names:
+            if each in where:
+                del where[each]
 
 
 def write_prediction(

@@ -1,0 +1,107 @@
+"""Slides of which some spots are in the query and some in a reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._checks import libraries, require_obsm
+from bleep_sc.tl import _inputs
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from bleep_sc.models.fitted import FittedModel
+
+
+def named_slides(adata: AnnData, library_key: str) -> NDArray[np.str_]:
+    """Return the slide of every spot, (n_obs,), or nothing, (0,), where slides have no names."""
+    if library_key not in adata.obs and len(adata.uns.get(_keys.SPATIAL, {})) != 1:
+        return np.empty(0, dtype=str)
+    return libraries(adata, library_key if library_key in adata.obs else _keys.LIBRARY)
+
+
+def same_spots(adata: AnnData, ref: AnnData, library_key: str) -> NDArray[np.intp]:
+    """Return which spot of the query every spot of a reference is, (n_reference,); -1 for none.
+
+    On a slide of the same name it is the spot at the same place, or of the same name where there are no coordinates.
+    A slide that was renamed is known by all spots of the same name being at the same place.
+    """
+    ours, theirs = named_slides(adata, library_key), named_slides(ref, library_key)
+    if np.isin(theirs, ours).any():
+        placed = _keys.SPATIAL in adata.obsm and _keys.SPATIAL in ref.obsm
+        row_of = {spot: row for row, spot in enumerate(_spots(adata, ours, placed))}
+        return np.array([row_of.get(spot, -1) for spot in _spots(ref, theirs, placed)], dtype=np.intp)
+    if _is_renamed(adata, ref):
+        return adata.obs_names.get_indexer(ref.obs_names)
+    return np.full(ref.n_obs, -1, dtype=np.intp)
+
+
+def place_images(
+    adata: AnnData, refs: list[AnnData], model: FittedModel, *, key: str, encoder: nn.Module | None, device: Any
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the image embeddings of the query, (n_obs, n_dims), and of the references, (n_reference, n_dims).
+
+    Features are taken in units of their slide. Spots of a reference that stand on a slide of the query were embedded
+    without the query's; here both are taken in units of all spots of that slide. The first reference stays as it is.
+    """
+    from bleep_sc.training.fit import embed_images
+
+    recipe, library_key = model.description.recipe, model.description.params["library_key"]
+    images = _inputs.images_for(adata, recipe, encoder, device)
+    slides = _inputs.slides_of(adata, library_key)
+    if not model.module.standardize or len(refs) == 1:
+        embedding = embed_images(model.module.to(device), images, slides, device=device)
+        return embedding, np.concatenate([embedding_of(each, _keys.image_embedding(key)) for each in refs])
+    ours = named_slides(adata, library_key)
+    slides = ours if len(ours) else slides
+    rows, more_images, more_slides = [np.full(refs[0].n_obs, -1, dtype=np.intp)], [images], [slides]
+    for each in refs[1:]:
+        theirs = named_slides(each, library_key)
+        shared = np.isin(theirs, ours) if len(theirs) else np.zeros(each.n_obs, dtype=bool)
+        row = np.where(shared, same_spots(adata, each, library_key), -1)
+        alone = shared & (row < 0)
+        if alone.any():
+            row[alone] = sum(map(len, more_images)) + np.arange(alone.sum())
+            more_images.append(_inputs.images_for(each, recipe, encoder, device)[alone])
+            more_slides.append(theirs[alone])
+        rows.append(row)
+    together = embed_images(
+        model.module.to(device), np.concatenate(more_images), np.concatenate(more_slides), device=device
+    )
+    row = np.concatenate(rows)
+    of_refs = np.concatenate([embedding_of(each, _keys.image_embedding(key)) for each in refs])
+    of_refs[row >= 0] = together[row[row >= 0]]
+    return together[: adata.n_obs], of_refs
+
+
+def embedding_of(ref: AnnData, name: str) -> NDArray[np.float32]:
+    """Return a joint embedding of a reference."""
+    remedy = "Run bleep_sc.tl.fit(adata_ref) first, or bleep_sc.tl.embed(other, adata_ref, expression=True)."
+    return np.asarray(require_obsm(ref, name, remedy), dtype=np.float32)
+
+
+def _spots(adata: AnnData, slides: NDArray[np.str_], placed: bool) -> list[tuple[Any, ...]]:
+    """Return what tells spots apart on slides that are named: their slide, and their place or their name."""
+    if placed:
+        places = np.asarray(adata.obsm[_keys.SPATIAL], dtype=np.float64)
+        return list(zip(slides.tolist(), places[:, 0].tolist(), places[:, 1].tolist(), strict=True))
+    return list(zip(slides.tolist(), adata.obs_names, strict=True))
+
+
+def _is_renamed(adata: AnnData, ref: AnnData) -> bool:
+    """Tell whether spots of the same name also stand at the same place; names alone may well repeat between slides."""
+    if _keys.SPATIAL not in adata.obsm or _keys.SPATIAL not in ref.obsm or not adata.obs_names.is_unique:
+        return False
+    common = adata.obs_names.intersection(ref.obs_names)
+    if not len(common) or not ref.obs_names.is_unique:
+        return False
+    ours, theirs = (
+        np.asarray(each.obsm[_keys.SPATIAL], dtype=np.float64)[each.obs_names.get_indexer(common), :2]
+        for each in (adata, ref)
+    )
+    return bool(np.array_equal(ours, theirs))
