@@ -19,6 +19,7 @@ from bleep_sc.metrics.intervals import Interval, bootstrap_interval
 from bleep_sc.metrics.mixing import Mixing, batch_mixing, lisi
 from bleep_sc.metrics.nulls import permuted
 from bleep_sc.metrics.recovery import Recovery, recovery
+from bleep_sc.metrics.rubin import Pooled, rubin
 from bleep_sc.metrics.ssim import ssim
 from bleep_sc.metrics.variance import relative_variance_distance
 
@@ -27,6 +28,7 @@ __all__ = [
     "Interval",
     "Mixing",
     "ModuleAgreement",
+    "Pooled",
     "Recovery",
     "batch_mixing",
     "bootstrap_interval",
@@ -49,6 +51,7 @@ __all__ = [
     "relative_variance_distance",
     "reliability",
     "rmse",
+    "rubin",
     "spearman",
     "ssim",
 ]
