@@ -8,7 +8,7 @@ import pytest
 
 import bleep_sc as bs
 
-MAKERS = {"load_model", "tile_slide", "to_anndata", "to_geojson", "to_spatialdata"}
+MAKERS = {"load_model", "pseudobulk", "tile_slide", "to_anndata", "to_geojson", "to_spatialdata"}
 OF_IMAGES = {"tile_slide"}
 OF_TABLES = {"benchmark", "top_genes"}
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"

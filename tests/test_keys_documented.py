@@ -63,11 +63,14 @@ def pipeline(tmp_path):
     bs.tl.leiden(query, resolutions=[1.0])
     bs.tl.gene_correlation(query)
     bs.tl.joint_umap(query, ref)
+    plain = bs.tl.impute(query, ref=ref, copy=True)
+    bs.tl.restore_variance(plain, ref)
+    bulk = bs.tl.pseudobulk(plain, sample_key="library_id", min_predictability=None, n_draws=1, ref=ref)
     image = query.uns["spatial"]["slice3"]["images"]["hires"]
     whole = {"type": "Polygon", "coordinates": [[[0, 0], [5000, 0], [5000, 5000], [0, 5000], [0, 0]]]}
     tiles = bs.pp.tile_slide(image, mpp=2.0, size=24, spacing_um=300, region=whole, show_progress_bar=False)
     bs.pp.extract_patches(tiles, image, size=24, store=tmp_path / "patches.zarr")
-    return before, ref, query, bs.tl.to_anndata(query), grown, tiles
+    return before, ref, query, bs.tl.to_anndata(query), grown, plain, bulk, tiles
 
 
 def test_every_key_is_documented_and_every_documented_key_appears(pipeline):

@@ -11,6 +11,8 @@ from bleep_sc.tl._joint_umap import joint_umap
 from bleep_sc.tl._leiden import leiden
 from bleep_sc.tl._load_model import load_model
 from bleep_sc.tl._predict import predict
+from bleep_sc.tl._pseudobulk import pseudobulk
+from bleep_sc.tl._restore_variance import restore_variance
 from bleep_sc.tl._score import score
 from bleep_sc.tl._to_anndata import to_anndata
 from bleep_sc.tl._to_geojson import to_geojson
@@ -34,6 +36,8 @@ __all__ = [
     "leiden",
     "load_model",
     "predict",
+    "pseudobulk",
+    "restore_variance",
     "score",
     "to_anndata",
     "to_geojson",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc import _keys
-from bleep_sc._checks import listed, require_layer
+from bleep_sc.tl._prediction import require_prediction
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -42,20 +42,15 @@ def to_anndata(adata: AnnData, layer: str = "bleep") -> AnnData:
     >>> predicted.n_vars
     250
     """
-    values = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
-    record, flag = _keys.imputed(layer), _keys.predicted(layer)
-    if record not in adata.uns or flag not in adata.var:
-        done = [key.removesuffix("_imputed") for key in adata.uns if str(key).endswith("_imputed")]
-        raise KeyError(f"layers[{layer!r}] is no prediction of bleep_sc (predicted layers: {listed(done)}).")
-    genes = adata.var[flag].to_numpy(dtype=bool)
+    values, genes, record = require_prediction(adata, layer)
     result = type(adata)(
         np.asarray(values[:, genes], dtype=np.float32),
         obs=adata.obs.copy(),
         var=adata.var.loc[genes].drop(columns=[_keys.HIGHLY_VARIABLE], errors="ignore").assign(imputed=True),
-        uns={key: deepcopy(adata.uns[key]) for key in (_keys.SPATIAL, GRAPH, record) if key in adata.uns},
+        uns={key: deepcopy(adata.uns[key]) for key in (_keys.SPATIAL, GRAPH, _keys.imputed(layer)) if key in adata.uns},
         obsm={key: value.copy() for key, value in adata.obsm.items()},
         obsp={key: value.copy() for key, value in adata.obsp.items() if key.startswith(_keys.SPATIAL)},
     )
-    if adata.uns[record]["transform"] == "log1p":
+    if record["transform"] == "log1p":
         result.uns[_keys.LOG1P] = {"base": None}
     return result
