@@ -97,6 +97,11 @@ def draw(number: int) -> str:
     return f"draw_{number}"
 
 
+def typicality(key: str) -> str:
+    """Obs key of how much the tissue around a spot looks like that of the reference."""
+    return f"{key}_typicality"
+
+
 def score(layer: str) -> str:
     """Uns key of the table of scores of a predicted layer."""
     return f"{layer}_score"

@@ -112,6 +112,7 @@ class SlideReport:
             "reference": f"{self.ref.n_obs:,} spots" + (f" of {len(slides)} slides ({', '.join(slides)})"),
             "model": f"{record['model_hash']}, on {features}; {json.loads(record['params'])['n_neighbors']} neighbours",
             "confidence": self._confidence(),
+            "tissue unlike the reference": self._foreign(),
         }
 
     def _confidence(self) -> str:
@@ -124,6 +125,15 @@ class SlideReport:
             f"median {half:.2f}: half of the tiles have a smaller expected error than {half:.0%} of the reference's "
             f"own held-out spots; {low:.0%} of the tiles are below {UNSURE}"
         )
+
+    def _foreign(self) -> str:
+        """Say how much of the tissue the reference does not know."""
+        from bleep_sc.models.typicality import FOREIGN
+
+        if _keys.typicality(self.key) not in self.tiles.obs:
+            return "not known: the reference has one slide, no places in µm, or an encoder that was trained"
+        share = (self.tiles.obs[_keys.typicality(self.key)].to_numpy() < FOREIGN).mean()
+        return f"{share:.0%} of the tiles; of slides like the reference's own {FOREIGN:.0%}"
 
     def _map(self) -> Figure:
         from matplotlib.figure import Figure

@@ -42,3 +42,26 @@ def test_bad_input(toy):
     with pytest.raises(ValueError, match="n_top_genes=0"):
         bs.pp.select_genes(toy, n_top_genes=0)
     assert "highly_variable" not in toy.var
+
+
+def test_genes_of_ones_own_are_chosen_besides(toy):
+    bs.pp.select_genes(toy, batch_key="library_id", n_top_genes=10)
+    others = toy.var_names[~toy.var["highly_variable"]][:3].tolist()
+    chosen = set(toy.var_names[toy.var["highly_variable"]])
+    bs.pp.select_genes(toy, batch_key="library_id", n_top_genes=10, genes=others)
+    assert set(toy.var_names[toy.var["highly_variable"]]) == chosen | set(others)
+    assert not toy.var.loc[others, "highly_variable_nbatches"].any()
+
+
+def test_a_panel_may_be_nothing_but_genes_of_ones_own(toy):
+    bs.pp.select_genes(toy, n_top_genes=0, genes=["CYP3A4", "GENE001"])
+    assert set(toy.var_names[toy.var["highly_variable"]]) == {"CYP3A4", "GENE001"}
+
+
+def test_a_gene_that_is_not_there_is_named_and_nothing_is_written(toy):
+    before = set(toy.var)
+    with pytest.raises(KeyError, match=r"genes= asks for 'INS', which adata\.var_names does not have"):
+        bs.pp.select_genes(toy, genes=["CYP3A4", "INS"])
+    with pytest.raises(ValueError, match="n_top_genes=0 must be at least 1, or 0 with genes="):
+        bs.pp.select_genes(toy, n_top_genes=0)
+    assert set(toy.var) == before

@@ -15,6 +15,7 @@ from bleep_sc.metrics.gene_gene import (
     module_agreement,
 )
 from bleep_sc.metrics.gene_sets import highest_genes
+from bleep_sc.metrics.interval_score import interval_score
 from bleep_sc.metrics.intervals import Interval, bootstrap_interval
 from bleep_sc.metrics.mixing import Mixing, batch_mixing, lisi
 from bleep_sc.metrics.nulls import permuted
@@ -40,6 +41,7 @@ __all__ = [
     "gene_modules",
     "gene_order",
     "highest_genes",
+    "interval_score",
     "lisi",
     "mae",
     "module_agreement",

@@ -20,9 +20,10 @@ from bleep_sc.models.calibration import Calibration
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.models.histogene import HisToGene
 from bleep_sc.models.stnet import StNet
+from bleep_sc.models.typicality import Typicality
 
-CALIBRATION = "calibration/"
-"""Prefix of the names of the calibration's tensors."""
+LEARNT: dict[str, Any] = {"calibration": Calibration, "typicality": Typicality}
+"""What held-out slides taught, kept as tensors whose names begin with its own and a slash."""
 WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "model.json"
 
 
@@ -53,13 +54,16 @@ class FittedModel:
     description: Description
     calibration: Calibration | None = None
     """What it knows about its own predictions, where slides were held out."""
+    typicality: Typicality | None = None
+    """What it knows about the tissue of its reference, where slides were held out."""
 
     def to_bytes(self) -> bytes:
-        """Return the weights, and the calibration beside them, as safetensors bytes."""
+        """Return the weights, and what held-out slides taught beside them, as safetensors bytes."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
-        if self.calibration is not None:
-            arrays = self.calibration.to_arrays()
-            tensors |= {CALIBRATION + name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        for part in LEARNT:
+            known = getattr(self, part)
+            arrays = {} if known is None else known.to_arrays()
+            tensors |= {f"{part}/{name}": torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         return safetensors.torch.save(tensors)
 
 
@@ -75,12 +79,13 @@ def from_bytes(description: Description, weights: bytes, *, encoder: nn.Module |
     """
     module = _build(description, encoder)
     tensors = safetensors.torch.load(weights)
-    arrays = {
-        name.removeprefix(CALIBRATION): each.numpy() for name, each in tensors.items() if name.startswith(CALIBRATION)
-    }
-    module.load_state_dict({name: tensor for name, tensor in tensors.items() if not name.startswith(CALIBRATION)})
-    calibration = Calibration.from_arrays(arrays) if arrays else None
-    return FittedModel(module.eval(), description, calibration)
+    learnt = {}
+    for part, kind in LEARNT.items():
+        names = [name for name in tensors if name.startswith(f"{part}/")]
+        arrays = {name.removeprefix(f"{part}/"): tensors.pop(name).numpy() for name in names}
+        learnt[part] = kind.from_arrays(arrays) if arrays else None
+    module.load_state_dict(tensors)
+    return FittedModel(module.eval(), description, **learnt)
 
 
 def _build(description: Description, encoder: nn.Module | None) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from bleep_sc.pl._benchmark import benchmark
 from bleep_sc.pl._calibration import calibration
+from bleep_sc.pl._confidence import confidence
 from bleep_sc.pl._gene_correlation import gene_correlation
 from bleep_sc.pl._leiden import leiden
 from bleep_sc.pl._mean_variance import mean_variance
@@ -14,6 +15,7 @@ from bleep_sc.pl._umap import umap
 __all__ = [
     "benchmark",
     "calibration",
+    "confidence",
     "gene_correlation",
     "leiden",
     "mean_variance",

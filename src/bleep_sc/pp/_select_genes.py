@@ -7,9 +7,11 @@ import scanpy as sc
 from scipy import sparse
 
 from bleep_sc import _keys
-from bleep_sc._checks import libraries, log_expression, require_obs
+from bleep_sc._checks import libraries, listed, log_expression, require_obs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
 
 
@@ -18,6 +20,7 @@ def select_genes(
     *,
     batch_key: str | None = None,
     n_top_genes: int = 1000,
+    genes: Sequence[str] | None = None,
     layer: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -34,7 +37,10 @@ def select_genes(
     batch_key
         Column of ``obs`` that names the slide. None ranks all spots together.
     n_top_genes
-        How many genes each slide contributes.
+        How many genes each slide contributes; 0 leaves it at ``genes``.
+    genes
+        Genes that are chosen whether they vary or not, such as markers or a pathway: what is learnt of a gene, its
+        predictability and its intervals, is learnt for chosen ones alone.
     layer
         Where the expression is; None is ``X``.
     copy
@@ -49,6 +55,13 @@ def select_genes(
     ``var["highly_variable_nbatches"]`` : int64
         Among how many slides' best a gene was.
 
+    Raises
+    ------
+    KeyError
+        When ``genes`` names some that ``adata`` does not have.
+    ValueError
+        When the expression holds no logarithms, or no gene would be chosen.
+
     Examples
     --------
     >>> import bleep_sc as bs, scanpy as sc
@@ -61,19 +74,22 @@ def select_genes(
     """
     adata = adata.copy() if copy else adata
     expression = log_expression(adata, layer)
-    if n_top_genes < 1:
-        raise ValueError(f"n_top_genes={n_top_genes} must be at least 1.")
+    if n_top_genes < (1 if genes is None or not len(genes) else 0):
+        raise ValueError(f"n_top_genes={n_top_genes} must be at least 1, or 0 with genes=.")
+    unknown = [gene for gene in ([] if genes is None else genes) if gene not in adata.var_names]
+    if unknown:
+        raise KeyError(f"genes= asks for {listed(unknown)}, which adata.var_names does not have.")
     if batch_key is None:
         batches = np.zeros(adata.n_obs, dtype=int)
     else:
         require_obs(adata, batch_key, "Pass batch_key=, the column that names the slide.")
         batches = libraries(adata, batch_key)
     chosen_by = np.zeros(adata.n_vars, dtype=np.int64)
-    for batch in np.unique(batches):
+    for batch in np.unique(batches) if n_top_genes else ():
         part = expression[batches == batch]
         slide = sc.AnnData(sparse.csr_matrix(part) if sparse.issparse(part) else part)
         ranking = sc.pp.highly_variable_genes(slide, n_top_genes=min(n_top_genes, adata.n_vars), inplace=False)
         chosen_by += ranking["highly_variable"].to_numpy(dtype=np.int64)
-    adata.var[_keys.HIGHLY_VARIABLE] = chosen_by > 0
+    adata.var[_keys.HIGHLY_VARIABLE] = (chosen_by > 0) | adata.var_names.isin([] if genes is None else list(genes))
     adata.var[_keys.CHOSEN_BY] = chosen_by
     return adata if copy else None

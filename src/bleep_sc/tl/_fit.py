@@ -12,6 +12,7 @@ from bleep_sc._expression import units, warn_of_uneven_slides
 from bleep_sc._patches import patches_of
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._store import write_model
+from bleep_sc.tl._typicality import learnt_typicality
 from bleep_sc.training.config import FitConfig
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def fit(
     calibration = None
     if config.cross_fit and len(np.unique(slides)) > 1:
         calibration = calibrate(cross_fit(Pairs(images, values), slides, **how))
+    typicality = learnt_typicality(adata, images, slides, library_key, random_state)
     image_embedding = embed_images(model, images, slides, device=device, num_workers=num_workers)
     expression_embedding = embed_expression(model, values, device=device)
 
@@ -185,7 +187,7 @@ def fit(
     }
     description = Description("bleep", architecture, genes, recipe, asdict(config), params)
     adata = adata.copy() if copy else adata
-    write_model(adata, key_added, FittedModel(model, description, calibration), {"loss": loss})
+    write_model(adata, key_added, FittedModel(model, description, calibration, typicality), {"loss": loss})
     if calibration is not None:
         predictability = pd.Series(calibration.predictability, index=genes).reindex(adata.var_names)
         adata.var[_keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc import _keys
+from bleep_sc._checks import libraries
 from bleep_sc._records import names_hash
 from bleep_sc._runtime import logger
+from bleep_sc.tl import _inputs
 from bleep_sc.tl._intervals import Panel, check_interval, spot_confidence
 from bleep_sc.tl._layers import correction, predicted_layers
 from bleep_sc.tl._leakage import warn_of_shared_slides
@@ -15,6 +17,7 @@ from bleep_sc.tl._prediction import check_layer_is_free, forget_prediction, writ
 from bleep_sc.tl._reference import as_references, read_references
 from bleep_sc.tl._same_slide import place_images
 from bleep_sc.tl._store import model_hash
+from bleep_sc.tl._typicality import typicality_of, warn_of_foreign_slides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +116,11 @@ def impute(
     ``obs["{key_added}_confidence"]`` : float32
         Share of the reference's own held-out spots whose expected error is larger, from how similar the neighbours of
         a spot are and how much they agree: 0 for the least certain. Where slides of the reference were held out.
+    ``obs["{key_added}_typicality"]`` : float32
+        Share of the reference's held-out spots around which the tissue is less like that of the (first) reference,
+        within 500 µm and in the colours in which it is: below .05 a spot counts as foreign. Of a stain, scanner,
+        magnification or compartment that the reference does not know, confidence knows nothing. Where slides of the
+        reference were held out and places are known in µm; not for encoders that were trained.
     ``obs["{key_added}_imputed_share"]`` : float32
         Share of a spot's weight that comes from reference spots whose expression is itself a prediction. Where a
         reference is such.
@@ -182,15 +190,21 @@ def impute(
         check_interval(interval, model, store=store, layer=layer, target_rep=target_rep)
     warn_of_shared_slides(adata, refs, params["library_key"])
 
-    embedding, images = place_images(adata, refs, model, key=key, encoder=encoder, device=resolve_device(None))
+    device = resolve_device(None)
+    images = _inputs.images_for(adata, model.description.recipe, encoder, device)
+    embedding, of_refs = place_images(adata, refs, model, images, key=key, encoder=encoder, device=device)
     similarity, index = retrieval.nearest(embedding, reference.keys, n_neighbors=n_neighbors, metric=config["metric"])
     weights = retrieval.neighbor_weights(similarity, config["weights"], config["softmax_temperature"])
     if reference.weights is not None:
         weights = retrieval.reweighted(weights, index, reference.weights)
-    correct = correction(reference, embedding, images) if config["regression"] else None
+    correct = correction(reference, embedding, of_refs) if config["regression"] else None
     layers = predicted_layers(name, adata.shape, reference, index, weights, correct, interval, store)
     matrix = retrieval.weight_matrix(index, weights, len(reference.keys))
     of_spots = _of_spots(name, reference, similarity, index, weights)
+    typicality = typicality_of(adata, images, model.typicality, params["library_key"])
+    if typicality is not None:
+        of_spots[_keys.typicality(name)] = typicality
+        warn_of_foreign_slides(typicality, libraries(adata, params["library_key"]), _keys.typicality(name))
     if reference.is_imputed.any():
         of_spots[_keys.imputed_share(name)] = matrix @ reference.is_imputed.astype(np.float32)
     shares = reference.shares(np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel())

@@ -44,7 +44,8 @@ def forget_prediction(adata: AnnData, name: str) -> None:
     """Remove what an earlier prediction of this name wrote beside its layer: the next may have no such thing."""
     if _keys.imputed(name) not in adata.uns:
         return
-    of_genes, of_spots = [_keys.predictability(name)], [_keys.confidence(name), _keys.imputed_share(name)]
+    of_genes = [_keys.predictability(name)]
+    of_spots = [_keys.confidence(name), _keys.typicality(name), _keys.imputed_share(name)]
     layers = [_keys.retrieved(name), _keys.lower(name), _keys.upper(name)]
     for where, names in ((adata.layers, layers), (adata.obs, of_spots), (adata.var, of_genes)):
         for each in names:

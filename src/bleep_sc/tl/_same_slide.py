@@ -42,17 +42,24 @@ def same_spots(adata: AnnData, ref: AnnData, library_key: str) -> NDArray[np.int
 
 
 def place_images(
-    adata: AnnData, refs: list[AnnData], model: FittedModel, *, key: str, encoder: nn.Module | None, device: Any
+    adata: AnnData,
+    refs: list[AnnData],
+    model: FittedModel,
+    images: Any,
+    *,
+    key: str,
+    encoder: nn.Module | None,
+    device: Any,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the image embeddings of the query, (n_obs, n_dims), and of the references, (n_reference, n_dims).
 
+    ``images`` are those of the query, as the model takes them.
     Features are taken in units of their slide. Spots of a reference that stand on a slide of the query were embedded
     without the query's; here both are taken in units of all spots of that slide. The first reference stays as it is.
     """
     from bleep_sc.training.fit import embed_images
 
     recipe, library_key = model.description.recipe, model.description.params["library_key"]
-    images = _inputs.images_for(adata, recipe, encoder, device)
     slides = _inputs.slides_of(adata, library_key)
     if not model.module.standardize or len(refs) == 1:
         embedding = embed_images(model.module.to(device), images, slides, device=device)

@@ -1,0 +1,43 @@
+"""How good intervals are: narrow, and around the truth."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def interval_score(
+    lower: NDArray[np.floating], upper: NDArray[np.floating], truth: NDArray[np.floating], *, share: float
+) -> NDArray[np.float64]:
+    r"""Interval score of every gene, mean over spots; smaller is better.
+
+    The width of an interval, and what it misses the truth :math:`y` by, times :math:`2 / \alpha`,
+
+    .. math:: (u - l) + \frac{2}{\alpha} (l - y)_+ + \frac{2}{\alpha} (y - u)_+, \qquad \alpha = 1 - \mathrm{share},
+
+    is least in expectation for the true quantiles (Gneiting and Raftery, JASA 2007, eq. 43), so that wide intervals
+    that hold everything do not win.
+
+    Parameters
+    ----------
+    lower, upper
+        Ends of the intervals, (n_spots, n_genes).
+    truth
+        Measured values, (n_spots, n_genes).
+    share
+        Share of values that the intervals are to hold, between 0 and 1.
+
+    Returns
+    -------
+    (n_genes,), in the units of the expression; NaN where a gene has no interval.
+
+    Raises
+    ------
+    ValueError
+        When ``share`` is not between 0 and 1, or a lower end is above its upper end.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share={share} must lie between 0 and 1, such as 0.9.")
+    low, high, measured = (np.asarray(each, dtype=np.float64) for each in (lower, upper, truth))
+    if (low > high).any():
+        raise ValueError(f"lower= is above upper= in {int((low > high).sum())} entries; swap them.")
+    missed = np.maximum(low - measured, 0) + np.maximum(measured - high, 0)
+    return np.asarray((high - low + 2 / (1 - share) * missed).mean(axis=0))
