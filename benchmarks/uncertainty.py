@@ -24,6 +24,13 @@ SHARE = 0.9
 N_FIFTHS = 5
 
 
+def log_normalised(adata: AnnData) -> AnnData:
+    """Return the counts as logarithms of counts per ten thousand."""
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    return adata
+
+
 def measures(lower: np.ndarray, upper: np.ndarray, truth: np.ndarray, hvg: np.ndarray) -> dict[str, float]:
     """Return the interval score and the coverage: of all genes, of some, of entries above zero, and by terciles."""
     score = bs.metrics.interval_score(lower, upper, truth, share=SHARE)
@@ -76,10 +83,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("bleep_sc_features"))
     parser.add_argument("--sections", default=",".join(SECTIONS))
     arguments = parser.parse_args()
-    adata = load("her2st", arguments.cache)
-    sc.pp.normalize_total(adata, target_sum=1e4)
-    sc.pp.log1p(adata)
-    rows = []
+    adata, rows = log_normalised(load("her2st", arguments.cache)), []
     for section in arguments.sections.split(","):
         rows += section_rows(adata, section)
     table = pd.DataFrame(rows).set_index(["intervals", "section"]).T
