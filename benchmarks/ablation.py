@@ -8,14 +8,19 @@ one thing. The features are computed once and kept in a folder.
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import scanpy as sc
+import torch
 from anndata import AnnData, read_h5ad
 from lite0 import load_lite0
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
 
 import bleep_sc as bs
 
@@ -28,10 +33,35 @@ PAPER, DEFAULT = bs.tl.FitConfig.paper(), bs.tl.FitConfig(cross_fit=False)
 
 @dataclass(frozen=True)
 class Row:
-    """A configuration and the features that it sees."""
+    """A configuration, the features that it sees, and what is not in the package: other losses and keys."""
 
     config: bs.tl.FitConfig
     features: tuple[str, ...] = field(default=("X_0", "X_1", "X_2"))
+    loss: Callable[[Tensor, Tensor, float], Tensor] = bs.models.bleep_loss
+    image_keys: bool = False
+    """Look for neighbours among the image embeddings of the reference."""
+
+
+def hard(image: Tensor, expression: Tensor, temperature: float) -> Tensor:
+    """Contrast pairs with everything else, as CLIP does."""
+    logits = expression @ image.T / temperature  # (B, B)
+    pairs = torch.arange(len(image), device=image.device)
+    return (cross_entropy(logits, pairs) + cross_entropy(logits.T, pairs)) / 2
+
+
+def soft(image: Tensor, expression: Tensor, temperature: float, *, detached: bool, normalised: bool) -> Tensor:
+    """Return the loss with targets that pass no gradients on, or whose columns sum to one for the images, too."""
+    logits = expression @ image.T / temperature  # (B, B)
+    similarity = (expression @ expression.T + image @ image.T) / 2 / temperature
+    similarity = similarity.detach() if detached else similarity
+    targets = torch.softmax(similarity, dim=1)
+    of_images = torch.softmax(similarity.T, dim=1) if normalised else targets.T
+    return (cross_entropy(logits, targets) - (of_images * torch.log_softmax(logits.T, dim=1)).sum(dim=1).mean()) / 2
+
+
+def cosine(image: Tensor, expression: Tensor, temperature: float) -> Tensor:
+    """Return the loss of embeddings of norm one."""
+    return bs.models.bleep_loss(normalize(image), normalize(expression), temperature)
 
 
 def rows(names: list[str]) -> dict[str, Row]:
@@ -62,6 +92,12 @@ def rows(names: list[str]) -> dict[str, Row]:
         "softmax of .05 over 200": Row(replace(DEFAULT, n_neighbors=200, weights="softmax", softmax_temperature=0.05)),
         "dropout .3, weight decay .1": Row(replace(DEFAULT, dropout=0.3, weight_decay=0.1)),
         f"with context of {CONTEXT_UM:.0f} µm": Row(DEFAULT, (*names, *wide)),
+        "hard targets": Row(DEFAULT, loss=hard),
+        "detached targets": Row(DEFAULT, loss=partial(soft, detached=True, normalised=False)),
+        "targets normalised on both sides": Row(DEFAULT, loss=partial(soft, detached=False, normalised=True)),
+        "embeddings of norm one, temperature .07": Row(replace(DEFAULT, temperature=0.07), loss=cosine),
+        "image embeddings as keys": Row(DEFAULT, image_keys=True),
+        "no regression": Row(replace(DEFAULT, regression=False)),
     }
 
 
@@ -88,7 +124,12 @@ def load(data: str, cache: Path) -> AnnData:
 def bleep(train: AnnData, query: AnnData, *, random_state: int, row: Row) -> object:
     """Fit and impute."""
     genes = train.var_names[train.var["highly_variable"]].tolist()
-    bs.tl.fit(train, use_rep=list(row.features), config=row.config, random_state=random_state, show_progress_bar=False)
+    with patch("bleep_sc.training.fit.bleep_loss", row.loss):
+        bs.tl.fit(
+            train, use_rep=list(row.features), config=row.config, random_state=random_state, show_progress_bar=False
+        )
+    if row.image_keys:
+        train.obsm["X_bleep_expression"] = train.obsm["X_bleep_image"]
     bs.tl.impute(query, ref=train, genes=genes)
     return query[:, genes].layers["bleep"]
 
