@@ -6,7 +6,9 @@ from torch import Tensor
 from bleep_sc.models.stain_stats import STAINS
 
 
-def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+def jitter(
+    images: Tensor, strength: float, generator: torch.Generator, *, whole: int | None = None, first: int = 0
+) -> Tensor:
     r"""Scale and shift the stains of every image of a batch by draws of its own.
 
     The optical density :math:`-\ln I` is unmixed into haematoxylin, eosin and a residual (Ruifrok and Johnston, 2001);
@@ -21,6 +23,9 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
         How far stains are scaled: 0 changes nothing, 0.2 is a marked difference between laboratories.
     generator
         Draws the stainings.
+    whole, first
+        Where the images are a part of a batch: its size, and the place of the first of them. They are stained as they
+        are in the whole of it.
 
     Returns
     -------
@@ -28,7 +33,8 @@ def jitter(images: Tensor, strength: float, generator: torch.Generator) -> Tenso
     """
     device = images.device
     stains = torch.nn.functional.normalize(torch.tensor(STAINS)).to(device)
-    draws = (2 * torch.rand(2, len(images), 3, generator=generator) - 1).to(device) * strength  # (2, B, 3)
+    draws = 2 * torch.rand(2, len(images) if whole is None else whole, 3, generator=generator) - 1
+    draws = draws[:, first : first + len(images)].to(device) * strength  # (2, B, 3)
     density = -torch.log(images.float().clamp(min=1) / 255)  # (B, 3, H, W)
     amounts = torch.einsum("bchw,cs->bshw", density, torch.linalg.inv(stains))  # (B, 3, H, W)
     amounts = amounts * (1 + draws[0, :, :, None, None]) + draws[1, :, :, None, None] / 10

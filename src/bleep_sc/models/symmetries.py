@@ -12,12 +12,15 @@ def transform(images: Tensor, symmetry: int) -> Tensor:
     return turned.flip(-1) if symmetry >= 4 else turned
 
 
-def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, generator: torch.Generator, *, whole: int | None = None, first: int = 0) -> Tensor:
     """Turn every image of a batch (B, C, S, S) by a symmetry of its own, all eight equally likely.
 
     Random flips along both axes followed by a random quarter turn, as BLEEP trains, have just this distribution.
+    Where the images are a part of a batch, ``whole`` is its size and ``first`` the place of the first of them: they are
+    turned as they are in the whole of it.
     """
-    drawn = torch.randint(N_SYMMETRIES, (len(images),), generator=generator).to(images.device)
+    drawn = torch.randint(N_SYMMETRIES, (len(images) if whole is None else whole,), generator=generator)
+    drawn = drawn[first : first + len(images)].to(images.device)
     result = torch.empty_like(images)
     for symmetry in range(N_SYMMETRIES):
         chosen = drawn == symmetry

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,8 @@ from bleep_sc.training.fit import Pairs, embed_expression, embed_images, fit_ble
 from bleep_sc.training.validation import folds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from numpy.typing import NDArray
 
@@ -52,16 +55,18 @@ def cross_fit(
     random_state: int = 0,
     device: torch.device | str = "cpu",
     num_workers: int = 0,
+    checkpoint_dir: str | Path | None = None,
+    on_epoch_end: Callable[[int, float], bool] | None = None,
     show_progress_bar: bool = True,
 ) -> HeldOut:
     """Predict the spots of every slide from the other slides; the arguments are those of :func:`fit_bleep`.
 
     At most five models are trained, each without a share of the slides and with one pair of heads, which errs on the
-    safe side, and each predicts at most 4,000 spots.
+    safe side, and each predicts at most 4,000 spots. Each has a folder of its own in ``checkpoint_dir``.
     """
     rng = np.random.default_rng(random_state)
     parts = []
-    for is_held_out in folds(groups, MAX_FOLDS, random_state):
+    for number, is_held_out in enumerate(folds(groups, MAX_FOLDS, random_state), start=1):
         logger.info("Predicting %s from the other slides.", listed(np.unique(groups[is_held_out])))
         reference, slides = pairs[~is_held_out], groups[~is_held_out]
         model, _ = fit_bleep(
@@ -72,6 +77,8 @@ def cross_fit(
             random_state=random_state,
             device=device,
             num_workers=num_workers,
+            checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir) / f"fold{number}",
+            on_epoch_end=on_epoch_end,
             show_progress_bar=show_progress_bar,
         )
         spots = np.flatnonzero(is_held_out)

@@ -16,10 +16,15 @@ from bleep_sc.models.batches import as_tensor, map_batches
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.losses import bleep_loss
 from bleep_sc.models.slide_scale import SlideScale
+from bleep_sc.training.checkpoint import Checkpoint, fingerprint
+from bleep_sc.training.distributed import joined
 from bleep_sc.training.loop import train
 from bleep_sc.training.rotation import Rotation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from bleep_sc._batches import Unread
@@ -64,9 +69,16 @@ def fit_bleep(
     random_state: int = 0,
     device: torch.device | str = "cpu",
     num_workers: int = 0,
+    checkpoint_dir: str | Path | None = None,
+    on_epoch_end: Callable[[int, float], bool] | None = None,
     show_progress_bar: bool = True,
 ) -> tuple[BLEEP, list[float]]:
     """Train BLEEP on paired spots.
+
+    Under torchrun or SLURM, or inside a group of :mod:`torch.distributed`, the processes train one model together:
+    each calls this with the same arguments, takes its share of every batch, and gets the same result. They follow one
+    process step by step, but for dropout, of which each has its own, and for statistics of a batch: on CUDA, batch
+    norm is synchronised; elsewhere each process normalises by its own share.
 
     Parameters
     ----------
@@ -84,6 +96,10 @@ def fit_bleep(
         Where to train.
     num_workers
         Processes that read patches ahead.
+    checkpoint_dir
+        Folder of a :class:`~bleep_sc.training.checkpoint.Checkpoint`, from which an interrupted training goes on.
+    on_epoch_end
+        Called with the number of finished epochs and the mean loss of the last; training ends when it returns True.
     show_progress_bar
         Whether to show a bar.
 
@@ -91,7 +107,23 @@ def fit_bleep(
     -------
     The model, and the mean loss of every epoch.
     """
-    with torch.random.fork_rng():
+    every_gpu = range(torch.cuda.device_count())
+    with joined(device) as processes, torch.random.fork_rng(devices=every_gpu):
+        size = min(len(pairs), config.batch_size)  # of every batch
+        if size < processes.n:
+            raise ValueError(f"Batches of {size} spots cannot be shared out over {processes.n} processes; start fewer.")
+        facts = {}
+        if checkpoint_dir is not None or processes.n > 1:
+            facts = fingerprint(
+                pairs,
+                groups,
+                config,
+                encoder=encoder,
+                random_state=random_state,
+                device=device,
+                processes=processes,
+            )
+            processes.require_same(facts)
         torch.manual_seed(random_state)
         generator = torch.Generator().manual_seed(random_state)
         scale = rotation = None
@@ -102,20 +134,30 @@ def fit_bleep(
                 features = scale.apply(features, groups)
             rotation = Rotation.of(features, config.n_components)
             if rotation is not None:
+                processes.broadcast((rotation.mean, rotation.components))
                 features = rotation.apply(features)
             pairs = replace(pairs, images=features)
         model = _build(pairs, config, encoder).to(device)
+        if processes.n > 1 and torch.device(device).type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        processes.broadcast(model.state_dict().values())
+        if not processes.is_first:
+            torch.manual_seed(random_state + processes.rank)  # every process drops out units of its own
 
         def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
             image, expression = (each.to(device) for each in batch)
             if pairs.are_patches:
-                image = symmetries.augment(image, generator)
-                image = stain_jitter.jitter(image, config.stain_jitter, generator) if config.stain_jitter else image
-            embeddings = (embedding.chunk(model.n_models, dim=1) for embedding in model(image, expression))
+                part: dict[str, int] = {"whole": size, "first": processes.share(size).start}
+                image = symmetries.augment(image, generator, **part)
+                if config.stain_jitter:
+                    image = stain_jitter.jitter(image, config.stain_jitter, generator, **part)
+            gathered = (processes.gather(share, size) for share in model(image, expression))  # (size, dims)
+            embeddings = (embedding.chunk(model.n_models, dim=1) for embedding in gathered)
             losses = [bleep_loss(one, other, config.temperature) for one, other in zip(*embeddings, strict=True)]
             return torch.stack(losses).sum()  # the pairs of heads share nothing: each has its own gradients
 
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        checkpoint = None if checkpoint_dir is None else Checkpoint(checkpoint_dir, model, facts, processes)
         history = train(
             loss,
             optimizer,
@@ -125,8 +167,12 @@ def fit_bleep(
             max_epochs=config.max_epochs,
             generator=generator,
             num_workers=num_workers,
+            processes=processes,
+            checkpoint=checkpoint,
+            on_epoch_end=on_epoch_end,
             show_progress_bar=show_progress_bar,
         )
+        processes.broadcast(model.state_dict().values())  # statistics that each process took of its own share
         whole = _whole(model, scale, rotation, config).eval()
     return whole, history
 

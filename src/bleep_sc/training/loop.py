@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bleep_sc._runtime import progress
+from bleep_sc.training.checkpoint import Checkpoint
+from bleep_sc.training.distributed import ALONE, Processes
 
 
 def batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -19,13 +21,14 @@ def batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Ten
 
 
 class _Order(Sampler[Tensor]):
-    """The batches of an epoch, drawn anew in every epoch."""
+    """The batches of an epoch, drawn anew in every epoch; of each the share of this process."""
 
-    def __init__(self, n: int, batch_size: int, generator: torch.Generator) -> None:
-        self.n, self.batch_size, self.generator = n, batch_size, generator
+    def __init__(self, n: int, batch_size: int, generator: torch.Generator, processes: Processes) -> None:
+        self.n, self.batch_size, self.generator, self.processes = n, batch_size, generator, processes
 
     def __iter__(self) -> Iterator[Tensor]:
-        return batches(self.n, self.batch_size, self.generator)
+        for batch in batches(self.n, self.batch_size, self.generator):
+            yield batch[self.processes.share(len(batch))]
 
     def __len__(self) -> int:
         return max(1, self.n // self.batch_size)
@@ -55,6 +58,8 @@ def train(
     max_epochs: int,
     generator: torch.Generator,
     num_workers: int = 0,
+    processes: Processes = ALONE,
+    checkpoint: Checkpoint | None = None,
     on_epoch_end: Callable[[int, float], bool] | None = None,
     description: str = "Training",
     show_progress_bar: bool = True,
@@ -75,6 +80,10 @@ def train(
         Draws the batches.
     num_workers
         Processes that load ahead; what they load, and in which order, is the same for any number.
+    processes
+        Those that train together. Each gets its share of every batch, and its loss must be that of the whole batch.
+    checkpoint
+        Where the state is saved after epochs; training goes on from what is found there.
     on_epoch_end
         Called with the number of finished epochs and the mean loss of the last; training ends when it returns True.
     description, show_progress_bar
@@ -87,25 +96,33 @@ def train(
     loader = DataLoader(
         _Loaded(load),
         batch_size=None,
-        sampler=_Order(n_samples, batch_size, generator),
+        sampler=_Order(n_samples, batch_size, generator, processes),
         collate_fn=_as_it_is,
         num_workers=num_workers,
         multiprocessing_context="spawn" if num_workers else None,  # forked workers hang on zarr
         persistent_workers=num_workers > 0,
         generator=torch.Generator(),  # the global one, which dropout draws from, is left alone
     )
-    history = []
-    bar = progress(range(1, max_epochs + 1), description, show=show_progress_bar)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    history = [] if checkpoint is None else checkpoint.load(optimizer, generator)
+    epochs = range(len(history) + 1, max_epochs + 1)
+    bar = progress(epochs, description, show=show_progress_bar and processes.is_first)
     for epoch in bar:
         losses = []
         for batch in loader:
             optimizer.zero_grad(set_to_none=True)
             value = loss(batch)
             value.backward()
+            processes.sum_gradients(parameters)
             optimizer.step()
             losses.append(value.detach())
         history.append(float(torch.stack(losses).mean()))
         bar.set_postfix(loss=f"{history[-1]:.3f}")
-        if on_epoch_end is not None and on_epoch_end(epoch, history[-1]):
+        stop = epoch == max_epochs
+        if on_epoch_end is not None:
+            stop |= on_epoch_end(epoch, history[-1])
+        if checkpoint is not None:
+            checkpoint.save(optimizer, generator, history, last=stop)
+        if stop:
             break
     return history

@@ -1,0 +1,64 @@
+"""All that a reference teaches: the model, and what it is worth on slides that it has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc.training.cross_fit import HeldOut, cross_fit
+from bleep_sc.training.distributed import joined
+from bleep_sc.training.fit import Pairs, fit_bleep
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from bleep_sc.models.bleep import BLEEP
+    from bleep_sc.training.config import FitConfig
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training on a reference left behind."""
+
+    model: BLEEP
+    loss: list[float]
+    """Mean loss of every epoch."""
+    held_out: HeldOut | None
+    """Spots predicted from other slides, with ``FitConfig(cross_fit=True)`` and several slides."""
+
+
+def fit_reference(
+    pairs: Pairs,
+    groups: NDArray[np.str_],
+    *,
+    config: FitConfig,
+    device: torch.device | str = "cpu",
+    checkpoint_dir: str | Path | None = None,
+    **how: Any,
+) -> Trained:
+    """Train the model, and those that have not seen a share of the slides.
+
+    Parameters
+    ----------
+    pairs, groups, config, device, **how
+        As in :func:`bleep_sc.training.fit.fit_bleep`.
+    checkpoint_dir
+        Holds a folder of checkpoints for every model that is trained. One that is finished is not trained again.
+    """
+    folder = None if checkpoint_dir is None else Path(checkpoint_dir)
+    with joined(device):  # once for all models
+        how = {"config": config, "device": device, **how}
+        model, loss = fit_bleep(pairs, groups, checkpoint_dir=None if folder is None else folder / "model", **how)
+        held_out = None
+        if holds_out(config, groups):
+            held_out = cross_fit(pairs, groups, checkpoint_dir=folder, **how)
+    return Trained(model, loss, held_out)
+
+
+def holds_out(config: FitConfig, groups: NDArray[np.str_]) -> bool:
+    """Tell whether slides are held out to learn what predictions are worth."""
+    return config.cross_fit and len(np.unique(groups)) > 1
