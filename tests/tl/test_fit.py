@@ -143,3 +143,31 @@ def test_slides_that_are_not_normalised_alike_are_warned_of(reference):
     reference.X = values
     with pytest.warns(UserWarning, match=r"not normalised alike .*slice1 1e\+06, slice2 1e\+04"):
         bs.tl.fit(reference, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)
+
+
+def test_a_checkpoint_gives_the_same_model_without_training_again(reference, tmp_path, monkeypatch):
+    small = FitConfig(max_epochs=3, n_dims=8, n_models=1)
+    how = {"use_rep": "X_stain_stats", "checkpoint_dir": tmp_path / "run", "copy": True, "show_progress_bar": False}
+    first = bs.tl.fit(reference, config=small, **how)
+    assert sorted(folder.name for folder in (tmp_path / "run").iterdir()) == ["fold1", "fold2", "model"]
+    monkeypatch.setattr("bleep_sc.training.loop.batches", None)  # nothing is drawn any more
+    again = bs.tl.fit(reference, config=small, **how)
+    np.testing.assert_array_equal(first.uns["bleep"]["model"], again.uns["bleep"]["model"])
+    assert first.uns["bleep"]["history"]["loss"] == pytest.approx(again.uns["bleep"]["history"]["loss"], abs=0)
+    with pytest.raises(ValueError, match=r"config.max_epochs was 3 and is 4"):
+        bs.tl.fit(reference, config=FitConfig(max_epochs=4, n_dims=8, n_models=1), **how)
+
+
+def test_several_devices_train_in_processes_of_their_own(reference, monkeypatch):
+    class Started(Exception):
+        pass
+
+    def fit_in_processes(pairs, slides, *, devices, **how):
+        raise Started(len(pairs), len(slides), *map(str, devices), how["random_state"])
+
+    monkeypatch.setattr("bleep_sc.training.launch.fit_in_processes", fit_in_processes)
+    with pytest.raises(Started) as started:
+        bs.tl.fit(reference, use_rep="X_stain_stats", devices=["cpu", "cpu"], random_state=3)
+    assert started.value.args == (reference.n_obs, reference.n_obs, "cpu", "cpu", 3)
+    with pytest.raises(ValueError, match=r"devices=\['cuda:0', 'cpu'\]: .*name one kind"):
+        bs.tl.fit(reference, use_rep="X_stain_stats", devices=["cuda:0", "cpu"])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bleep_sc.training.device import resolve_device
+from bleep_sc.training.device import resolve_device, resolve_devices
 
 
 def test_the_best_device_is_taken_in_order(monkeypatch):
@@ -19,3 +19,58 @@ def test_a_missing_gpu_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="torch sees no CUDA device; use 'auto' or 'cpu'"):
         resolve_device("cuda:0")
+
+
+@pytest.fixture
+def three_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+
+def test_several_devices_are_named_or_counted(three_gpus):
+    names = [f"cuda:{i}" for i in range(3)]
+    for devices, several, expected in (
+        ("auto", True, names),
+        ("auto", False, ["cuda"]),
+        ("cuda:1", True, ["cuda:1"]),
+        (2, False, names[:2]),
+        (1, False, ["cuda:0"]),
+        (["cuda:2", "cuda:0"], False, ["cuda:2", "cuda:0"]),
+        (["cpu", "cpu", "cpu", "cpu"], False, ["cpu"] * 4),
+        (["cpu"], False, ["cpu"]),
+    ):
+        assert list(map(str, resolve_devices(devices, several=several))) == expected
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        (4, r"devices=4 asks for 4 GPUs, each in a process of its own, and torch sees 3\. Pass fewer"),
+        (["cuda:0", "cuda:0"], "each in a process of its own"),
+        (["cuda:0", "cpu"], "name one kind"),
+        ([], "names no device"),
+        (0, "names no device"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(three_gpus, devices, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_devices(devices)
+
+
+def test_gpus_are_missing_where_there_are_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="asks for 2 GPUs, each in a process of its own, and torch sees 0"):
+        resolve_devices(2)
+
+
+def test_launched_processes_take_a_gpu_each(three_gpus, monkeypatch):
+    for name, value in {"RANK": "6", "WORLD_SIZE": "8", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda:2")
+    assert resolve_devices("auto", several=True) == [torch.device("cuda:2")]
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match="this is one of 8 that a launcher started"):
+        resolve_devices(2)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    with pytest.raises(ValueError, match=r"process 3 .from 0. of this machine, and torch sees 3 GPUs"):
+        resolve_device("auto")

@@ -17,6 +17,7 @@ from bleep_sc.training.config import FitConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from anndata import AnnData
     from torch import nn
@@ -34,8 +35,9 @@ def fit(
     config: FitConfig | None = None,
     key_added: str = "bleep",
     random_state: int = 0,
-    devices: str = "auto",
+    devices: str | int | Sequence[str] = "auto",
     num_workers: int = 0,
+    checkpoint_dir: str | Path | None = None,
     show_progress_bar: bool = True,
     copy: bool = False,
 ) -> AnnData | None:
@@ -73,10 +75,19 @@ def fit(
     random_state
         Seeds everything that is random.
     devices
-        ``"auto"`` takes the best there is: ``"cuda"``, ``"mps"``, ``"cpu"``.
+        ``"auto"`` takes the best there is: ``"cuda"``, ``"mps"``, ``"cpu"``; all GPUs where the encoder is trained and
+        has a name. A number of GPUs, or a list such as ``["cuda:0", "cuda:2"]``, trains in a process a device: each has
+        its share of every batch, and the loss contrasts the whole batch. The processes are started from a notebook as
+        well as from a script. Under torchrun or SLURM, every process calls this with the same arguments and gets
+        the same result.
     num_workers
         Processes that read stored patches ahead; a script with ``num_workers=1`` or more must be guarded by
         ``if __name__ == "__main__":``, since they are spawned. The result is the same for any number.
+    checkpoint_dir
+        Folder for the state of the training, saved after epochs, as often as takes a twentieth of the time. A run that
+        was killed goes on from there when it is started again with the same data and arguments, and ends with the same
+        weights; with others it is refused. The folder stays, and may be removed when the model is saved. Features of
+        a frozen encoder are computed anew: keep them with :func:`bleep_sc.pp.image_features` first.
     show_progress_bar
         Whether to show a bar.
     copy
@@ -101,7 +112,11 @@ def fit(
     KeyError
         Without features, patches or expression.
     ValueError
-        When the expression holds counts, negative or missing values, or empty spots.
+        When the expression holds counts, negative or missing values, or empty spots; when ``checkpoint_dir`` holds a
+        training with other data or arguments, or a damaged file; when there are fewer devices than asked for, or the
+        processes of torchrun were given different data.
+    RuntimeError
+        With the traceback of the process that failed, where several were started.
 
     Warns
     -----
@@ -123,17 +138,18 @@ def fit(
     from bleep_sc.models.encoders import encode, load_encoder
     from bleep_sc.models.fitted import Description, FittedModel
     from bleep_sc.training.calibration import calibrate
-    from bleep_sc.training.cross_fit import cross_fit
-    from bleep_sc.training.device import resolve_device
-    from bleep_sc.training.fit import Pairs, embed_expression, embed_images, fit_bleep
+    from bleep_sc.training.device import resolve_devices
+    from bleep_sc.training.fit import Pairs, embed_expression, embed_images
+    from bleep_sc.training.launch import fit_in_processes
+    from bleep_sc.training.reference import fit_reference
 
     random_state = int(random_state)
     config = config or FitConfig()
     values, genes = _inputs.expression(adata, layer, target_rep)
     slides = libraries(adata, library_key)
     warn_of_uneven_slides(adata, layer, slides)
-    device = resolve_device(devices)
     trained_encoder = None
+    resolved = resolve_devices(devices)
     if use_rep is not None:
         if encoder is not None:
             raise ValueError("use_rep= gives features and encoder= would make them from patches; pass one of them.")
@@ -148,22 +164,26 @@ def fit(
         recipe = _inputs.patches_recipe(adata, patches_key, network, trained=config.train_encoder)
         if config.train_encoder:
             trained_encoder = network
+            resolved = resolve_devices(devices, several=bool(network.name))
         else:
             images = encode(
-                network, images, num_workers=num_workers, device=device, show_progress_bar=show_progress_bar
+                network, images, num_workers=num_workers, device=resolved[0], show_progress_bar=show_progress_bar
             )
+    pairs, device = Pairs(images, values), resolved[0]
     how: dict[str, Any] = {
         "config": config,
         "encoder": trained_encoder,
         "random_state": random_state,
-        "device": device,
         "num_workers": num_workers,
+        "checkpoint_dir": checkpoint_dir,
         "show_progress_bar": show_progress_bar,
     }
-    model, loss = fit_bleep(Pairs(images, values), slides, **how)
-    calibration = None
-    if config.cross_fit and len(np.unique(slides)) > 1:
-        calibration = calibrate(cross_fit(Pairs(images, values), slides, **how))
+    if len(resolved) > 1:
+        trained = fit_in_processes(pairs, slides, devices=resolved, **how)
+    else:
+        trained = fit_reference(pairs, slides, device=device, **how)
+    model = trained.model.to(device)
+    calibration = None if trained.held_out is None else calibrate(trained.held_out)
     typicality = learnt_typicality(adata, images, slides, library_key, random_state)
     image_embedding = embed_images(model, images, slides, device=device, num_workers=num_workers)
     expression_embedding = embed_expression(model, values, device=device)
@@ -187,7 +207,7 @@ def fit(
     }
     description = Description("bleep", architecture, genes, recipe, asdict(config), params)
     adata = adata.copy() if copy else adata
-    write_model(adata, key_added, FittedModel(model, description, calibration, typicality), {"loss": loss})
+    write_model(adata, key_added, FittedModel(model, description, calibration, typicality), {"loss": trained.loss})
     if calibration is not None:
         predictability = pd.Series(calibration.predictability, index=genes).reindex(adata.var_names)
         adata.var[_keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)
