@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bleep_sc.models.calibration import Calibration, disagreement, interval_scale
+from bleep_sc.models.calibration import PROBABILITIES, Calibration, disagreement, interval_scale
 from bleep_sc.training.calibration import calibrate
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.cross_fit import HeldOut, cross_fit
@@ -60,11 +60,25 @@ def test_intervals_hold_their_share_of_what_was_held_out(held_out):
     prediction = held_out.retrieved + known.shrinkage * (held_out.regressed - held_out.retrieved)
     scale = interval_scale(held_out.variance, held_out.truth.std(axis=0))
     for share in (0.5, 0.9):
-        low, high = (prediction + scale * known.quantile(p) for p in ((1 - share) / 2, (1 + share) / 2))
+        low, high = (known.end(p, prediction, scale) for p in ((1 - share) / 2, (1 + share) / 2))
         inside = (held_out.truth >= low) & (held_out.truth <= high)
         np.testing.assert_allclose(inside.mean(axis=0), share, atol=0.02)
     with pytest.raises(ValueError, match=r"must lie between 0 and 0\.99"):
-        known.quantile(0.999)
+        known.end(0.999, prediction, scale)
+
+
+def test_intervals_move_with_what_the_image_shows_and_with_nothing_else(held_out):
+    known = calibrate(held_out)
+    middle = slice(2, -2)  # the outermost quantiles of 240 spots are accidents
+    assert known.is_local[middle, :15].mean() > 0.9
+    assert known.is_local[middle, 15:].mean() < 0.6
+    prediction, scale = held_out.retrieved, interval_scale(held_out.variance, held_out.truth.std(axis=0))
+    for i, probability in enumerate(PROBABILITIES):
+        ends = known.end(probability, prediction, scale)
+        moving = prediction + scale * known.residuals[i]
+        np.testing.assert_allclose(ends, np.where(known.is_local[i], moving, known.levels[i]), atol=1e-5)
+        some = known.end(probability, prediction[:, [3, 17]], scale[:, [3, 17]], np.array([3, 17]))
+        np.testing.assert_array_equal(some, ends[:, [3, 17]])
 
 
 def test_shrinkage_is_the_best_step_towards_the_regression():
@@ -87,7 +101,7 @@ def test_confidence_follows_the_expected_error():
     truth = (rng.normal(size=(n, 60)) * (0.2 + spread[:, None])).astype(np.float32)
     zeros = np.zeros_like(truth)
     variance = np.broadcast_to(np.square(spread)[:, None], truth.shape).astype(np.float32)
-    known = calibrate(HeldOut(np.full(n, "a"), truth, zeros, variance, zeros, similarity))
+    known = calibrate(HeldOut(np.repeat(["a", "b"], n // 2), truth, zeros, variance, zeros, similarity))
     confidence = known.confidence(similarity, disagreement(variance[:, known.monitored], known.std[known.monitored]))
     assert confidence.min() >= 0
     assert confidence.max() <= 1

@@ -31,6 +31,11 @@ class Calibration:
     """Standard deviation of a gene over the reference, (n_genes,)."""
     residuals: NDArray[np.float32]
     """Quantiles of the residuals of held-out spots in units of their scale, (n_probabilities, n_genes)."""
+    levels: NDArray[np.float32]
+    """Quantiles of the measured values of held-out spots, whatever was predicted, (n_probabilities, n_genes)."""
+    is_local: NDArray[np.bool_]
+    """Where the end of an interval moves with the prediction, which was better on held-out slides, (n_probabilities,
+    n_genes); elsewhere it is a level of the gene."""
     monitored: NDArray[np.bool_]
     """The most variable genes, by which spots are judged, (n_genes,)."""
     error: NDArray[np.float64]
@@ -38,12 +43,23 @@ class Calibration:
     errors: NDArray[np.float64]
     """Percentiles of the expected errors of the held-out spots, (101,)."""
 
-    def quantile(self, probability: float) -> NDArray[np.float32]:
-        """Return a quantile of the standardised residuals of every gene, (n_genes,)."""
+    def end(
+        self,
+        probability: float,
+        predicted: NDArray[np.float32],
+        scale: NDArray[np.float32],
+        genes: NDArray[np.intp] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the end of an interval, below which this share of the measured values is to lie, (n, n_genes).
+
+        ``predicted`` and ``scale`` are (n, n_genes), of these ``genes`` of the panel; None is all of them.
+        """
         if not PROBABILITIES[0] <= probability <= PROBABILITIES[-1]:
             raise ValueError(f"interval={1 - 2 * min(probability, 1 - probability):g} must lie between 0 and 0.99.")
-        rows = [np.interp(probability, PROBABILITIES, column) for column in self.residuals.T]
-        return np.array(rows, dtype=np.float32)
+        genes = np.arange(len(self.std)) if genes is None else genes
+        residual, level = (_between(probability, each[:, genes]) for each in (self.residuals, self.levels))
+        is_local = self.is_local[np.abs(np.array(PROBABILITIES) - probability).argmin(), genes]
+        return np.where(is_local, predicted + scale * residual, level).astype(np.float32)
 
     def confidence(self, similarity: NDArray[np.float32], disagreement: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the share of held-out spots whose expected error is larger, for spots (n,)."""
@@ -76,3 +92,8 @@ def disagreement(variance: NDArray[np.float32], std: NDArray[np.float32]) -> NDA
 def design(similarity: NDArray[np.float32], spread: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return what the expected error of spots is a linear function of, (n, 3)."""
     return np.column_stack([np.ones(len(similarity)), similarity, spread]).astype(np.float64)
+
+
+def _between(probability: float, quantiles: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a quantile of every gene, (n_genes,), of those that are kept, (n_probabilities, n_genes)."""
+    return np.array([np.interp(probability, PROBABILITIES, column) for column in quantiles.T], dtype=np.float32)

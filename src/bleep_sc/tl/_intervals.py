@@ -71,18 +71,15 @@ class Panel:
         if calibration is None:
             raise ValueError("Nothing was held out from the reference, so intervals cannot be calibrated.")
         inside = position >= 0
-        values = values[:, inside]
-        scale = interval_scale(
-            retrieval.variance(index, weights, values, retrieved[:, inside]), calibration.std[position[inside]]
-        )
+        genes, values = position[inside], values[:, inside]
+        scale = interval_scale(retrieval.variance(index, weights, values, retrieved[:, inside]), calibration.std[genes])
         lowest = np.asarray(values.min(axis=0).todense() if sparse.issparse(values) else values.min(axis=0)).ravel()
         ends = []
         for probability in ((1 - share) / 2, (1 + share) / 2):
             end = np.full(predicted.shape, np.nan, dtype=np.float32)
-            margin = calibration.quantile(probability)[position[inside]]
-            end[:, inside] = np.maximum(predicted[:, inside] + scale * margin, lowest)
+            end[:, inside] = np.maximum(calibration.end(probability, predicted[:, inside], scale, genes), lowest)
             ends.append(end)
-        return ends[0], ends[1]
+        return ends[0], np.maximum(*ends)
 
 
 def check_interval(share: float, model: FittedModel, *, store: Any, layer: str | None, target_rep: str | None) -> None:
