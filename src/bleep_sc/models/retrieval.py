@@ -12,6 +12,8 @@ from torch import Tensor
 
 Metric = Literal["cosine", "euclidean"]
 Weighting = Literal["uniform", "softmax"]
+TABLE_BYTES, GENES = 2**28, 1024
+"""Expression of a reference that is averaged at once, and genes of one that is larger."""
 
 
 def nearest(
@@ -20,11 +22,11 @@ def nearest(
     *,
     n_neighbors: int = 50,
     metric: Metric = "cosine",
-    chunk: int = 4096,
+    chunk: int = 8192,
 ) -> tuple[Tensor, Tensor]:
     """Find the most similar keys of every query, exactly.
 
-    Memory is bounded by ``chunk`` on both sides: the keys pass by in blocks, and the best are kept.
+    Memory is bounded by ``chunk``: queries and keys pass by in blocks, and the best are kept.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ def nearest(
     metric
         ``"cosine"``: the similarity is the cosine. ``"euclidean"``: minus half the squared distance.
     chunk
-        Rows of either side that are compared at once.
+        Keys that are compared at once, with a quarter as many queries.
 
     Returns
     -------
@@ -47,24 +49,25 @@ def nearest(
     keys = torch.nn.functional.normalize(keys) if metric == "cosine" else keys
     similarity = torch.empty(len(query), n_neighbors)
     index = torch.empty(len(query), n_neighbors, dtype=torch.int32)
-    for start in range(0, len(query), chunk):
-        rows = query[start : start + chunk]
+    n_rows = max(1, chunk // 4)
+    for start in range(0, len(query), n_rows):
+        rows = query[start : start + n_rows]
         rows = torch.nn.functional.normalize(rows) if metric == "cosine" else rows
         best, columns = _nearest_block(rows, keys, n_neighbors, metric, chunk)
-        similarity[start : start + chunk], index[start : start + chunk] = best, columns
+        similarity[start : start + n_rows], index[start : start + n_rows] = best, columns
     return similarity, index
 
 
 def _nearest_block(query: Tensor, keys: Tensor, n_neighbors: int, metric: Metric, chunk: int) -> tuple[Tensor, Tensor]:
-    best = query.new_empty(len(query), 0)  # (b, up to n_neighbors)
-    index = torch.empty(len(query), 0, dtype=torch.long, device=query.device)
+    best, index = query.new_empty(len(query), 0), torch.empty(len(query), 0, dtype=torch.long, device=query.device)
     for start in range(0, len(keys), chunk):
         block = keys[start : start + chunk]
         similarity = query @ block.T if metric == "cosine" else -torch.cdist(query, block).square() / 2  # (b, chunk)
-        columns = torch.arange(start, start + len(block), device=query.device).expand(len(query), -1)
-        candidates = torch.cat([best, similarity], dim=1)
-        best, kept = candidates.topk(min(n_neighbors, candidates.shape[1]), dim=1)
-        index = torch.cat([index, columns], dim=1).gather(1, kept)
+        found, columns = similarity.topk(min(n_neighbors, len(block)), dim=1)
+        best, index = torch.cat([best, found], dim=1), torch.cat([index, columns + start], dim=1)
+        if start:
+            best, kept = best.topk(min(n_neighbors, best.shape[1]), dim=1)
+            index = index.gather(1, kept)
     return best, index
 
 
@@ -91,7 +94,7 @@ def mean_similarity(similarity: Tensor, weights: Tensor) -> NDArray[np.float32]:
     return (similarity * weights).sum(dim=1).cpu().float().numpy()
 
 
-def average(index: Tensor, weights: Tensor, values: Any, *, block: int = 1024) -> NDArray[np.float32]:
+def average(index: Tensor, weights: Tensor, values: Any, *, block: int | None = None) -> NDArray[np.float32]:
     """Average the values of the neighbours.
 
     Parameters
@@ -101,14 +104,17 @@ def average(index: Tensor, weights: Tensor, values: Any, *, block: int = 1024) -
     values
         Expression of the reference, (n_keys, n_genes), dense or sparse.
     block
-        Genes that are held dense at once.
+        Genes that are held dense at once; None is all of them up to 256 MB, and 1024 beyond.
 
     Returns
     -------
     Weighted means, (n_query, n_genes).
     """
-    result = np.empty((len(index), values.shape[1]), dtype=np.float32)
-    for rows, columns, mean in averages(index, weights, values, range(0, values.shape[1] + block, block)):
+    n_keys, n_genes = values.shape
+    if block is None:
+        block = max(n_genes, 1) if 4 * n_keys * n_genes <= TABLE_BYTES else GENES
+    result = np.empty((len(index), n_genes), dtype=np.float32)
+    for rows, columns, mean in averages(index, weights, values, range(0, n_genes + block, block)):
         result[rows, columns] = mean
     return result
 
@@ -127,7 +133,7 @@ def averages(
     ``edges`` are where blocks of genes begin and end; a block of genes is complete before the next one begins. Gives
     rows, columns and their means.
     """
-    columns = values.tocsc() if sparse.issparse(values) else values
+    columns = values.tocsc() if sparse.issparse(values) and len(edges) > 2 else values
     index, weights = index.cpu(), weights.cpu().float()
     for start, end in pairwise(edges):
         dense = columns[:, start:end]
