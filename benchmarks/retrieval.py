@@ -38,6 +38,14 @@ def embeddings(n: int, n_dims: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n, n_dims), dtype=np.float32)
 
 
+def expression(n: int, n_genes: int, n_found: int) -> sparse.csr_matrix:
+    """Return sparse expression of so many genes in every spot."""
+    rng = np.random.default_rng(2)
+    genes = rng.integers(n_genes, size=(n, n_found), dtype=np.int32)
+    values = rng.random((n, n_found), dtype=np.float32)
+    return sparse.csr_matrix((values.ravel(), genes.ravel(), np.arange(0, n * n_found + 1, n_found)), (n, n_genes))
+
+
 def matches(query: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Return the nearest keys of every query, (n_query, n_neighbors), as the notebook finds them."""
     unit = [torch.nn.functional.normalize(torch.from_numpy(each), p=2, dim=-1) for each in (query, keys)]
@@ -96,11 +104,11 @@ def at_the_papers_size(repeats: int) -> None:
         print(f"{name}: {each:.3f} s, {each / seconds[first]:.2f} of the notebook's")
 
 
-def large() -> None:
+def large(n_query: int) -> None:
     """Print seconds and peak memory of a large prediction to zarr."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    query, keys = embeddings(LARGE_QUERY, LARGE_DIMS, 0), embeddings(LARGE_KEYS, LARGE_DIMS, 1)
-    values = sparse.random(LARGE_KEYS, LARGE_GENES, 0.02, format="csr", dtype=np.float32, random_state=2)
+    query, keys = embeddings(n_query, LARGE_DIMS, 0), embeddings(LARGE_KEYS, LARGE_DIMS, 1)
+    values = expression(LARGE_KEYS, LARGE_GENES, 40)
     loaded = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start = time.perf_counter()
     similarity, index = retrieval.nearest(query, keys, n_neighbors=N_NEIGHBORS)
@@ -109,7 +117,7 @@ def large() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store_layer(
             Path(folder) / "predicted.zarr",
-            (LARGE_QUERY, LARGE_GENES),
+            (n_query, LARGE_GENES),
             np.ones(LARGE_GENES, dtype=bool),
             lambda edges: retrieval.averages(index, weights, values, edges, n_rows=SPOTS),
         )
@@ -123,9 +131,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--queries", type=int, default=LARGE_QUERY, help="queries of the large prediction")
     arguments = parser.parse_args()
     if arguments.large:
-        large()
+        large(arguments.queries)
         return
     at_the_papers_size(arguments.repeats)
 

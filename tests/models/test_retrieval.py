@@ -88,3 +88,13 @@ def test_the_only_neighbor_is_copied():
     predicted, weights = retrieval.impute(keys[[2, 0]], keys, np.array([[1.0], [2.0], [3.0]]), n_neighbors=1)
     np.testing.assert_array_equal(predicted, [[3.0], [1.0]])
     np.testing.assert_array_equal(weights.toarray(), [[0, 0, 1], [1, 0, 0]])
+
+
+def test_a_table_too_large_to_be_dense_is_averaged_as_it_is(embeddings, monkeypatch):
+    similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
+    weights = retrieval.neighbor_weights(similarity, "softmax")
+    values = sparse.random(101, 40, 0.2, format="csr", dtype=np.float32, random_state=0)
+    at_once = retrieval.average(index, weights, values)
+    monkeypatch.setattr(retrieval, "TABLE_BYTES", 8)
+    monkeypatch.setattr(retrieval, "GENES", 16)
+    np.testing.assert_allclose(retrieval.average(index, weights, values), at_once, atol=1e-6)

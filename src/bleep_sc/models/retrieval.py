@@ -1,6 +1,6 @@
 """Query-reference imputation: find the nearest reference spots, average their expression."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -9,9 +9,13 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
+from torch.nn.functional import embedding_bag, normalize
+
+from bleep_sc._checks import dense
 
 Metric = Literal["cosine", "euclidean"]
 Weighting = Literal["uniform", "softmax"]
+Means = Callable[[Tensor, Tensor], NDArray[np.float32]]
 TABLE_BYTES, GENES = 2**28, 1024
 """Expression of a reference that is averaged at once, and genes of one that is larger."""
 
@@ -46,24 +50,23 @@ def nearest(
     query, keys = torch.as_tensor(query, dtype=torch.float32), torch.as_tensor(keys, dtype=torch.float32)
     if not 1 <= n_neighbors <= len(keys):
         raise ValueError(f"n_neighbors={n_neighbors} must lie between 1 and the size of the reference, {len(keys)}.")
-    keys = torch.nn.functional.normalize(keys) if metric == "cosine" else keys
     similarity = torch.empty(len(query), n_neighbors)
     index = torch.empty(len(query), n_neighbors, dtype=torch.int32)
     n_rows = max(1, chunk // 4)
     for start in range(0, len(query), n_rows):
-        rows = query[start : start + n_rows]
-        rows = torch.nn.functional.normalize(rows) if metric == "cosine" else rows
-        best, columns = _nearest_block(rows, keys, n_neighbors, metric, chunk)
-        similarity[start : start + n_rows], index[start : start + n_rows] = best, columns
+        rows = slice(start, start + n_rows)
+        similarity[rows], index[rows] = _nearest_block(query[rows], keys, n_neighbors, metric, chunk)
     return similarity, index
 
 
 def _nearest_block(query: Tensor, keys: Tensor, n_neighbors: int, metric: Metric, chunk: int) -> tuple[Tensor, Tensor]:
+    query = normalize(query) if metric == "cosine" else query
     best, index = query.new_empty(len(query), 0), torch.empty(len(query), 0, dtype=torch.long, device=query.device)
     for start in range(0, len(keys), chunk):
         block = keys[start : start + chunk]
-        similarity = query @ block.T if metric == "cosine" else -torch.cdist(query, block).square() / 2  # (b, chunk)
-        found, columns = similarity.topk(min(n_neighbors, len(block)), dim=1)
+        # Keys are normalised block by block, since a copy of a large reference might not fit.
+        similarity = query @ normalize(block).T if metric == "cosine" else -torch.cdist(query, block).square() / 2
+        found, columns = similarity.topk(min(n_neighbors, len(block)), dim=1)  # (b, k)
         best, index = torch.cat([best, found], dim=1), torch.cat([index, columns + start], dim=1)
         if start:
             best, kept = best.topk(min(n_neighbors, best.shape[1]), dim=1)
@@ -136,15 +139,34 @@ def averages(
     columns = values.tocsc() if sparse.issparse(values) and len(edges) > 2 else values
     index, weights = index.cpu(), weights.cpu().float()
     for start, end in pairwise(edges):
-        dense = columns[:, start:end]
-        dense = dense.toarray() if sparse.issparse(dense) else np.asarray(dense)
-        if not dense.shape[1]:
+        block = columns[:, start:end]
+        if not block.shape[1]:
             continue
-        table = torch.from_numpy(np.ascontiguousarray(dense, dtype=np.float32))  # (n_keys, block)
+        average_rows = _of_sparse if sparse.issparse(block) and 4 * np.prod(block.shape) > TABLE_BYTES else _of_table
+        means = average_rows(block)
         for first in range(0, len(index), n_rows):
             rows = slice(first, min(first + n_rows, len(index)))
-            mean = torch.nn.functional.embedding_bag(index[rows], table, per_sample_weights=weights[rows], mode="sum")
-            yield rows, slice(start, start + dense.shape[1]), mean.numpy()
+            yield rows, slice(start, start + block.shape[1]), means(index[rows], weights[rows])
+
+
+def _of_table(block: Any) -> Means:
+    """Return what averages rows of a block (n_keys, n_genes), held dense."""
+    table = torch.from_numpy(np.ascontiguousarray(dense(block)))
+
+    def means(index: Tensor, weights: Tensor) -> NDArray[np.float32]:
+        return embedding_bag(index, table, per_sample_weights=weights, mode="sum").numpy()
+
+    return means
+
+
+def _of_sparse(block: Any) -> Means:
+    """Return what averages rows of a block (n_keys, n_genes) that is too large to be held dense."""
+    rows_of = block.tocsr()
+
+    def means(index: Tensor, weights: Tensor) -> NDArray[np.float32]:
+        return dense(weight_matrix(index, weights, block.shape[0]) @ rows_of)
+
+    return means
 
 
 def weight_matrix(index: Tensor, weights: Tensor, n_keys: int) -> sparse.csr_matrix:
