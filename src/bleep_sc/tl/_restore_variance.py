@@ -29,8 +29,8 @@ def restore_variance(
 
     **It costs accuracy.** A prediction that correlates with the truth at r has the least squared error when its
     standard deviation is r times that of the truth, and not as large. Use the result where a distribution matters, and
-    ``layers[layer]`` where values do. Nothing is added: what the image does not show is still not there, and what is
-    there by mistake is larger.
+    ``layers[layer]`` where values do; on her2st the error grew by a sixth. Nothing is added: what the image does not
+    show is still not there, and what is there by mistake is larger.
 
     Parameters
     ----------
