@@ -25,6 +25,7 @@ def test_it_is_frozen():
         ("max_epochs", 0),
         ("n_neighbors", -1),
         ("batch_size", 1),
+        ("chunk_size", 0),
         ("dropout", 1.0),
         ("weight_decay", -1),
         ("stain_jitter", 1.0),

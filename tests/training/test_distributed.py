@@ -22,6 +22,7 @@ from bleep_sc.training.distributed import joined
 from bleep_sc.training.fit import Pairs, fit_bleep
 
 torch.set_num_threads(1)
+torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()  # imports what children need
 folder = sys.argv[1]
 rng = np.random.default_rng(0)
 features, expression = rng.normal(size=(43, 6)).astype("f4"), rng.normal(size=(43, 9)).astype("f4")
@@ -68,8 +69,8 @@ def work(rank, n):
             said = str(error)
     assert not dist.is_initialized()
     np.savez(
-        f"{folder}/{n}-{rank}.npz", step=step, weights=flat(model), loss=loss, trained=flat(trained), said=said,
-        dropped=flat(dropped), refused=np.array(said),
+        f"{folder}/{n}-{rank}.npz", step=step, weights=flat(model), loss=loss, trained=flat(trained), refused=said,
+        dropped=flat(dropped),
     )
 
 
@@ -124,7 +125,7 @@ def test_loss_and_gradients_are_those_of_one_process(runs, process):
 @pytest.mark.parametrize("process", EVERY)
 def test_trained_weights_are_those_of_one_process(runs, process):
     for name in ("weights", "trained", "loss"):
-        np.testing.assert_allclose(runs[process][name], runs[1, 0][name], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(runs[process][name], runs[1, 0][name], rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("n", [2, 3])

@@ -60,6 +60,9 @@ class Checkpoint:
     def load(self, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> list[float]:
         """Put everything back as it was saved, and return the history; an empty one where nothing was saved."""
         found = self._read()
+        if self.processes.is_first:
+            for draft in self.path.parent.glob(f"{FILE}.*"):  # of a run that was killed while it wrote
+                draft.unlink(missing_ok=True)
         self.processes.require_same({str(self.path): None if found is None else len(found["history"])})
         if found is None:
             return []
@@ -194,7 +197,7 @@ def _set_random_states(states: dict[str, Tensor], device: torch.device) -> None:
 
 def _replace(path: Path, content: bytes) -> None:
     """Write a file beside its place and move it there, so that it is always whole."""
-    draft = path.with_name(path.name + ".part")
+    draft = path.with_name(f"{path.name}.{os.getpid()}")  # a run that is ending may write yet
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as file:

@@ -28,6 +28,9 @@ class FitConfig:
     """Weight decay of AdamW."""
     batch_size: int = 256
     """Spots in a contrastive batch; smaller references are one batch."""
+    chunk_size: int | None = None
+    """Spots whose activations are in memory at once; None: those of a batch. Smaller ones give the same gradients in a
+    third more time, but for batch norm, which sees chunks."""
     max_epochs: int = 200
     """Passes over the reference."""
     standardize: bool = True
@@ -73,6 +76,8 @@ class FitConfig:
                 raise ValueError(f"FitConfig.{name}={getattr(self, name)!r} must be positive.")
         if self.n_components is not None and self.n_components < 1:
             raise ValueError(f"FitConfig.n_components={self.n_components!r} must be positive, or None.")
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise ValueError(f"FitConfig.chunk_size={self.chunk_size!r} must be positive, or None.")
         if self.batch_size < 2:
             raise ValueError(
                 f"FitConfig.batch_size={self.batch_size!r} must be at least 2: a contrast needs two spots."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.losses import bleep_loss
 from bleep_sc.models.slide_scale import SlideScale
 from bleep_sc.training.checkpoint import Checkpoint, fingerprint
-from bleep_sc.training.distributed import joined
+from bleep_sc.training.chunks import embed_in_chunks
+from bleep_sc.training.distributed import Processes, joined
 from bleep_sc.training.loop import train
 from bleep_sc.training.rotation import Rotation
 
@@ -112,17 +113,10 @@ def fit_bleep(
         size = min(len(pairs), config.batch_size)  # of every batch
         if size < processes.n:
             raise ValueError(f"Batches of {size} spots cannot be shared out over {processes.n} processes; start fewer.")
-        facts = {}
+        facts: dict[str, Any] = {}
         if checkpoint_dir is not None or processes.n > 1:
-            facts = fingerprint(
-                pairs,
-                groups,
-                config,
-                encoder=encoder,
-                random_state=random_state,
-                device=device,
-                processes=processes,
-            )
+            how: dict[str, Any] = {"encoder": encoder, "random_state": random_state, "device": device}
+            facts = fingerprint(pairs, groups, config, processes=processes, **how)
             processes.require_same(facts)
         torch.manual_seed(random_state)
         generator = torch.Generator().manual_seed(random_state)
@@ -138,11 +132,10 @@ def fit_bleep(
                 features = rotation.apply(features)
             pairs = replace(pairs, images=features)
         model = _build(pairs, config, encoder).to(device)
-        if processes.n > 1 and torch.device(device).type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        processes.broadcast(model.state_dict().values())
-        if not processes.is_first:
+        if processes.n > 1:
+            model = _shared(model, processes)
             torch.manual_seed(random_state + processes.rank)  # every process drops out units of its own
+        n_chunks = _n_chunks(size, config.chunk_size, processes.n)
 
         def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
             image, expression = (each.to(device) for each in batch)
@@ -151,30 +144,50 @@ def fit_bleep(
                 image = symmetries.augment(image, generator, **part)
                 if config.stain_jitter:
                     image = stain_jitter.jitter(image, config.stain_jitter, generator, **part)
-            gathered = (processes.gather(share, size) for share in model(image, expression))  # (size, dims)
+            shares = embed_in_chunks(model, image, expression, n_chunks)
+            gathered = (processes.gather(share, size) for share in shares)  # (size, n_models * n_dims) each
             embeddings = (embedding.chunk(model.n_models, dim=1) for embedding in gathered)
             losses = [bleep_loss(one, other, config.temperature) for one, other in zip(*embeddings, strict=True)]
             return torch.stack(losses).sum()  # the pairs of heads share nothing: each has its own gradients
 
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         checkpoint = None if checkpoint_dir is None else Checkpoint(checkpoint_dir, model, facts, processes)
-        history = train(
-            loss,
-            optimizer,
-            load=pairs.batch,
-            n_samples=len(pairs),
-            batch_size=config.batch_size,
-            max_epochs=config.max_epochs,
-            generator=generator,
-            num_workers=num_workers,
-            processes=processes,
-            checkpoint=checkpoint,
-            on_epoch_end=on_epoch_end,
-            show_progress_bar=show_progress_bar,
-        )
+        try:
+            history = train(
+                loss,
+                optimizer,
+                load=pairs.batch,
+                n_samples=len(pairs),
+                batch_size=config.batch_size,
+                max_epochs=config.max_epochs,
+                generator=generator,
+                num_workers=num_workers,
+                processes=processes,
+                checkpoint=checkpoint,
+                on_epoch_end=on_epoch_end,
+                show_progress_bar=show_progress_bar,
+            )
+        except torch.OutOfMemoryError as error:
+            fewer = max(1, size // processes.n // n_chunks // 2)
+            error.add_note(f"Pass FitConfig(chunk_size={fewer}), or less: the loss still contrasts the whole batch.")
+            raise
         processes.broadcast(model.state_dict().values())  # statistics that each process took of its own share
         whole = _whole(model, scale, rotation, config).eval()
     return whole, history
+
+
+def _shared(model: BLEEP, processes: Processes) -> BLEEP:
+    """Return the model as all processes start with it."""
+    if next(model.parameters()).device.type == "cuda":
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    processes.broadcast(model.state_dict().values())
+    return model
+
+
+def _n_chunks(size: int, chunk_size: int | None, n_processes: int) -> int:
+    """Return in how many chunks every process embeds its share of a batch: as many as the others, and none empty."""
+    largest, least = -(-size // n_processes), size // n_processes
+    return 1 if chunk_size is None else min(-(-largest // chunk_size), least)
 
 
 def _whole(model: BLEEP, scale: SlideScale | None, rotation: Rotation | None, config: FitConfig) -> BLEEP:
