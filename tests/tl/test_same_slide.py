@@ -17,8 +17,8 @@ def measured(fitted, query):
 
 
 def place(query, refs):
-    model = bs.tl.load_model(refs[0])
-    return place_images(query, refs, model, key="bleep", encoder=None, device="cpu")
+    model, images = bs.tl.load_model(refs[0]), query.obsm["X_stain_stats"]
+    return place_images(query, refs, model, images, key="bleep", encoder=None, device="cpu")
 
 
 def test_a_few_spots_land_where_they_land_within_the_whole_slide(fitted, query, measured):
