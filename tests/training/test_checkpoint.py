@@ -145,6 +145,16 @@ def test_an_encoder_with_batch_norm_and_tied_weights_goes_on_too(tmp_path):
     assert resumed.state_dict()["encoder.network.norm.num_batches_tracked"] == 6
 
 
+def test_the_file_stays_as_it_was_while_training_goes_on(pairs, tmp_path, monkeypatch):
+    with pytest.raises(Stopped):
+        run(pairs, tmp_path, on_epoch_end=stop_after(2))
+    (file,) = tmp_path.iterdir()
+    before = file.read_bytes()
+    monkeypatch.setattr(checkpoint.Checkpoint, "save", lambda *args, **kwargs: None)
+    run(pairs, tmp_path)
+    assert file.read_bytes() == before
+
+
 def test_what_a_killed_run_was_writing_is_cleared_away(pairs, tmp_path):
     (tmp_path / "checkpoint.safetensors.1234").write_bytes(b"half of it")
     run(pairs, tmp_path)

@@ -1,5 +1,6 @@
 import os
 import re
+import socket
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from torch import nn
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.models.losses import bleep_loss
+from bleep_sc.training import checkpoint
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.distributed import joined
 from bleep_sc.training.fit import Pairs, fit_bleep
@@ -24,6 +26,7 @@ from bleep_sc.training.fit import Pairs, fit_bleep
 torch.set_num_threads(1)
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()  # imports what children need
 folder = sys.argv[1]
+checkpoint.MAX_SHARE = np.inf  # a checkpoint after every epoch
 rng = np.random.default_rng(0)
 features, expression = rng.normal(size=(43, 6)).astype("f4"), rng.normal(size=(43, 9)).astype("f4")
 patches = rng.integers(0, 255, (43, 6, 6, 3), dtype=np.uint8)
@@ -48,6 +51,12 @@ def one_step(processes):
     return np.concatenate([[loss.item()], *(each.grad.flatten().numpy() for each in model.parameters())])
 
 
+def stop(epoch, loss):
+    if epoch == 2:
+        raise KeyboardInterrupt
+    return False
+
+
 def work(rank, n):
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(n)}
     with joined("cpu") as processes:
@@ -61,6 +70,11 @@ def work(rank, n):
         trained, _ = fit_bleep(Pairs(patches, expression), slides, **how, show_progress_bar=False)
         dropping = FitConfig(**{**vars(config), "dropout": 0.5})
         dropped, _ = fit_bleep(Pairs(features, expression), slides, config=dropping, show_progress_bar=False)
+        how = dict(config=dropping, checkpoint_dir=f"{folder}/state{n}", show_progress_bar=False)
+        try:
+            fit_bleep(Pairs(features, expression), slides, on_epoch_end=stop, **how)
+        except KeyboardInterrupt:
+            resumed, _ = fit_bleep(Pairs(features, expression), slides, **how)
         broken = expression + (rank == n - 1)
         said = ""
         try:
@@ -70,7 +84,7 @@ def work(rank, n):
     assert not dist.is_initialized()
     np.savez(
         f"{folder}/{n}-{rank}.npz", step=step, weights=flat(model), loss=loss, trained=flat(trained), refused=said,
-        dropped=flat(dropped),
+        dropped=flat(dropped), resumed=flat(resumed),
     )
 
 
@@ -92,8 +106,6 @@ for n in (1, 2, 3):
 
 
 def free_ports(n):
-    import socket
-
     sockets = [socket.socket() for _ in range(n)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
@@ -139,6 +151,11 @@ def test_dropout_is_drawn_anew_in_every_process(runs):
     assert not np.allclose(runs[2, 0]["dropped"], runs[3, 0]["dropped"])
 
 
+@pytest.mark.parametrize("process", [(1, 0), *EVERY])
+def test_a_run_that_was_interrupted_goes_on_in_every_process(runs, process):
+    np.testing.assert_array_equal(runs[process]["resumed"], runs[process]["dropped"])
+
+
 @pytest.mark.parametrize("process", EVERY)
 def test_processes_that_see_other_data_are_told_so(runs, process):
     said = str(runs[process]["refused"])
@@ -178,3 +195,15 @@ def test_several_processes_do_not_train_on_mps(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(ValueError, match="2 processes cannot train together on 'mps'"), joined("mps"):
         pass
+
+
+def test_a_port_in_use_is_named(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(RuntimeError, match=rf"MASTER_PORT='{port}'.* set MASTER_PORT to another"), joined("cpu"):
+            pass
+    assert not torch.distributed.is_initialized()

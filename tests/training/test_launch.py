@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -133,6 +135,33 @@ def test_an_encoder_without_a_name_is_refused(pairs, patches, folder):
     encoder = load_encoder(nn.Flatten(), transform=nn.Identity())
     with pytest.raises(ValueError, match=r"cannot build an encoder that was given as a module\. Pass its name"):
         fit_in_processes(Pairs(patches, pairs.expression), SLIDES, devices=TWO, config=CONFIG, encoder=encoder)
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_waits_for_them(folder):
+    """Even where that is killed and can tell nobody."""
+    script = """
+import sys, tempfile, numpy as np, torch
+from bleep_sc.training.config import FitConfig
+from bleep_sc.training.fit import Pairs
+from bleep_sc.training.launch import fit_in_processes
+tempfile.tempdir = sys.argv[1]
+rng = np.random.default_rng(0)
+pairs = Pairs(rng.normal(size=(40, 6)).astype("f4"), rng.normal(size=(40, 9)).astype("f4"))
+config = FitConfig(max_epochs=100_000, n_dims=8, n_models=1)
+fit_in_processes(pairs, np.full(40, "a"), devices=[torch.device("cpu")] * 2, config=config, show_progress_bar=False)
+"""
+    waiting = subprocess.Popen([sys.executable, "-c", script, str(folder)])
+    while not any(folder.glob("*/progress")):
+        assert waiting.poll() is None
+        time.sleep(0.1)
+    waiting.kill()
+    waiting.wait()
+    for _ in range(100):
+        if not left_behind(folder):
+            break
+        time.sleep(0.1)
+    assert left_behind(folder) == []
 
 
 def write(folder, pairs, encoder=None):

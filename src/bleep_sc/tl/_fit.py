@@ -139,6 +139,7 @@ def fit(
     from bleep_sc.models.fitted import Description, FittedModel
     from bleep_sc.training.calibration import calibrate
     from bleep_sc.training.device import resolve_devices
+    from bleep_sc.training.distributed import is_first
     from bleep_sc.training.fit import Pairs, embed_expression, embed_images
     from bleep_sc.training.launch import fit_in_processes
     from bleep_sc.training.reference import fit_reference
@@ -150,6 +151,7 @@ def fit(
     warn_of_uneven_slides(adata, layer, slides)
     trained_encoder = None
     resolved = resolve_devices(devices)
+    show_progress_bar = show_progress_bar and is_first()
     if use_rep is not None:
         if encoder is not None:
             raise ValueError("use_rep= gives features and encoder= would make them from patches; pass one of them.")

@@ -74,7 +74,8 @@ class Checkpoint:
         groups = optimizer.state_dict()["param_groups"]  # plain numbers from the config, which is the same
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
         generator.set_state(found["generator"])
-        states = {name: of_all[self.processes.rank] for name, of_all in _under("random", found).items()}
+        # Cloned, since torch reads a state from the beginning of its memory, whatever row it is.
+        states = {name: of_all[self.processes.rank].clone() for name, of_all in _under("random", found).items()}
         _set_random_states(states, self._device)
         history: list[float] = found["history"].tolist()
         if self.processes.is_first:
@@ -116,7 +117,8 @@ class Checkpoint:
         try:
             with safetensors.safe_open(self.path, "pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+                # Cloned, since the optimiser goes on in these tensors, and the file may be mapped.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, it is no dict
         except safetensors.SafetensorError as error:
             raise ValueError(f"The checkpoint is damaged or no checkpoint ({error}). {remedy}") from error
         if metadata.get("format") != FORMAT:

@@ -12,6 +12,7 @@ from bleep_sc._checks import listed
 from bleep_sc._runtime import logger
 from bleep_sc.models import retrieval
 from bleep_sc.models.regression import EmbeddingRegression
+from bleep_sc.training.distributed import is_first
 from bleep_sc.training.fit import Pairs, embed_expression, embed_images, fit_bleep
 from bleep_sc.training.validation import folds
 
@@ -67,7 +68,8 @@ def cross_fit(
     rng = np.random.default_rng(random_state)
     parts = []
     for number, is_held_out in enumerate(folds(groups, MAX_FOLDS, random_state), start=1):
-        logger.info("Predicting %s from the other slides.", listed(np.unique(groups[is_held_out])))
+        if is_first():
+            logger.info("Predicting %s from the other slides.", listed(np.unique(groups[is_held_out])))
         reference, slides = pairs[~is_held_out], groups[~is_held_out]
         model, _ = fit_bleep(
             reference,

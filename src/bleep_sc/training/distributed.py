@@ -51,9 +51,9 @@ class Processes:
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Add up over the processes what each of them contributes to the gradients."""
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if self.n == 1 or not gradients:
+        if self.n == 1:
             return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
         for gradient, summed in zip(gradients, flat.split([each.numel() for each in gradients]), strict=True):
@@ -134,6 +134,12 @@ def launched() -> tuple[int, int] | None:
     else:
         return None
     return place if place[1] > 1 else None
+
+
+def is_first() -> bool:
+    """Tell whether this process is alone, or the first of those that a launcher started: it logs and shows bars."""
+    place = launched()
+    return place is None or place[0] == 0
 
 
 def _create(device: torch.device, rank: int, n: int) -> None:

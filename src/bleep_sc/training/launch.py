@@ -56,6 +56,8 @@ def fit_in_processes(
         With the traceback of the process that failed first. None of the others is left behind, nor when the call is
         interrupted.
     """
+    if sys.platform == "win32":
+        raise NotImplementedError("Processes that train together are not started on Windows; pass devices='cuda:0'.")
     if encoder is not None and not encoder.name:
         raise ValueError(
             "Other processes cannot build an encoder that was given as a module. Pass its name as encoder=, train on "

@@ -82,6 +82,7 @@ def read_task(folder: Path) -> Task:
     images: Any
     if task["stores"] is None:
         images = _opened(folder / "images.npy")
+        task["how"]["num_workers"] = 0  # nothing to read ahead, and all of it would be copied to every reader
     else:
         images = StoredPatches(tuple(task["stores"]), np.load(folder / "which.npy"), np.load(folder / "rows.npy"))
     encoder = None
