@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bleep_sc.models.typicality import Around, Typicality
 
-MOSTLY = 0.5
+MOSTLY = 0.75
 """Share of foreign spots from which a slide is warned of."""
 
 
