@@ -31,7 +31,7 @@ CITATION = (
 )
 PURPOSE = (
     "For research only. The values are predicted from the image, not measured: means of reference spots that look "
-    "alike. They vary less than single spots do, and nothing here says how wrong they are at a place."
+    "alike. They vary less than single spots do. Confidence ranks tiles, and is no error bar."
 )
 N_REFERENCES, N_ACROSS = 8, 2
 

@@ -64,7 +64,7 @@ def pseudobulk(
         Column of ``obs`` with regions, which get a row each in every sample; spots without one are left out.
     min_predictability
         Leave out genes whose ``var["{layer}_predictability"]`` is smaller, or not known. At 0.2 the image explains a
-    XX keeps every predicted gene.
+        twenty-fifth of a gene's variance on a held-out slide; None keeps every predicted gene.
     n_draws
         How many imputations; 20 are enough for a test.
     ref
