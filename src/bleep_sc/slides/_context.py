@@ -11,9 +11,7 @@ SPREADS = 2.0
 """Standard deviations of the weights within the radius."""
 
 
-def average_around(
-    values: NDArray[np.floating], centers: NDArray[np.floating], radius: float, *, include_self: bool = True
-) -> NDArray[np.float32]:
+def average_around(values: NDArray[np.floating], centers: NDArray[np.floating], radius: float) -> NDArray[np.float32]:
     r"""Average values over the places within a radius, by :math:`\exp(-d^2 / 2 \sigma^2)` of their distance.
 
     Parameters
@@ -24,8 +22,6 @@ def average_around(
         (n, 2) of one slide, in the unit of ``radius``.
     radius
         How far the average reaches; :math:`\sigma` is half of it.
-    include_self
-        Whether a place belongs to its own surroundings; one without any other has its own values in either case.
 
     Returns
     -------
@@ -37,10 +33,6 @@ def average_around(
         rows = slice(start, min(start + ROWS, len(centers)))
         near = cKDTree(centers[rows]).sparse_distance_matrix(tree, radius, output_type="coo_matrix")
         weights = np.exp(-((near.data * SPREADS / radius) ** 2) / 2)
-        if not include_self:
-            weights[near.row + start == near.col] = 0
         weights = sparse.csr_matrix((weights, (near.row, near.col)), shape=near.shape)
-        total = np.asarray(weights.sum(axis=1))  # (rows, 1)
-        around = weights @ values
-        result[rows] = np.where(total > 0, around / np.maximum(total, 1e-12), values[rows])
+        result[rows] = (weights @ values) / np.asarray(weights.sum(axis=1))  # a place is near itself
     return result
