@@ -12,13 +12,13 @@ def places():
 
 def slow(values, centers, radius):
     result = []
-    for i, here in enumerate(centers):
+    for here in centers:
         total, weight = np.zeros(values.shape[1]), 0.0
-        for j, there in enumerate(centers):
+        for there, value in zip(centers, values, strict=True):
             distance = float(np.hypot(*(here - there)))
             if distance <= radius:
                 w = np.exp(-(distance**2) / (2 * (radius / 2) ** 2))
-                total, weight = total + w * values[j], weight + w
+                total, weight = total + w * value, weight + w
         result.append(total / weight)
     return np.array(result)
 
