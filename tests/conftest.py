@@ -1,16 +1,24 @@
-"""Fixtures: toy tissue, prepared once, and real tissue where it is at hand."""
+"""Fixtures: toy tissue, prepared once and as Space Ranger would write it, and real tissue where it is at hand."""
 
+import json
 import os
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import h5py
 import matplotlib as mpl
+import numpy as np
+import pandas as pd
 import pytest
 import scanpy as sc
+import tifffile
 import torch
 from anndata import AnnData
+from PIL import Image
+from scipy import sparse
+from scipy.spatial import cKDTree
 
 import bleep_sc as bs
 
@@ -74,3 +82,131 @@ def _fitted(_toy: AnnData) -> AnnData:
 def fitted(_fitted: AnnData) -> AnnData:
     """The reference, with a trained model."""
     return _fitted.copy()
+
+
+SCAN_MPP, BIN_UM = 1.25, 16.0
+"""µm per px of the scans below, and side of the bins of Visium HD."""
+
+
+def scanned(adata: AnnData) -> AnnData:
+    """One slice of toy tissue, scanned at 1.25 µm per px: the scan is ``uns["image"]``."""
+    (library,) = adata.uns["spatial"].values()
+    pixels = library["images"]["hires"]
+    size = (round(pixels.shape[1] / SCAN_MPP), round(pixels.shape[0] / SCAN_MPP))
+    adata.uns["image"] = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+    adata.obsm["spatial"] = adata.obsm["spatial"] / SCAN_MPP
+    adata.obs_names = [f"ACGT{i:08d}-1" for i in range(adata.n_obs)]
+    return adata
+
+
+def write_counts(path: Path, counts, barcodes, genes) -> None:
+    """A feature-barcode matrix as Space Ranger writes it."""
+    counts = sparse.csr_matrix(counts).astype(np.int32)
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"chemistry_description": "Visium V1 Slide", "library_ids": [b"toy"]})
+        matrix = file.create_group("matrix")
+        matrix["barcodes"] = np.array(barcodes, dtype="S")
+        for name in ("data", "indices", "indptr"):
+            matrix[name] = getattr(counts, name)
+        matrix["shape"] = np.array(counts.shape[::-1], dtype=np.int32)
+        for name, values in (
+            ("id", [f"ENSG{i:011d}" for i in range(len(genes))]),
+            ("name", genes),
+            ("feature_type", ["Gene Expression"] * len(genes)),
+            ("genome", ["toy"] * len(genes)),
+        ):
+            matrix[f"features/{name}"] = np.array(values, dtype="S")
+
+
+def write_images(folder: Path, image) -> dict[str, float]:
+    """The small images beside the positions, and their scale factors."""
+    for name, share in (("hires", 0.5), ("lowres", 0.1)):
+        size = (int(image.shape[1] * share), int(image.shape[0] * share))
+        Image.fromarray(image).resize(size, Image.Resampling.BOX).save(folder / f"tissue_{name}_image.png")
+    return {"tissue_hires_scalef": 0.5, "tissue_lowres_scalef": 0.1}
+
+
+def write_space_ranger(folder: Path, tissue: AnnData) -> Path:
+    """What Space Ranger leaves of a Visium slide, with more spots than are in the tissue; and the scan beside it."""
+    (folder / "spatial").mkdir(parents=True)
+    write_counts(folder / "filtered_feature_bc_matrix.h5", tissue.X, tissue.obs_names, tissue.var_names)
+    positions = pd.DataFrame(
+        {
+            "barcode": [*tissue.obs_names, "TTTTTTTTTTTT-1"],
+            "in_tissue": [*tissue.obs["in_tissue"], 0],
+            "array_row": [*tissue.obs["array_row"], 77],
+            "array_col": [*tissue.obs["array_col"], 127],
+            "pxl_row_in_fullres": [*tissue.obsm["spatial"][:, 1], 5.0],
+            "pxl_col_in_fullres": [*tissue.obsm["spatial"][:, 0], 5.0],
+        }
+    )
+    positions.sample(frac=1, random_state=0).to_csv(folder / "spatial" / "tissue_positions.csv", index=False)
+    factors = write_images(folder / "spatial", tissue.uns["image"])
+    factors |= {
+        "spot_diameter_fullres": 65 / SCAN_MPP,
+        "fiducial_diameter_fullres": 105 / SCAN_MPP,
+    }  # as version 1 wrote
+    (folder / "spatial" / "scalefactors_json.json").write_text(json.dumps(factors))
+    tifffile.imwrite(folder / "scan.tif", tissue.uns["image"], photometric="rgb")
+    return folder
+
+
+def write_visium_hd(folder: Path, tissue: AnnData) -> Path:
+    """What Space Ranger leaves of a Visium HD slide with bins of 16 µm; counts are those of the nearest spot."""
+    image, binned = tissue.uns["image"], folder / "binned_outputs" / "square_016um"
+    (binned / "spatial").mkdir(parents=True)
+    (folder / "microscope_image").mkdir()
+    row, column = (axis.ravel() for axis in np.mgrid[0:60, 0:70])
+    barcodes = [f"s_016um_{r:05d}_{c:05d}-1" for r, c in zip(row, column, strict=True)]
+    step = BIN_UM / SCAN_MPP
+    positions = pd.DataFrame(
+        {
+            "barcode": barcodes,
+            "in_tissue": 1,
+            "array_row": row,
+            "array_col": column,
+            "pxl_row_in_fullres": 100 + row * step,
+            "pxl_col_in_fullres": 200 + column * step,
+        }
+    )
+    positions.to_parquet(binned / "spatial" / "tissue_positions.parquet", index=False)
+    places = positions[["pxl_col_in_fullres", "pxl_row_in_fullres"]].to_numpy()
+    counts = tissue.X[cKDTree(tissue.obsm["spatial"]).query(places)[1]]
+    write_counts(binned / "filtered_feature_bc_matrix.h5", counts, barcodes, tissue.var_names)
+    factors = write_images(binned / "spatial", image)
+    factors |= {"spot_diameter_fullres": step, "bin_size_um": BIN_UM, "microns_per_pixel": SCAN_MPP}
+    (binned / "spatial" / "scalefactors_json.json").write_text(json.dumps(factors))
+    tifffile.imwrite(folder / "microscope_image" / "scan.tif", image, photometric="rgb")
+    with h5py.File(folder / "toy_feature_slice.h5", "w") as file:
+        file.attrs["metadata_json"] = json.dumps({"hd_layout_json": json.dumps({"file_format": "1.0"})})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tissue() -> AnnData:
+    """A slice of toy tissue, scanned at 1.25 µm per px."""
+    return scanned(bs.datasets.toy(n_slices=1))
+
+
+@pytest.fixture
+def space_ranger(tissue: AnnData, tmp_path: Path) -> Path:
+    """A Visium folder of Space Ranger."""
+    return write_space_ranger(tmp_path / "outs", tissue)
+
+
+@pytest.fixture
+def visium_hd(tissue: AnnData, tmp_path: Path) -> Path:
+    """A Visium HD folder of Space Ranger."""
+    return write_visium_hd(tmp_path / "hd", tissue)
+
+
+@pytest.fixture
+def visium_slides(tmp_path: Path) -> Path:
+    """A folder with the Visium slides A1, B1 and C1, each as Space Ranger leaves it, with its scan beside it."""
+    toy = bs.datasets.toy(n_slices=3)
+    for name, library in zip(("A1", "B1", "C1"), ("slice1", "slice2", "slice3"), strict=True):
+        part = toy[toy.obs["library_id"] == library].copy()
+        part.uns["spatial"] = {library: part.uns["spatial"][library]}
+        write_space_ranger(tmp_path / name / "outs", scanned(part))
+        (tmp_path / name / "outs" / "scan.tif").rename(tmp_path / name / "scan.tif")
+    return tmp_path

@@ -3,14 +3,10 @@
 import json
 import warnings
 
-import h5py
 import numpy as np
-import pandas as pd
 import pytest
 import squidpy as sq
-import tifffile
 from PIL import Image
-from scipy import sparse
 
 import bleep_sc as bs
 
@@ -25,101 +21,6 @@ pytestmark = [  # what the readers do themselves
 
 MPP = 1.25
 BIN_UM = 16.0
-
-
-@pytest.fixture(scope="module")
-def tissue():
-    """A slice of toy tissue, scanned at 1.25 µm per px."""
-    adata = bs.datasets.toy(n_slices=1)
-    pixels = adata.uns["spatial"]["slice1"]["images"]["hires"]
-    size = (round(pixels.shape[1] / MPP), round(pixels.shape[0] / MPP))
-    adata.uns["image"] = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
-    adata.obsm["spatial"] = adata.obsm["spatial"] / MPP
-    adata.obs_names = [f"ACGT{i:08d}-1" for i in range(adata.n_obs)]
-    return adata
-
-
-def write_counts(path, counts, barcodes, genes, **attributes):
-    """A feature-barcode matrix as Space Ranger writes it."""
-    counts = sparse.csr_matrix(counts).astype(np.int32)
-    with h5py.File(path, "w") as file:
-        file.attrs.update({"chemistry_description": "Visium V1 Slide", "library_ids": [b"toy"], **attributes})
-        matrix = file.create_group("matrix")
-        matrix["barcodes"] = np.array(barcodes, dtype="S")
-        for name in ("data", "indices", "indptr"):
-            matrix[name] = getattr(counts, name)
-        matrix["shape"] = np.array(counts.shape[::-1], dtype=np.int32)
-        for name, values in (
-            ("id", [f"ENSG{i:011d}" for i in range(len(genes))]),
-            ("name", genes),
-            ("feature_type", ["Gene Expression"] * len(genes)),
-            ("genome", ["toy"] * len(genes)),
-        ):
-            matrix[f"features/{name}"] = np.array(values, dtype="S")
-
-
-def write_images(folder, image):
-    """The small images beside the positions."""
-    for name, share in (("hires", 0.5), ("lowres", 0.1)):
-        size = (int(image.shape[1] * share), int(image.shape[0] * share))
-        Image.fromarray(image).resize(size, Image.Resampling.BOX).save(folder / f"tissue_{name}_image.png")
-    return {"tissue_hires_scalef": 0.5, "tissue_lowres_scalef": 0.1}
-
-
-@pytest.fixture
-def space_ranger(tissue, tmp_path):
-    """What Space Ranger leaves of a Visium slide, with more spots than are in the tissue, and the scan beside it."""
-    folder = tmp_path / "outs"
-    (folder / "spatial").mkdir(parents=True)
-    write_counts(folder / "filtered_feature_bc_matrix.h5", tissue.X, tissue.obs_names, tissue.var_names)
-    positions = pd.DataFrame(
-        {
-            "barcode": [*tissue.obs_names, "TTTTTTTTTTTT-1"],
-            "in_tissue": [*tissue.obs["in_tissue"], 0],
-            "array_row": [*tissue.obs["array_row"], 77],
-            "array_col": [*tissue.obs["array_col"], 127],
-            "pxl_row_in_fullres": [*tissue.obsm["spatial"][:, 1], 5.0],
-            "pxl_col_in_fullres": [*tissue.obsm["spatial"][:, 0], 5.0],
-        }
-    )
-    positions.sample(frac=1, random_state=0).to_csv(folder / "spatial" / "tissue_positions.csv", index=False)
-    factors = write_images(folder / "spatial", tissue.uns["image"])
-    factors |= {"spot_diameter_fullres": 65 / MPP, "fiducial_diameter_fullres": 105 / MPP}  # 65 µm, as version 1 wrote
-    (folder / "spatial" / "scalefactors_json.json").write_text(json.dumps(factors))
-    tifffile.imwrite(folder / "scan.tif", tissue.uns["image"], photometric="rgb")
-    return folder
-
-
-@pytest.fixture
-def visium_hd(tissue, tmp_path):
-    """What Space Ranger leaves of a Visium HD slide with bins of 16 µm."""
-    folder, image = tmp_path / "hd", tissue.uns["image"]
-    binned = folder / "binned_outputs" / "square_016um"
-    (binned / "spatial").mkdir(parents=True)
-    (folder / "microscope_image").mkdir()
-    row, column = (axis.ravel() for axis in np.mgrid[0:60, 0:70])
-    barcodes = [f"s_016um_{r:05d}_{c:05d}-1" for r, c in zip(row, column, strict=True)]
-    step = BIN_UM / MPP
-    positions = pd.DataFrame(
-        {
-            "barcode": barcodes,
-            "in_tissue": 1,
-            "array_row": row,
-            "array_col": column,
-            "pxl_row_in_fullres": 100 + row * step,
-            "pxl_col_in_fullres": 200 + column * step,
-        }
-    )
-    positions.to_parquet(binned / "spatial" / "tissue_positions.parquet", index=False)
-    counts = np.random.default_rng(0).poisson(1.0, (len(row), 20))
-    write_counts(binned / "filtered_feature_bc_matrix.h5", counts, barcodes, tissue.var_names[:20])
-    factors = write_images(binned / "spatial", image)
-    factors |= {"spot_diameter_fullres": step, "bin_size_um": BIN_UM, "microns_per_pixel": MPP}
-    (binned / "spatial" / "scalefactors_json.json").write_text(json.dumps(factors))
-    tifffile.imwrite(folder / "microscope_image" / "scan.tif", image, photometric="rgb")
-    with h5py.File(folder / "toy_feature_slice.h5", "w") as file:
-        file.attrs["metadata_json"] = json.dumps({"hd_layout_json": json.dumps({"file_format": "1.0"})})
-    return folder
 
 
 def assert_patches(adata, library, image, centers, *, source, size_um=112.0, key="patches"):
