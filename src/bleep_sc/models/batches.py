@@ -1,7 +1,7 @@
 """Apply a network to all images, batch by batch."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from bleep_sc._batches import Unread, batches_of
 from bleep_sc._runtime import progress
+from bleep_sc.models.on_device import transfer
+
+T = TypeVar("T")
 
 
 def as_tensor(images: NDArray[Any]) -> Tensor:
@@ -30,19 +33,32 @@ def map_batches(
 ) -> NDArray[np.float32]:
     """Apply a network to features (n, d) or patches (n, S, S, 3), in memory or not, and collect (n, width).
 
-    Processes (``num_workers``) read ahead of the network. They are spawned, since forked ones hang on zarr.
+    Processes (``num_workers``) read ahead of the network. They are spawned, since forked ones hang on zarr. A GPU is at
+    work on a batch while the next one is read and sent after it.
     """
+    device = torch.device(device)
     batches = batches_of(images, batch_size) if num_workers == 0 else _read_ahead(images, batch_size, num_workers)
     total = -(-len(images) // batch_size)
+    bar = progress(batches, description, show=bool(description), total=total)
+    queued = ((rows, network(transfer(as_tensor(batch), device)).float()) for rows, batch in bar)
     result: NDArray[np.float32] | None = None
-    for rows, batch in progress(batches, description, show=bool(description), total=total):
-        values = network(as_tensor(batch).to(device)).float().cpu().numpy()
+    for rows, values in _one_behind(queued):
         if result is None:
             result = np.empty((len(images), values.shape[1]), dtype=np.float32)
-        result[rows] = values
+        result[rows] = values.cpu().numpy()
     if result is None:
         raise ValueError("There are no images.")
     return result
+
+
+def _one_behind(items: Iterator[T]) -> Iterator[T]:
+    """Give every item when the next one has been made, since fetching a result waits for the GPU."""
+    waiting: list[T] = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting
 
 
 class _Batches(Dataset[tuple[NDArray[np.intp], NDArray[Any]]]):

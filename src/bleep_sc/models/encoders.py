@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bleep_sc._batches import Unread
 from bleep_sc.models import symmetries as sym
 from bleep_sc.models.batches import map_batches
+from bleep_sc.models.on_device import has_bfloat16, memory_format
 from bleep_sc.models.stain_stats import StainStats
 
 Transform = Callable[[Tensor], Tensor]
@@ -45,6 +46,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, d) of images (B, 3, H, W), uint8 or floats in [0, 1]."""
+        images = images.contiguous(memory_format=memory_format(images.device))
         images = images.float() / 255 if images.dtype == torch.uint8 else images
         if self.input_size is not None and images.shape[-1] != self.input_size:
             side = (self.input_size, self.input_size)
@@ -220,22 +222,41 @@ def encode(
     Returns
     -------
     Features, (n, d).
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        When a batch does not fit into the memory of a GPU, with a note that says what to pass instead.
     """
     device = torch.device(device)
     encoder = copy.deepcopy(encoder).eval().to(device)  # the user's module stays as it is
-    half = torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
+    encoder = encoder.to(memory_format=memory_format(device))
+    half = torch.bfloat16 if has_bfloat16(device) else torch.float16
     autocast = torch.autocast("cuda", dtype=half) if device.type == "cuda" else nullcontext()
     turns = range(sym.N_SYMMETRIES) if symmetries else range(1)
 
     def features(images: Tensor) -> Tensor:
         return torch.stack([encoder(sym.transform(images, k)).float() for k in turns]).mean(dim=0)
 
-    with torch.inference_mode(), autocast:
-        return map_batches(
-            features,
-            patches,
-            batch_size=batch_size,
-            device=device,
-            num_workers=num_workers,
-            description="Encoding patches" if show_progress_bar else "",
-        )
+    try:
+        with torch.inference_mode(), autocast:
+            return map_batches(
+                features,
+                patches,
+                batch_size=batch_size,
+                device=device,
+                num_workers=num_workers,
+                description="Encoding patches" if show_progress_bar else "",
+            )
+    except torch.OutOfMemoryError as error:
+        error.add_note(_fewer_patches(batch_size))
+        raise
+
+
+def _fewer_patches(batch_size: int) -> str:
+    if batch_size == 1:
+        return "A single patch is too much for this GPU: take a smaller encoder, smaller patches, or device='cpu'."
+    return (
+        f"Pass bleep_sc.pp.image_features(batch_size={batch_size // 2}), or less: the features are the same. "
+        "bleep_sc.tl.fit takes them by use_rep=."
+    )

@@ -32,11 +32,12 @@ def jitter(
     Images (B, 3, H, W), uint8.
     """
     device = images.device
-    stains = torch.nn.functional.normalize(torch.tensor(STAINS)).to(device)
+    stains = torch.nn.functional.normalize(torch.tensor(STAINS))
+    unmixing = torch.linalg.inv(stains).to(device)  # inverted here: a GPU would be waited for
     draws = 2 * torch.rand(2, len(images) if whole is None else whole, 3, generator=generator) - 1
     draws = draws[:, first : first + len(images)].to(device) * strength  # (2, B, 3)
     density = -torch.log(images.float().clamp(min=1) / 255)  # (B, 3, H, W)
-    amounts = torch.einsum("bchw,cs->bshw", density, torch.linalg.inv(stains))  # (B, 3, H, W)
+    amounts = torch.einsum("bchw,cs->bshw", density, unmixing)  # (B, 3, H, W)
     amounts = amounts * (1 + draws[0, :, :, None, None]) + draws[1, :, :, None, None] / 10
-    density = torch.einsum("bshw,sc->bchw", amounts, stains)
+    density = torch.einsum("bshw,sc->bchw", amounts, stains.to(device))
     return (torch.exp(-density) * 255).round().clamp(0, 255).to(torch.uint8)

@@ -8,7 +8,7 @@ N_SYMMETRIES = 8
 
 def transform(images: Tensor, symmetry: int) -> Tensor:
     """Turn (and mirror, from 4 on) a batch of square images (B, C, S, S) by one of the eight symmetries."""
-    turned = torch.rot90(images, symmetry % 4, dims=(-2, -1))
+    turned = torch.rot90(images, symmetry % 4, dims=(-2, -1)) if symmetry % 4 else images
     return turned.flip(-1) if symmetry >= 4 else turned
 
 
@@ -20,9 +20,9 @@ def augment(images: Tensor, generator: torch.Generator, *, whole: int | None = N
     turned as they are in the whole of it.
     """
     drawn = torch.randint(N_SYMMETRIES, (len(images) if whole is None else whole,), generator=generator)
-    drawn = drawn[first : first + len(images)].to(images.device)
+    drawn = drawn[first : first + len(images)]
     result = torch.empty_like(images)
     for symmetry in range(N_SYMMETRIES):
-        chosen = drawn == symmetry
+        chosen = (drawn == symmetry).nonzero().flatten().to(images.device)  # counted here: a GPU would be waited for
         result[chosen] = transform(images[chosen], symmetry)
     return result

@@ -66,10 +66,11 @@ class Checkpoint:
         self.processes.require_same({str(self.path): None if found is None else len(found["history"])})
         if found is None:
             return []
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under("optimizer", found).items():
-            parameter, _, key = name.partition("/")
-            moments.setdefault(int(parameter), {})[key] = tensor
+            number, _, key = name.partition("/")
+            moments.setdefault(int(number), {})[key] = _laid_out_as(parameters[int(number)], tensor)
         self.model.load_state_dict(_under("model", found))
         groups = optimizer.state_dict()["param_groups"]  # plain numbers from the config, which is the same
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
@@ -177,6 +178,13 @@ def _hash(array: NDArray[Any]) -> str:
 def _under(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     prefix = f"{name}/"
     return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """Return a tensor with the axes in the order in memory that its parameter has, which fused optimisers assume."""
+    if tensor.shape != parameter.shape:
+        return tensor
+    return torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device, requires_grad=False).copy_(tensor)
 
 
 def _random_states(device: torch.device) -> dict[str, Tensor]:

@@ -28,6 +28,9 @@ class FitConfig:
     """Weight decay of AdamW."""
     batch_size: int = 256
     """Spots in a contrastive batch; smaller references are one batch."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Numbers that the model computes with while it is trained; weights and loss are float32 always. ``"auto"``:
+    bfloat16 for the training of an encoder on a GPU that has it, which takes half the memory, else float32."""
     chunk_size: int | None = None
     """Spots whose activations are in memory at once; None: those of a batch. Smaller ones give the same gradients in a
     third more time, but for batch norm, which sees chunks."""
@@ -93,7 +96,12 @@ class FitConfig:
                 "FitConfig.stain_jitter changes patches while their encoder is trained, and this one is frozen. Set "
                 "train_encoder=True, or make slides alike beforehand: bleep_sc.pp.normalize_stains."
             )
-        for name, known in (("weights", ("uniform", "softmax")), ("metric", ("cosine", "euclidean"))):
+        choices = {
+            "precision": ("auto", "float32", "bfloat16"),
+            "weights": ("uniform", "softmax"),
+            "metric": ("cosine", "euclidean"),
+        }
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"FitConfig.{name}={getattr(self, name)!r} is not known; use one of {known}.")
 

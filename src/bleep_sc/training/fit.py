@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -13,9 +12,10 @@ from torch import Tensor, nn
 from bleep_sc._batches import subset
 from bleep_sc.models import stain_jitter, symmetries
 from bleep_sc.models.batches import as_tensor, map_batches
-from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.losses import bleep_loss
+from bleep_sc.models.on_device import has_bfloat16, memory_format, transfer
 from bleep_sc.models.slide_scale import SlideScale
+from bleep_sc.training.architecture import trained_on, whole
 from bleep_sc.training.checkpoint import Checkpoint, fingerprint
 from bleep_sc.training.chunks import embed_in_chunks
 from bleep_sc.training.distributed import Processes, joined
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bleep_sc._batches import Unread
+    from bleep_sc.models.bleep import BLEEP
     from bleep_sc.models.encoders import Encoder
     from bleep_sc.training.config import FitConfig
 
@@ -108,6 +109,8 @@ def fit_bleep(
     -------
     The model, and the mean loss of every epoch.
     """
+    device = torch.device(device)
+    config = replace(config, precision=_precision(config, device, trains_encoder=pairs.are_patches))
     every_gpu = range(torch.cuda.device_count())
     with joined(device) as processes, torch.random.fork_rng(devices=every_gpu):
         size = min(len(pairs), config.batch_size)  # of every batch
@@ -120,37 +123,28 @@ def fit_bleep(
             processes.require_same(facts)
         torch.manual_seed(random_state)
         generator = torch.Generator().manual_seed(random_state)
-        scale = rotation = None
-        if not pairs.are_patches:
-            features = np.asarray(pairs.images)
-            if config.standardize:
-                scale = SlideScale.of(features, groups)
-                features = scale.apply(features, groups)
-            rotation = Rotation.of(features, config.n_components)
-            if rotation is not None:
-                processes.broadcast((rotation.mean, rotation.components))
-                features = rotation.apply(features)
-            pairs = replace(pairs, images=features)
-        model = _build(pairs, config, encoder).to(device)
+        pairs, scale, rotation = _prepared(pairs, groups, config, processes)
+        model = trained_on(pairs, config, encoder).to(device).to(memory_format=memory_format(device))
         if processes.n > 1:
             model = _shared(model, processes)
             torch.manual_seed(random_state + processes.rank)  # every process drops out units of its own
         n_chunks = _n_chunks(size, config.chunk_size, processes.n)
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
         def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-            image, expression = (each.to(device) for each in batch)
+            image, expression = (transfer(each, device) for each in batch)
             if pairs.are_patches:
-                part: dict[str, int] = {"whole": size, "first": processes.share(size).start}
-                image = symmetries.augment(image, generator, **part)
-                if config.stain_jitter:
-                    image = stain_jitter.jitter(image, config.stain_jitter, generator, **part)
-            shares = embed_in_chunks(model, image, expression, n_chunks)
-            gathered = (processes.gather(share, size) for share in shares)  # (size, n_models * n_dims) each
+                image = _augmented(image, config, generator, whole=size, first=processes.share(size).start)
+            with autocast:
+                shares = embed_in_chunks(model, image, expression, n_chunks)
+            gathered = (processes.gather(share.float(), size) for share in shares)  # (size, n_models * n_dims) each
             embeddings = (embedding.chunk(model.n_models, dim=1) for embedding in gathered)
             losses = [bleep_loss(one, other, config.temperature) for one, other in zip(*embeddings, strict=True)]
             return torch.stack(losses).sum()  # the pairs of heads share nothing: each has its own gradients
 
-        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         checkpoint = None if checkpoint_dir is None else Checkpoint(checkpoint_dir, model, facts, processes)
         try:
             history = train(
@@ -168,12 +162,47 @@ def fit_bleep(
                 show_progress_bar=show_progress_bar,
             )
         except torch.OutOfMemoryError as error:
-            fewer = max(1, size // processes.n // n_chunks // 2)
-            error.add_note(f"Pass FitConfig(chunk_size={fewer}), or less: the loss still contrasts the whole batch.")
+            error.add_note(_fewer_at_once(size // processes.n // n_chunks))
             raise
         processes.broadcast(model.state_dict().values())  # statistics that each process took of its own share
-        whole = _whole(model, scale, rotation, config).eval()
-    return whole, history
+        return whole(model, scale, rotation, config), history
+
+
+def _prepared(
+    pairs: Pairs, groups: NDArray[np.str_], config: FitConfig, processes: Processes
+) -> tuple[Pairs, SlideScale | None, Rotation | None]:
+    """Return what batches are taken from, and what features went through: their scale, and their components."""
+    scale = rotation = None
+    images = pairs.images
+    if not pairs.are_patches:
+        features = np.asarray(images)
+        if config.standardize:
+            scale = SlideScale.of(features, groups)
+            features = scale.apply(features, groups)
+        rotation = Rotation.of(features, config.n_components)
+        if rotation is not None:
+            processes.broadcast((rotation.mean, rotation.components))
+            features = rotation.apply(features)
+        images = np.ascontiguousarray(features)
+    # Rows are gathered for every batch: where columns are together in memory, that takes ten times as long.
+    return Pairs(images, np.ascontiguousarray(pairs.expression)), scale, rotation
+
+
+def _augmented(image: Tensor, config: FitConfig, generator: torch.Generator, **part: int) -> Tensor:
+    image = symmetries.augment(image, generator, **part)
+    return stain_jitter.jitter(image, config.stain_jitter, generator, **part) if config.stain_jitter else image
+
+
+def _fewer_at_once(n: int) -> str:
+    if n <= 1:
+        return "A single patch is too much for this GPU: take a smaller encoder, smaller patches, or devices='cpu'."
+    return f"Pass FitConfig(chunk_size={n // 2}), or less: the loss still contrasts the whole batch."
+
+
+def _precision(config: FitConfig, device: torch.device, *, trains_encoder: bool) -> Literal["float32", "bfloat16"]:
+    if config.precision != "auto":
+        return config.precision
+    return "bfloat16" if trains_encoder and has_bfloat16(device) else "float32"
 
 
 def _shared(model: BLEEP, processes: Processes) -> BLEEP:
@@ -188,51 +217,6 @@ def _n_chunks(size: int, chunk_size: int | None, n_processes: int) -> int:
     """Return in how many chunks every process embeds its share of a batch: as many as the others, and none empty."""
     largest, least = -(-size // n_processes), size // n_processes
     return 1 if chunk_size is None else min(-(-largest // chunk_size), least)
-
-
-def _whole(model: BLEEP, scale: SlideScale | None, rotation: Rotation | None, config: FitConfig) -> BLEEP:
-    """Return the model as it takes raw features, with what they went through before the image heads inside."""
-    if scale is None and rotation is None:
-        return model
-    weights = model.state_dict()
-    if rotation is not None:
-        for head in range(model.n_models):
-            name = f"image_heads.{head}.projection"
-            weights[f"{name}.weight"], weights[f"{name}.bias"] = rotation.unrotated(
-                weights[f"{name}.weight"], weights[f"{name}.bias"]
-            )
-    if scale is not None:
-        weights |= {"feature_mean": torch.from_numpy(scale.mean), "feature_std": torch.from_numpy(scale.std)}
-    n_features = weights["image_heads.0.projection.weight"].shape[1]
-    whole = _heads(n_features, model.n_genes, config, standardize=scale is not None)
-    whole.load_state_dict(weights)
-    return whole.to(next(model.parameters()).device).eval()
-
-
-def _heads(
-    n_features: int, n_genes: int, config: FitConfig, *, encoder: nn.Module | None = None, standardize: bool = False
-) -> BLEEP:
-    return BLEEP(
-        n_features,
-        n_genes,
-        n_dims=config.n_dims,
-        n_models=config.n_models,
-        dropout=config.dropout,
-        encoder=encoder,
-        standardize=standardize,
-    )
-
-
-def _build(pairs: Pairs, config: FitConfig, encoder: Encoder | None) -> BLEEP:
-    n_genes = pairs.expression.shape[1]
-    if not pairs.are_patches:
-        return _heads(pairs.images.shape[1], n_genes, config).train()
-    if encoder is None:
-        raise ValueError("Patches need an encoder that turns them into features; pass encoder=.")
-    encoder = copy.deepcopy(encoder).cpu()
-    with torch.inference_mode():
-        n_features = encoder.eval()(as_tensor(pairs.images[:1])).shape[1]
-    return _heads(n_features, n_genes, config, encoder=encoder).train()
 
 
 @torch.inference_mode()

@@ -93,6 +93,7 @@ def train(
     -------
     The mean loss of every epoch.
     """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     loader = DataLoader(
         _Loaded(load),
         batch_size=None,
@@ -101,9 +102,9 @@ def train(
         num_workers=num_workers,
         multiprocessing_context="spawn" if num_workers else None,  # forked workers hang on zarr
         persistent_workers=num_workers > 0,
+        pin_memory=parameters[0].device.type == "cuda",  # which then fetches a batch while it is at work on another
         generator=torch.Generator(),  # the global one, which dropout draws from, is left alone
     )
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     history = [] if checkpoint is None else checkpoint.load(optimizer, generator)
     epochs = range(len(history) + 1, max_epochs + 1)
     bar = progress(epochs, description, show=show_progress_bar and processes.is_first)
@@ -117,7 +118,7 @@ def train(
             optimizer.step()
             losses.append(value.detach())
         history.append(float(torch.stack(losses).mean()))
-        bar.set_postfix(loss=f"{history[-1]:.3f}")
+        bar.set_postfix(loss=f"{history[-1]:.3f}", refresh=False)  # drawn with the next epoch, ten times a second
         stop = epoch == max_epochs
         if on_epoch_end is not None:
             stop |= on_epoch_end(epoch, history[-1])

@@ -14,6 +14,7 @@ from torch import Tensor
 from bleep_sc._runtime import logger
 from bleep_sc.models import symmetries
 from bleep_sc.models.batches import as_tensor
+from bleep_sc.models.on_device import memory_format, transfer
 from bleep_sc.models.stnet import Standardize, StNet, predict, stnet_loss
 from bleep_sc.training.loop import train
 from bleep_sc.training.validation import folds, monitored_genes, validation_score
@@ -111,13 +112,14 @@ def _train(
     show_progress_bar: bool,
     score: Callable[[StNet, int], None] | None = None,
 ) -> tuple[StNet, list[float]]:
+    device = torch.device(device)
     with torch.random.fork_rng():
         torch.manual_seed(random_state)
         generator = torch.Generator().manual_seed(random_state)
-        model = _build(pairs, encoder).to(device).train()
+        model = _build(pairs, encoder).to(device).to(memory_format=memory_format(device)).train()
 
         def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-            image, expression = (each.to(device) for each in batch)
+            image, expression = (transfer(each, device) for each in batch)
             image = symmetries.augment(image, generator) if pairs.are_patches else image
             return stnet_loss(model(image), expression)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.torch
+import torch
 
 from bleep_sc._batches import batches_of
 from bleep_sc.models.bleep import BLEEP
@@ -156,4 +157,7 @@ def _opened(path: Path) -> Any:
 
 def _weights(module: nn.Module) -> bytes:
     # Cloned, since tied weights share their memory, which safetensors refuses.
-    return safetensors.torch.save({name: each.detach().cpu().clone() for name, each in module.state_dict().items()})
+    weights = {name: each.detach().cpu() for name, each in module.state_dict().items()}
+    return safetensors.torch.save(
+        {name: each.clone(memory_format=torch.contiguous_format) for name, each in weights.items()}
+    )
