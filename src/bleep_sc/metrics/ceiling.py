@@ -37,6 +37,18 @@ def reliability(
     Returns
     -------
     (n_genes,), between 0 and 1; 0 where the halves do not agree, NaN for a gene without counts.
+
+    Examples
+    --------
+    A gene that differs between spots is measured again alike, one that does not is noise:
+
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> random = np.random.default_rng(0)
+    >>> level = np.where(np.arange(200) < 100, 5.0, 50.0)
+    >>> counts = np.column_stack([random.poisson(level), random.poisson(20.0, 200), random.poisson(5000.0, 200)])
+    >>> (bs.metrics.reliability(counts)[:2] > 0.5).tolist()
+    [True, False]
     """
     counts = sparse.csr_matrix(counts)
     whole = counts.data.astype(np.int64)
@@ -69,6 +81,15 @@ def noise_ceiling(
     """Highest correlation with the measured expression that a prediction without any noise could reach.
 
     The square root of :func:`reliability`, whose arguments it takes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> counts = np.random.default_rng(0).poisson([[5.0, 900.0], [50.0, 900.0]] * 50)
+    >>> ceiling = bs.metrics.noise_ceiling(counts)
+    >>> bool(ceiling[0] > 0.9)
+    True
     """
     return np.sqrt(reliability(counts, target_sum=target_sum, n_splits=n_splits, random_state=random_state))
 

@@ -7,7 +7,16 @@ from numpy.typing import NDArray
 
 
 def cluster_agreement(a: NDArray[Any], b: NDArray[Any]) -> dict[str, float]:
-    """Return adjusted Rand index, normalised and adjusted mutual information as ``ari``, ``nmi``, ``ami``."""
+    """Return adjusted Rand index, normalised and adjusted mutual information as ``ari``, ``nmi``, ``ami``.
+
+    Examples
+    --------
+    Names do not matter:
+
+    >>> import bleep_sc as bs
+    >>> bs.metrics.cluster_agreement([0, 0, 1, 1], ["b", "b", "a", "a"])["ari"]
+    1.0
+    """
     from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
 
     a, b = np.asarray(a).astype(str), np.asarray(b).astype(str)

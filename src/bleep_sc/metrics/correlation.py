@@ -19,6 +19,17 @@ def pearson(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> ND
     Returns
     -------
     (n_genes,); NaN where a column of either side does not vary or is not finite.
+
+    Examples
+    --------
+    Two genes on three spots; the second does not vary:
+
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> truth = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
+    >>> prediction = np.array([[0.1, 0.0], [0.4, 1.0], [0.7, 2.0]])
+    >>> bs.metrics.pearson(prediction, truth).round(3).tolist()
+    [1.0, nan]
     """
     a, b = _centred(prediction), _centred(truth)
     norms = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
@@ -27,7 +38,15 @@ def pearson(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> ND
 
 
 def spearman(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Spearman correlation of every column: Pearson correlation of the ranks, ties at their mean."""
+    """Spearman correlation of every column: Pearson correlation of the ranks, ties at their mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> bs.metrics.spearman(np.array([[1.0], [2.0], [9.0]]), np.array([[0.0], [5.0], [6.0]])).round(3).tolist()
+    [1.0]
+    """
     return pearson(
         rankdata(prediction, axis=0, nan_policy="propagate"), rankdata(truth, axis=0, nan_policy="propagate")
     )
@@ -38,6 +57,16 @@ def concordance(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -
 
     :math:`2 s_{xy} / (s_x^2 + s_y^2 + (\bar x - \bar y)^2)` (Lin, Biometrics 1989), with moments over n. A constant
     prediction of a truth that varies has none in common with it: 0. NaN where the truth does not vary.
+
+    Examples
+    --------
+    The pattern is right and the level is not:
+
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> truth = np.array([[0.0], [1.0], [2.0]])
+    >>> bs.metrics.concordance(truth + 1, truth).round(3).tolist()
+    [0.571]
     """
     a, b = _centred(prediction), _centred(truth)
     distance = np.asarray(prediction, dtype=np.float64).mean(axis=0) - np.asarray(truth, dtype=np.float64).mean(axis=0)
@@ -53,6 +82,19 @@ def partial_pearson(
 
     The correlation of the residuals of both after a linear regression on ``given``. Where ``given`` does not vary it
     takes nothing out. NaN where nothing is left of either side.
+
+    Examples
+    --------
+    A prediction that is nothing but what was given adds nothing:
+
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> given, own = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[1.0], [-1.0], [-1.0], [1.0]])
+    >>> truth = given + own
+    >>> bs.metrics.partial_pearson(2 * given, truth, given).tolist()
+    [nan]
+    >>> bs.metrics.partial_pearson(given + 0.1 * own, truth, given).round(3).tolist()
+    [1.0]
     """
     a, b, c = _centred(prediction), _centred(truth), _centred(given)
     norm = (c**2).sum(axis=0)

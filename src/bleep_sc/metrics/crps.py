@@ -35,6 +35,17 @@ def crps(
     ------
     ValueError
         When a row of the weights is empty, or does not sum to one.
+
+    Examples
+    --------
+    Two reference spots of the values 0 and 4, alike, for a truth of 2:
+
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> from scipy import sparse
+    >>> weights = sparse.csr_matrix([[0.5, 0.5]])
+    >>> bs.metrics.crps(weights, np.array([[0.0], [4.0]]), np.array([[2.0]])).tolist()
+    [1.0]
     """
     weights = sparse.csr_matrix(weights)
     n_query, n_genes = truth.shape

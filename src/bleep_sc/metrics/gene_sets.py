@@ -31,6 +31,16 @@ def highest_genes(
     Returns
     -------
     Columns, (n_top,); all of them where there are fewer.
+
+    Examples
+    --------
+    The second gene differs between slides and within none:
+
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> values = np.array([[0.0, 1.0], [2.0, 1.0], [0.0, 9.0], [2.0, 9.0]])
+    >>> bs.metrics.highest_genes(values, np.array(["a", "a", "b", "b"]), by="variance", n_top=1).tolist()
+    [0]
     """
     parts = [values[slides == slide] for slide in np.unique(slides)]
     of_slides = [

@@ -33,6 +33,15 @@ def interval_score(
     ------
     ValueError
         When ``share`` is not between 0 and 1, or a lower end is above its upper end.
+
+    Examples
+    --------
+    The truth is 1 above an interval of width 2 that was to hold 90 %:
+
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> bs.metrics.interval_score(np.array([[0.0]]), np.array([[2.0]]), np.array([[3.0]]), share=0.9).round(3).tolist()
+    [22.0]
     """
     if not 0 < share < 1:
         raise ValueError(f"share={share} must lie between 0 and 1, such as 0.9.")

@@ -52,6 +52,16 @@ def bootstrap_interval(
     ------
     ValueError
         When there is no value, a value is not finite, or ``level`` is none.
+
+    Examples
+    --------
+    Four sections of two patients:
+
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> interval = bs.metrics.bootstrap_interval(np.array([0.3, 0.32, 0.4, 0.42]), np.array(["a", "a", "b", "b"]))
+    >>> round(interval.mean, 2), interval.between_groups, interval.lower < 0.3
+    (0.36, True, True)
     """
     from scipy.stats import t
 

@@ -39,6 +39,17 @@ def lisi(embedding: NDArray[np.floating], labels: NDArray[Any], *, perplexity: f
     Returns
     -------
     (n_spots,), between 1 and the number of labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> embedding = np.random.default_rng(0).normal(size=(200, 2))
+    >>> labels = np.arange(200) % 2
+    >>> bool(np.median(bs.metrics.lisi(embedding, labels)) > 1.8), bool(
+    ...     np.median(bs.metrics.lisi(embedding + 100 * labels[:, None], labels)) < 1.1
+    ... )
+    (True, True)
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -82,6 +93,14 @@ def batch_mixing(embedding: NDArray[np.floating], labels: NDArray[Any], *, perpl
     ------
     ValueError
         With a single batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> embedding = np.random.default_rng(0).normal(size=(200, 2))
+    >>> bool(bs.metrics.batch_mixing(embedding, np.arange(200) % 2).lisi > 0.8)
+    True
     """
     from sklearn.metrics import silhouette_samples
 

@@ -30,6 +30,13 @@ def recovery(scores: NDArray[np.floating], truth: NDArray[np.floating], *, n_top
     ------
     ValueError
         When there are not more genes than ``n_top``, or a score is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> bs.metrics.recovery(np.array([3.0, 1.0, 2.0, 0.0]), np.array([9.0, 8.0, 1.0, 0.0]), n_top=2)
+    Recovery(overlap=0.5, auc=0.75)
     """
     from sklearn.metrics import roc_auc_score
 

@@ -40,6 +40,15 @@ def ssim(
     ------
     ValueError
         When two spots share a place, the places are no whole numbers, or the window is even.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> rows, cols = (axis.ravel() for axis in np.mgrid[0:8, 0:8])
+    >>> truth = (rows * cols)[:, None].astype(float)
+    >>> bs.metrics.ssim(truth, truth, rows, cols).round(3).tolist()
+    [1.0]
     """
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window={window} must be odd, so that a spot stands in its middle.")
