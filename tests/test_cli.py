@@ -1,13 +1,21 @@
+import errno
 import re
+import shlex
+from pathlib import Path
 
 import anndata as ad
+import click
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 
 import bleep_sc as bs
 from bleep_sc import cli
-from bleep_sc.cli import _demo
+from bleep_sc.cli import _demo, _fit
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -102,3 +110,174 @@ def test_unknown_data_is_named():
     result = CliRunner().invoke(cli.main, ["benchmark", "--data", "nothing"])
     assert result.exit_code == 2
     assert "'nothing' is no known tissue, and no h5ad file" in result.output
+
+
+QUICK = ["--set", "max_epochs=2", "--set", "n_models=1", "--set", "cross_fit=false"]
+
+
+@pytest.fixture
+def unfitted(reference, tmp_path):
+    """A reference in a file, with features and patches."""
+    reference.write_h5ad(tmp_path / "ref.h5ad")
+    return tmp_path / "ref.h5ad"
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.main, list(map(str, arguments)))
+
+
+def test_a_reference_is_fitted_as_in_python(unfitted, reference, query):
+    out = unfitted.with_name("fitted.h5ad")
+    before = unfitted.read_bytes()
+    result = run("fit", unfitted, "--use-rep", "X_stain_stats", *QUICK, "--seed", 3, "--out", out)
+    assert result.exit_code == 0, result.output
+    config = bs.tl.FitConfig(max_epochs=2, n_models=1, cross_fit=False)
+    bs.tl.fit(reference, use_rep="X_stain_stats", config=config, random_state=3, show_progress_bar=False)
+    fitted = ad.read_h5ad(out)
+    np.testing.assert_array_equal(fitted.uns["bleep"]["model"], reference.uns["bleep"]["model"])
+    assert unfitted.read_bytes() == before
+    bs.tl.impute(query, ref=fitted)
+    assert "exists already" in run("fit", unfitted, "--use-rep", "X_stain_stats", *QUICK, "--out", out).output
+
+
+def test_a_reference_gets_its_model_in_place_and_keeps_the_one_that_it_has(unfitted, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        bs.tl, "fit", lambda adata, **how: given.append(how) or adata.uns.update(bleep={"genes": ["a"]})
+    )
+    assert run("fit", unfitted, "--devices", "cpu,cpu", "--checkpoint-dir", "state").exit_code == 0
+    assert list(ad.read_h5ad(unfitted).uns["bleep"]["genes"]) == ["a"]
+    assert given[0]["devices"] == ["cpu", "cpu"]
+    assert given[0]["use_rep"] is None
+    assert given[0]["checkpoint_dir"].name == "state"
+    result = run("fit", unfitted)
+    assert result.exit_code == 2
+    assert "holds uns['bleep'] already" in result.output
+    assert run("fit", unfitted, "--overwrite", "--devices", "4").exit_code == 0
+    assert given[1]["devices"] == 4
+    assert [path.name for path in unfitted.parent.iterdir()] == ["ref.h5ad"]
+
+
+def test_hyper_parameters_are_set_by_name():
+    settings = ("chunk_size=64", "temperature=2", "weights=softmax", "cross_fit=True", "n_components=none")
+    config = _fit._config(True, settings)
+    paper = vars(bs.tl.FitConfig.paper())
+    changed = {"chunk_size": 64, "temperature": 2.0, "weights": "softmax", "cross_fit": True, "n_components": None}
+    assert vars(config) == {**paper, **changed}
+    assert type(config.temperature) is float
+    assert _fit._config(False, ()) == bs.tl.FitConfig()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("size=3", "'size' is no field; there are n_dims, n_models"),
+        ("max_epochs=many", "max_epochs=many is no int"),
+        ("max_epochs=2.5", "max_epochs=2.5 is no int"),
+        ("train_encoder=1", "train_encoder=1 is no bool"),
+        ("n_components=x", "n_components=x is no none or int"),
+        ("max_epochs", "max_epochs= is no int"),
+        ("batch_size=1", r"FitConfig.batch_size=1 must be at least 2"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(unfitted, setting, message):
+    result = run("fit", unfitted, "--set", setting)
+    assert result.exit_code in (1, 2)
+    assert re.search(message, " ".join(result.output.replace("│", "").split()))
+
+
+def test_features_are_computed_as_in_python(unfitted, reference):
+    result = run("features", unfitted, "--encoder", "stain_stats")
+    assert result.exit_code == 2
+    assert "holds obsm['X_stain_stats'] already" in result.output
+    store, out = unfitted.with_name("features.zarr"), unfitted.with_name("out.h5ad")
+    result = run(
+        "features", unfitted, "--encoder", "stain_stats", "--key-added", "X_new", "--store", store, "--out", out
+    )
+    assert result.exit_code == 0, result.output
+    adata = ad.read_h5ad(out)
+    np.testing.assert_array_equal(adata.obsm["X_new"], reference.obsm["X_stain_stats"])
+    assert adata.uns["X_new"]["fingerprint"] == reference.uns["X_stain_stats"]["fingerprint"]
+
+
+def test_slides_of_one_name_cannot_be_embedded_into_one_folder(unfitted, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "ref.h5ad").write_bytes(b"")
+    result = run("embed", unfitted, tmp_path / "other" / "ref.h5ad", "--ref", unfitted, "--out", tmp_path / "embedded")
+    assert result.exit_code == 2
+    assert "Several slides are called ref.h5ad" in result.output
+
+
+def test_processes_of_srun_that_cannot_find_each_other_do_not_train_each_for_itself(unfitted, monkeypatch):
+    for name, value in {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "4"}.items():
+        monkeypatch.setenv(name, value)
+    for command in ("fit", "features"):
+        result = run(command, unfitted)
+        assert result.exit_code == 2
+        assert "srun started 4 processes, which cannot find each other" in result.output
+
+
+def test_errors_of_processes_and_devices_are_messages_with_their_notes(unfitted, monkeypatch):
+    def fail(error):
+        def fit(adata, **how):
+            raise error
+
+        monkeypatch.setattr(bs.tl, "fit", fit)
+        result = run("fit", unfitted)
+        assert result.exit_code == 1
+        assert isinstance(result.exception, SystemExit)
+        return result.output
+
+    assert "Error: Process 0 of 2 could not join the others" in fail(
+        RuntimeError("Process 0 of 2 could not join the others")
+    )
+    full = torch.OutOfMemoryError("CUDA out of memory.")
+    full.add_note("Pass FitConfig(chunk_size=32), or less")
+    assert "Error: CUDA out of memory.\nPass FitConfig(chunk_size=32), or less" in fail(full)
+
+
+def test_more_devices_than_there_are_is_a_message(unfitted):
+    result = run("fit", unfitted, "--use-rep", "X_stain_stats", "--devices", torch.cuda.device_count() + 2)
+    assert result.exit_code == 1
+    assert re.search(r"asks for \d+ GPUs, each in a process of its own, and torch sees \d", result.output)
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(unfitted, monkeypatch):
+    def write_h5ad(adata, path):
+        path.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bs.tl, "fit", lambda adata, **how: adata.uns.update(bleep={"genes": ["a"]}))
+    monkeypatch.setattr(ad.AnnData, "write_h5ad", write_h5ad)
+    before = unfitted.read_bytes()
+    result = run("fit", unfitted)
+    assert result.exit_code == 1
+    assert "The disk is full. Nothing was written to" in result.output
+    assert unfitted.read_bytes() == before
+    assert [path.name for path in unfitted.parent.iterdir()] == ["ref.h5ad"]
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def commands(page):
+    """Calls of bleep-sc in the code blocks of a page, as lists of arguments."""
+    for block in re.findall(r"^```bash\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            for call in re.findall(r"(?:bleep-sc|-m bleep_sc)\s+([a-z-].*)", line):
+                yield shlex.split(re.split(r"&&|\|", call)[0], comments=True)
+
+
+def test_commands_in_the_documentation_are_found():
+    found = [arguments[0] for page in PAGES for arguments in commands(page)]
+    assert set(found) >= {"demo", "benchmark", "tile", "features", "fit", "embed", "impute"}
+    assert len(list(commands(ROOT / "docs" / "howto" / "cluster.md"))) >= 12
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_documentation_exist(page):
+    for name, *arguments in commands(page):
+        command = cli.main.commands[name]
+        values, *_ = command.make_parser(click.Context(command)).parse_args(arguments)
+        if name == "fit":
+            _fit._config("paper" in values, tuple(values.get("settings", ())))

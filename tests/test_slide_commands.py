@@ -1,5 +1,6 @@
 """``bleep-sc tile`` and ``bleep-sc impute``."""
 
+import contextlib
 import json
 import re
 import warnings
@@ -12,6 +13,7 @@ from PIL import Image
 
 import bleep_sc as bs
 from bleep_sc import cli
+from bleep_sc.cli import _impute
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what spatialdata, dask and zarr say of each other
 
@@ -110,3 +112,52 @@ def test_tiles_are_written_with_a_picture(files):
     assert tiles.uns["tiles"]["new"]["layout"] == "square"
     assert tiles.n_vars == 250
     assert (files / "tiles.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("names", "processes"),
+    [
+        (["RANK", "WORLD_SIZE"], None),
+        (["SLURM_PROCID", "SLURM_STEP_NUM_TASKS"], None),
+        (["SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"], {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "2"}),
+    ],
+)
+def test_processes_and_tasks_take_every_slide_once(files, monkeypatch, names, processes):
+    """Whatever is done when they start."""
+    taken = []
+    monkeypatch.setattr(_impute, "_impute", lambda slide, ref, out, options, **how: taken.append(out.stem))
+    monkeypatch.setattr("bleep_sc.training.shares.together", contextlib.nullcontext)
+    slides = [f"s{i}" for i in range(8)]
+    (files / "sheet.csv").write_text("slide,name\n" + "".join(f"new.png,{name}\n" for name in slides))
+    (files / "all" / "s4.zarr").mkdir(parents=True)
+    counts = []
+    for number in range(3):
+        for name, value in {**dict(zip(names, (str(number), "3"), strict=True)), **(processes or {})}.items():
+            monkeypatch.setenv(name, value)
+        result = run("impute", "--sheet", files / "sheet.csv", "--ref", files / "ref.h5ad", "--out", files / "all")
+        assert result.exit_code == 0, result.output
+        counts.append(len(taken))
+    assert sorted(taken) == [name for name in slides if name != "s4"]
+    assert counts == [3, 5, 7]
+
+
+def test_tiles_that_were_laid_and_described_are_predicted(files, fitted):
+    tiles = bs.pp.tile_slide(files / "new.png", ref=fitted, mpp=2, spacing_um=300, show_progress_bar=False)
+    bs.pp.image_features(tiles, "stain_stats", show_progress_bar=False)
+    tiles.uns["patches"]["new"]["image"] = "gone"  # features are all that is needed
+    tiles.write_h5ad(files / "tiles.h5ad")
+    seen = []
+
+    def write(tiles, key, out):
+        seen.append((tiles, key))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_impute, "_write_store", write)
+        patch.setattr(_impute.SlideReport, "write", lambda *args: None)
+        result = run("impute", files / "tiles.h5ad", "--ref", files / "ref.h5ad", "--out", files / "out.zarr")
+    assert result.exit_code == 0, result.output
+    bs.tl.impute(tiles, ref=fitted)
+    np.testing.assert_allclose(seen[0][0][:, "HAL"].layers["bleep"], tiles[:, "HAL"].layers["bleep"], rtol=1e-5)
+    result = run("impute", files / "tiles.h5ad", "--ref", files / "ref.h5ad", "--mpp", 2, "--out", files / "out.zarr")
+    assert result.exit_code == 1
+    assert "The tiles of tiles.h5ad are laid already" in result.output

@@ -28,8 +28,8 @@ REMEDY = "Run bleep_sc.pp.extract_patches(adata) first."
 
 
 def has_patches(adata: AnnData, key: str) -> bool:
-    """Tell whether there are patches, or a record of the image files from which they can be cut."""
-    if key in adata.obsm:
+    """Tell whether there are patches, or a record of the store or of the image files from which they can be had."""
+    if key in adata.obsm or _has_store(adata, key):
         return True
     records = adata.uns.get(key, {})
     images = {str(record.get("image", IN_MEMORY)) for record in records.values() if isinstance(record, dict)}
@@ -39,11 +39,11 @@ def has_patches(adata: AnnData, key: str) -> bool:
 def patches_of(adata: AnnData, key: str) -> NDArray[np.uint8] | Unread:
     """Return patches (n, size, size, 3), uint8; what is not in memory is read when it is needed.
 
-    Patches that ``pp.extract_patches`` stored are read from their store, and those of ``pp.tile_slide`` are cut from
-    the slide.
+    Patches that ``pp.extract_patches`` stored are read from their store, also where ``obsm`` was saved without them;
+    those of ``pp.tile_slide`` are cut from the slide.
     """
     if key not in adata.obsm:
-        return _cut(adata, key)
+        return _stored(adata, key) if _has_store(adata, key) else _cut(adata, key)
     patches = adata.obsm[key]
     if patches.ndim != 4 or patches.shape[3] != 3 or patches.dtype != np.uint8:
         raise ValueError(
@@ -53,6 +53,13 @@ def patches_of(adata: AnnData, key: str) -> NDArray[np.uint8] | Unread:
     if not hasattr(patches, "dask"):
         return np.asarray(patches)
     return _stored(adata, key) if _keys.store_rows(key) in adata.obs else ComputedPatches(patches)
+
+
+def _has_store(adata: AnnData, key: str) -> bool:
+    if _keys.store_rows(key) not in adata.obs:
+        return False
+    stores = {str(record.get("store", "")) for record in adata.uns.get(key, {}).values() if isinstance(record, dict)}
+    return bool(stores) and all(store and Path(store).is_dir() for store in stores)
 
 
 def _stored(adata: AnnData, key: str) -> StoredPatches:

@@ -1,9 +1,12 @@
+import errno
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import bleep_sc as bs
+from bleep_sc.training import features as features_module
 
 
 class Mean(nn.Module):
@@ -42,6 +45,70 @@ def test_a_failing_call_keeps_the_old_features(toy):
     np.testing.assert_array_equal(toy.obsm["X_stain_stats"], before)
     with pytest.raises(KeyError, match=r"obsm\['none'\] not found .*Run bleep_sc.pp.extract_patches"):
         bs.pp.image_features(toy, "stain_stats", patches_key="none")
+
+
+def stored(adata, path, encoder="stain_stats", **how):
+    bs.pp.image_features(adata, encoder, store=path, key_added="X_new", show_progress_bar=False, **how)
+    return adata.obsm["X_new"]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(features_module, "BLOCK", 100)
+
+
+def test_a_store_holds_the_features_that_memory_holds(toy, tmp_path, small_blocks):
+    features = stored(toy, tmp_path / "f.zarr")
+    assert hasattr(features, "dask")
+    np.testing.assert_array_equal(features, toy.obsm["X_stain_stats"])
+    assert toy.uns["X_new"] == toy.uns["X_stain_stats"]
+    part = toy[::3].copy()
+    np.testing.assert_array_equal(part.obsm["X_new"], part.obsm["X_stain_stats"])
+
+
+def test_a_finished_store_is_not_computed_again(toy, tmp_path, small_blocks, monkeypatch):
+    features = np.asarray(stored(toy, tmp_path / "f.zarr"))
+    monkeypatch.setattr(features_module, "encode", lambda *args, **how: pytest.fail("it is complete"))
+    np.testing.assert_array_equal(stored(toy, tmp_path / "f.zarr"), features)
+
+
+def test_a_store_of_other_features_is_never_taken_for_these(toy, tmp_path, small_blocks):
+    stored(toy, tmp_path / "f.zarr")
+    with pytest.raises(FileExistsError, match=r"holds other features: symmetries differ\. Pass another path"):
+        stored(toy, tmp_path / "f.zarr", symmetries=True)
+    with pytest.raises(FileExistsError, match="fingerprint differ"):
+        stored(toy, tmp_path / "f.zarr", Mean(), transform=nn.Identity())
+    other = toy[::-1].copy()
+    with pytest.raises(FileExistsError, match="spots, coordinates, pixels differ"):
+        stored(other, tmp_path / "f.zarr")
+    toy.obsm["patches"][7, 0, 0, 0] ^= 1
+    with pytest.raises(FileExistsError, match="features: pixels differ"):
+        stored(toy, tmp_path / "f.zarr")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileExistsError, match="is no store of features"):
+        stored(toy, tmp_path / "folder")
+    assert "X_new" not in other.obsm
+
+
+def test_a_full_disk_keeps_the_blocks_that_are_done(toy, tmp_path, small_blocks, monkeypatch):
+    encode, blocks = features_module.encode, []
+
+    def full(encoder, patches, **how):
+        blocks.append(len(patches))
+        if len(blocks) == 4:  # the first one tells the width
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return encode(encoder, patches, **how)
+
+    monkeypatch.setattr(features_module, "encode", full)
+    with pytest.raises(
+        OSError, match=r"The disk is full\. Blocks that are done are kept in .*f\.zarr\.part.*call again"
+    ):
+        stored(toy, tmp_path / "f.zarr")
+    assert "X_new" not in toy.obsm
+    blocks.clear()
+    monkeypatch.setattr(features_module, "encode", lambda *args, **how: blocks.append(1) or encode(*args, **how))
+    np.testing.assert_array_equal(stored(toy, tmp_path / "f.zarr"), toy.obsm["X_stain_stats"])
+    assert len(blocks) == -(-toy.n_obs // 100) - 2
 
 
 @pytest.mark.gpu

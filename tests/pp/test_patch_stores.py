@@ -48,6 +48,18 @@ def test_a_store_holds_the_same_patches(slides, tmp_path):
     np.testing.assert_array_equal(np.asarray(patches_of(part, "patches")), adata.obsm["patches"][chosen])
 
 
+def test_a_file_without_its_patches_finds_them_in_their_store(slides, tmp_path):
+    adata, files = slides
+    kept = stored(adata, files, tmp_path / "p.zarr")
+    del kept.obsm["patches"]
+    kept.write_h5ad(tmp_path / "kept.h5ad")
+    kept = ad.read_h5ad(tmp_path / "kept.h5ad")[::3].copy()
+    assert isinstance(patches_of(kept, "patches"), StoredPatches)
+    np.testing.assert_array_equal(np.asarray(patches_of(kept, "patches")), adata.obsm["patches"][::3])
+    shutil.rmtree(tmp_path / "p.zarr")
+    assert isinstance(patches_of(kept, "patches"), CutPatches)
+
+
 def test_slides_stored_apart_can_be_joined(slides, tmp_path):
     adata, files = slides
     parts = []

@@ -100,7 +100,7 @@ def test_other_patches_are_never_taken_for_these(patches, tmp_path):
 
 
 def test_a_full_disk_is_said_and_nothing_is_lost(patches, tmp_path, monkeypatch):
-    write_json, full = store_module._write_json, [False]
+    write_json, full = store_module.write_json, [False]
 
     def failing(file, content):
         if full[0] and file.name == "progress.json":
@@ -108,8 +108,8 @@ def test_a_full_disk_is_said_and_nothing_is_lost(patches, tmp_path, monkeypatch)
         full[0] = file.name == "progress.json"
         write_json(file, content)
 
-    monkeypatch.setattr(store_module, "_write_json", failing)
-    with pytest.raises(OSError, match=r"The disk is full after 512 of 600 patches.*make room.*call again"):
+    monkeypatch.setattr(store_module, "write_json", failing)
+    with pytest.raises(OSError, match=r"The disk is full\. 512 of 600 patches are kept in .*make room.*call again"):
         write(tmp_path / "s.zarr", patches)
     monkeypatch.undo()
     write(tmp_path / "s.zarr", patches)

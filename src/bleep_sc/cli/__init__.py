@@ -1,4 +1,4 @@
-"""The command line: ``bleep-sc demo``, ``benchmark``, ``tile`` and ``impute``."""
+"""The command line: ``bleep-sc demo``, ``benchmark``, ``tile``, ``features``, ``fit``, ``embed`` and ``impute``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import bleep_sc as bs
 from bleep_sc._runtime import logger
 from bleep_sc.cli._benchmark import benchmark
 from bleep_sc.cli._demo import demo
+from bleep_sc.cli._embed import embed
+from bleep_sc.cli._features import features
+from bleep_sc.cli._fit import fit
 from bleep_sc.cli._impute import impute, tile
+from bleep_sc.cli._processes import FAILURES, message
 
 
 class Commands(click.Group):
@@ -20,11 +24,13 @@ class Commands(click.Group):
         """Run a command."""
         try:
             return super().invoke(ctx)
-        except (ValueError, KeyError, OSError, ImportError) as error:
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except FAILURES as error:
             if ctx.params["traceback"]:
                 raise
-            message = error.args[0] if isinstance(error, KeyError) else error
-            raise click.ClickException(f"{message}\n(bleep-sc --traceback ... shows where this comes from.)") from error
+            hint = "(bleep-sc --traceback ... shows where this comes from.)"
+            raise click.ClickException(f"{message(error)}\n{hint}") from error
 
 
 @click.group(cls=Commands)
@@ -36,5 +42,5 @@ def main(traceback: bool) -> None:
     logger.setLevel(logging.INFO)
 
 
-for command in (demo, benchmark, tile, impute):
+for command in (demo, benchmark, tile, features, fit, embed, impute):
     main.add_command(command)

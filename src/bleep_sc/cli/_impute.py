@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +9,16 @@ import click
 
 import bleep_sc as bs
 from bleep_sc._checks import require_model
+from bleep_sc._disk import appears
 from bleep_sc._slide_report import SlideReport, varied_genes
+from bleep_sc.cli._files import FILE, OUT_FILE, require_free, write_h5ad
+from bleep_sc.cli._processes import require_alone, work_through
+from bleep_sc.cli._sheet import read_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pandas as pd
     from anndata import AnnData
-
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-COLUMNS = ("slide", "mpp", "region", "name")
-"""Of a sheet of slides; the first is needed."""
 
 
 def tiling(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,17 +38,15 @@ def tiling(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @click.argument("slide", type=FILE)
 @click.option("--ref", type=FILE, default=None, help="Trained reference (h5ad), whose patches the tiles will show.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The h5ad file to write.")
+@click.option("--out", type=OUT_FILE, required=True, help="The h5ad file to write.")
 @tiling
 def tile(slide: Path, ref: Path | None, out: Path, **options: Any) -> None:
     """Lay tiles over the tissue of SLIDE, and write them as h5ad with a picture beside it."""
     import anndata as ad
 
+    require_alone("one slide")
     tiles = _tile(slide, None if ref is None else ad.read_h5ad(ref), options)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.part")
-    tiles.write_h5ad(draft)
-    os.replace(draft, out)
+    write_h5ad(tiles, out)
     figure = bs.pl.patches(tiles)[0].figure
     figure.savefig(out.with_suffix(".png"), dpi=150)
     click.echo(f"{tiles.n_obs} tiles. Written: {out.name} and {out.with_suffix('.png').name}")
@@ -86,8 +80,10 @@ def impute(
 ) -> None:
     r"""Predict the expression of SLIDE, an H&E image, from a trained reference.
 
-    The slide is tiled, described by the features that the reference was trained on, and imputed. With --sheet a cohort
-    is predicted slide by slide; slides that are done are not done again, and one that fails does not stop the others.
+    The slide is tiled, described by the features that the reference was trained on, and imputed; or it is an h5ad file
+    of tiles, as bleep-sc tile lays them and bleep-sc features describes them. With --sheet a cohort is predicted slide
+    by slide; slides that are done are not done again, and one that fails does not stop the others. Under torchrun, srun
+    and in the tasks of a job array every process takes its share of the slides.
 
     \b
     bleep-sc impute slide.svs --ref reference.h5ad --out slide.zarr
@@ -100,30 +96,19 @@ def impute(
     require_model(reference, options["key"])
     one: dict[str, Any] = {"genes": genes, "draw": _listed(draw), "geojson": geojson}
     if slide is not None:
-        if out.exists() and not overwrite:
-            raise click.UsageError(f"{out} exists already. Pass another --out, or --overwrite.")
+        require_alone("one slide")
+        require_free(out, overwrite)
         _impute(slide, reference, out, options, **one)
         return
-    rows = _read_sheet(sheet)  # type: ignore[arg-type]
-    failed = []
-    for number, row in enumerate(rows.to_dict("records"), start=1):
-        name = row["name"]
-        if (out / f"{name}.zarr").exists() and not overwrite:
-            click.echo(f"[{number}/{len(rows)}] {name}: done before")
-            continue
-        click.echo(f"[{number}/{len(rows)}] {name}")
-        own = {
-            **options,
-            "library_id": name,
-            **{key: row[key] for key in ("mpp", "region") if row.get(key) is not None},
-        }
-        try:
-            _impute(Path(row["slide"]), reference, out / f"{name}.zarr", {**options, "library_id": name, **own}, **one)
-        except (ValueError, KeyError, OSError, ImportError) as error:
-            failed.append(name)
-            click.echo(f"{name} failed: {error}", err=True)
-    if failed:
-        raise click.ClickException(f"{len(failed)} of {len(rows)} slides failed: {', '.join(failed)}. Call again.")
+    rows = read_sheet(sheet).to_dict("records")  # type: ignore[arg-type]
+    stores = [out / f"{row['name']}.zarr" for row in rows]
+
+    def work(i: int) -> None:
+        own = {name: rows[i][name] for name in ("mpp", "region") if rows[i].get(name) is not None}
+        own = {**options, "library_id": rows[i]["name"], **own}
+        _impute(Path(rows[i]["slide"]), reference, stores[i], own, **one)
+
+    work_through([row["name"] for row in rows], work, lambda i: stores[i].exists() and not overwrite)
 
 
 def _listed(names: str) -> list[str]:
@@ -131,6 +116,12 @@ def _listed(names: str) -> list[str]:
 
 
 def _tile(slide: Path, ref: AnnData | None, options: dict[str, Any]) -> AnnData:
+    import anndata as ad
+
+    if slide.suffix == ".h5ad":
+        if options["mpp"] is not None or options["region"] is not None:
+            raise ValueError(f"The tiles of {slide.name} are laid already: mpp and region are for images.")
+        return ad.read_h5ad(slide)
     return bs.pp.tile_slide(
         slide,
         ref=ref,
@@ -178,36 +169,6 @@ def _write_store(tiles: AnnData, key: str, out: Path) -> None:
     """Write a SpatialData store; it appears when it is complete."""
     import warnings
 
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # spatialdata's and zarr's, about themselves
-            bs.tl.to_spatialdata(tiles, key).write(folder / out.name)
-        shutil.rmtree(out, ignore_errors=True)
-        os.replace(folder / out.name, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _read_sheet(sheet: Path) -> pd.DataFrame:
-    """Read a sheet of slides; files are relative to it."""
-    import pandas as pd
-
-    rows = pd.read_csv(sheet, dtype={"slide": str, "region": str, "name": str})
-    unknown = [name for name in rows if name not in COLUMNS]
-    if "slide" not in rows or unknown:
-        raise click.BadParameter(
-            f"{sheet} has the columns {', '.join(rows)}; it needs slide, and may have {', '.join(COLUMNS[1:])}.",
-            param_hint="--sheet",
-        )
-    for column in ("slide", "region"):
-        if column in rows:
-            rows[column] = [None if pd.isna(each) else str(sheet.parent / each) for each in rows[column]]
-    names = [Path(each).name.split(".")[0] for each in rows["slide"]]
-    rows["name"] = names if "name" not in rows else rows["name"].fillna(pd.Series(names))
-    if rows["name"].duplicated().any():
-        twice = rows.loc[rows["name"].duplicated(), "name"].unique()
-        raise click.BadParameter(
-            f"{sheet} has several slides called {', '.join(twice)}; add a column name.", param_hint="--sheet"
-        )
-    return rows.astype(object).where(rows.notna(), None)
+    with warnings.catch_warnings(), appears(out) as draft:
+        warnings.simplefilter("ignore")  # spatialdata's and zarr's, about themselves
+        bs.tl.to_spatialdata(tiles, key).write(draft)

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bleep_sc import _keys
+import numpy as np
+
+from bleep_sc import _keys, slides
 from bleep_sc._patches import patches_of
-from bleep_sc._records import patch_recipe
+from bleep_sc._records import names_hash, patch_recipe
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
     from torch import nn
 
+    from bleep_sc._batches import Unread
     from bleep_sc.models.encoders import Transform
+
+SAMPLED = 256
+"""Of patches that are not in memory, how many are read to recognise them."""
 
 
 def image_features(
@@ -23,6 +31,7 @@ def image_features(
     batch_size: int = 64,
     num_workers: int = 0,
     device: str | None = None,
+    store: str | Path | None = None,
     key_added: str | None = None,
     show_progress_bar: bool = True,
     copy: bool = False,
@@ -50,6 +59,11 @@ def image_features(
         ``if __name__ == "__main__":``, since they are spawned.
     device
         Where to compute; None takes the best there is.
+    store
+        A folder for the features, which are then computed block by block (4096 patches) and not held in memory: a zarr
+        array that ``obsm[key_added]`` wraps as a dask array. It appears when it is complete; an interrupted call goes
+        on where it was, and one for the same patches and encoder finds them there. Under torchrun or SLURM every
+        process calls this with the same arguments, computes its share of the blocks, and gets the whole.
     key_added
         Key under which the features are written; by default ``X_`` and the encoder's name, ``X_encoder`` for a module.
     show_progress_bar
@@ -62,10 +76,19 @@ def image_features(
     None, or the changed copy with ``copy=True``. Written are:
 
     ``obsm[key_added]`` : float32, (n_obs, n_features)
-        Features.
+        Features; a dask array with ``store=``.
     ``uns[key_added]`` : dict
         The recipe: ``encoder`` (empty for a module), ``fingerprint`` of its weights and normalisation, ``symmetries``,
         and ``patches_key``, ``size`` (px) and ``size_um`` of the patches.
+
+    Raises
+    ------
+    KeyError
+        Without patches.
+    FileExistsError
+        When ``store`` holds something else.
+    OSError
+        When the weights cannot be loaded, or the disk is full; blocks that were written are gone on from.
 
     Examples
     --------
@@ -81,22 +104,44 @@ def image_features(
 
     patches = patches_of(adata, patches_key)
     network = load_encoder(encoder, transform=transform)
-    features = encode(
-        network,
-        patches,
-        symmetries=symmetries,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        device=resolve_device(device),
-        show_progress_bar=show_progress_bar,
-    )
-    adata = adata.copy() if copy else adata
-    key = key_added or _keys.features(network.name or "encoder")
-    adata.obsm[key] = features
-    adata.uns[key] = {
+    recipe = {
         "encoder": network.name,
         "fingerprint": network.fingerprint(),
         "symmetries": symmetries,
         **patch_recipe(adata, patches_key),
     }
+    how: dict[str, Any] = {
+        "symmetries": symmetries,
+        "batch_size": batch_size,
+        "num_workers": num_workers,
+        "device": resolve_device(device),
+        "show_progress_bar": show_progress_bar,
+    }
+    features: Any
+    if store is None:
+        features = encode(network, patches, **how)
+    else:
+        import dask.array as da
+
+        from bleep_sc.training.features import store_features
+
+        identity = {**recipe, **_identity(adata, patches)}
+        features = da.from_zarr(store_features(Path(store).resolve(), network, patches, recipe=identity, **how))
+    adata = adata.copy() if copy else adata
+    key = key_added or _keys.features(network.name or "encoder")
+    adata.obsm[key] = features
+    adata.uns[key] = recipe
     return adata if copy else None
+
+
+def _identity(adata: AnnData, patches: NDArray[np.uint8] | Unread) -> dict[str, Any]:
+    """Return what tells the patches from others, for the recipe of a store."""
+    some: Any = patches
+    if not isinstance(patches, np.ndarray):
+        some = patches[np.linspace(0, len(patches) - 1, min(SAMPLED, len(patches)), dtype=np.intp)]
+    places = [np.asarray(adata.obsm[_keys.SPATIAL])] if _keys.SPATIAL in adata.obsm else []
+    return {
+        "spots": names_hash(adata.obs_names),
+        "coordinates": slides.recipe_hash(places),
+        "pixels": f"{tuple(patches.shape)} {slides.recipe_hash([some])}",
+    }

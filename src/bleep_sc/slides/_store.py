@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import json
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bleep_sc._disk import RECIPE, draft_of, is_complete, read_json, room, write_json
 from bleep_sc._runtime import logger
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
 SHARD = 256
 """Patches in a file."""
-RECIPE, PROGRESS = "recipe.json", "progress.json"
+PROGRESS = "progress.json"
 
 
 def write_store(
@@ -58,15 +56,11 @@ def write_store(
     from zarr.codecs import ZstdCodec
 
     path = Path(path)
-    if path.exists():
-        _check_is_same(path, recipe)
+    if is_complete(path, recipe, "patches"):
         logger.info("The patches in %s are complete already.", path)
         return
-    draft = path.with_name(path.name + ".part")
-    done = _finished(draft, recipe)
-    if done is None:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+
+    def begin(draft: Path) -> None:
         shape, chunk = (n, size, size, 3), (1, size, size, 3)
         zarr.create_array(
             draft / "patches",
@@ -76,24 +70,23 @@ def write_store(
             dtype=np.uint8,
             compressors=ZstdCodec(level=1),
         )
-        _write_json(draft / RECIPE, recipe)
-        done = 0
-    else:
+
+    draft = draft_of(path, recipe, begin)
+    done = int((read_json(draft / PROGRESS) or {"done": 0})["done"])
+    if done:
         logger.info("Going on after %d of %d patches in %s.", done, n, draft)
     array = zarr.open_array(draft / "patches", mode="r+")
-    try:
+
+    def remedy() -> str:
+        left = (n - done) * size * size * 3 / 2**30
+        kept = f"{done} of {n} patches are kept in {str(draft)!r}"
+        return f"{kept}: make room for {left:.1f} GiB at most and call again, or remove that folder."
+
+    with room(remedy):
         for shard in _shards(cut(done)):
             array[done : done + len(shard)] = shard
             done += len(shard)
-            _write_json(draft / PROGRESS, {"done": done})
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(
-                errno.ENOSPC,
-                f"The disk is full after {done} of {n} patches. They are kept in {str(draft)!r}: make room "
-                f"for {(n - done) * size * size * 3 / 2**30:.1f} GiB at most and call again, or remove that folder.",
-            ) from error
-        raise
+            write_json(draft / PROGRESS, {"done": done})
     if done != n:
         raise RuntimeError(f"{done} of {n} patches were cut.")
     os.replace(draft, path)
@@ -133,36 +126,3 @@ def _shards(batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]
             waiting = [joined[whole:]]
     if sum(map(len, waiting)):
         yield np.concatenate(waiting)
-
-
-def _check_is_same(path: Path, recipe: dict[str, Any]) -> None:
-    before = _read_json(path / RECIPE)
-    if before is None:
-        raise FileExistsError(f"store={str(path)!r} exists and is no store of patches. Pass another path.")
-    changed = [key for key in recipe if before.get(key) != json.loads(json.dumps(recipe[key]))]
-    if changed:
-        raise FileExistsError(
-            f"store={str(path)!r} holds other patches: {', '.join(changed)} differ. Pass another path, or remove it."
-        )
-
-
-def _finished(draft: Path, recipe: dict[str, Any]) -> int | None:
-    """Return how many patches an interrupted call left of the same recipe; None where there is none."""
-    before, progress = _read_json(draft / RECIPE), _read_json(draft / PROGRESS)
-    if before is None or before != json.loads(json.dumps(recipe)):
-        return None
-    return 0 if progress is None else int(progress["done"])
-
-
-def _read_json(file: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _write_json(file: Path, content: dict[str, Any]) -> None:
-    draft = file.with_name(file.name + ".part")
-    draft.write_text(json.dumps(content))
-    os.replace(draft, file)

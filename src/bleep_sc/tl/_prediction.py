@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +9,7 @@ import numpy as np
 
 from bleep_sc import _keys
 from bleep_sc._checks import listed, require_layer
+from bleep_sc._disk import appears
 from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
@@ -78,7 +76,7 @@ def store_layer(
     """Write predicted expression to a zarr array (n_obs, n_vars), NaN where a gene is not predicted; return it as dask.
 
     ``blocks`` is called with the edges of blocks of predicted genes, and gives rows, columns among these, and values.
-    The folder appears when it is complete.
+    The folder appears when it is complete; a call that was killed leaves what the next one removes.
     """
     import dask.array as da
     import zarr
@@ -86,11 +84,9 @@ def store_layer(
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"store={str(path)!r} exists already. Pass another path, or remove it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     columns = np.flatnonzero(genes)
     edges = np.searchsorted(columns, np.arange(0, shape[1] + GENES, GENES))  # of the genes in every chunk
-    try:
+    with appears(path) as draft:
         chunks = (min(SPOTS, shape[0]), min(GENES, shape[1]))
         array = zarr.create_array(draft, shape=shape, chunks=chunks, dtype=np.float32, fill_value=np.nan)
         for rows, of_block, mean in blocks(edges.tolist()):
@@ -98,8 +94,4 @@ def store_layer(
             whole = np.full((len(mean), min(GENES, shape[1] - first)), np.nan, dtype=np.float32)
             whole[:, columns[of_block] - first] = mean
             array[rows, first : first + whole.shape[1]] = whole
-        draft.chmod(0o755)
-        os.replace(draft, path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return da.from_zarr(path)

@@ -75,11 +75,14 @@ def _check_together(devices: int | Sequence[str], resolved: list[torch.device]) 
 def _own(device: torch.device) -> torch.device:
     """Return the GPU of this process, where a launcher has started several."""
     local = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID"))
-    if device != torch.device("cuda") or launched() is None or local is None:
+    if device != torch.device("cuda") or local is None:
         return device
-    if int(local) >= torch.cuda.device_count():
+    count = torch.cuda.device_count()
+    if count == 1 and "LOCAL_RANK" not in os.environ:  # SLURM shows every process its own (--gpus-per-task=1)
+        return torch.device("cuda", 0)
+    if int(local) >= count:
         raise ValueError(
-            f"This is process {local} (from 0) of this machine, and torch sees {torch.cuda.device_count()} GPUs. Start "
-            "one process a GPU, or pass devices='cpu'."
+            f"This is process {local} (from 0) of this machine, and torch sees {count} GPUs. Start one process a GPU, "
+            "or pass devices='cpu'."
         )
     return torch.device("cuda", int(local))

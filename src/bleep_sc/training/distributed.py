@@ -91,7 +91,7 @@ class Processes:
             names = [name for name, is_other in zip(facts, differ[other].tolist(), strict=True) if is_other]
             said = "; ".join(f"{name} is {facts[name]} here" for name in names)
             raise ValueError(
-                f"Processes {self.rank} and {other} of {self.n} were given different things to train on: {said}, and "
+                f"Processes {self.rank} and {other} of {self.n} were given different things: {said}, and "
                 "something else there. Let every process load the same AnnData and pass the same arguments."
             )
 

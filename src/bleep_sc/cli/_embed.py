@@ -1,0 +1,49 @@
+"""``bleep-sc embed``: place slides in the joint embedding of a reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import bleep_sc as bs
+from bleep_sc.cli._files import FILE, OUT_FOLDER, write_h5ad
+from bleep_sc.cli._processes import work_through
+
+
+@click.command()
+@click.argument("slides", type=FILE, nargs=-1, required=True, metavar="SLIDE.h5ad...")
+@click.option("--ref", type=FILE, required=True, help="Reference (h5ad) that bleep-sc fit trained.")
+@click.option("--out", type=OUT_FOLDER, required=True, help="Folder for the embedded slides, which keep their names.")
+@click.option("--key", default="bleep", show_default=True, help="Name of the model.")
+@click.option("--expression", is_flag=True, help="Also embed the expression, which makes the slide a reference.")
+@click.option(
+    "--layer", default=None, help="With --expression, its layer. Default: that which the model was fitted on."
+)
+@click.option("--overwrite", is_flag=True, help="Replace slides that are there.")
+def embed(
+    slides: tuple[Path, ...], ref: Path, out: Path, key: str, expression: bool, layer: str | None, overwrite: bool
+) -> None:
+    r"""Place slides with image features or patches in the joint embedding of a trained reference.
+
+    Slides that are done are not done again, and one that fails does not stop the others. Under torchrun, srun and in
+    the tasks of a job array every process takes its share of the slides.
+
+    \b
+    bleep-sc embed D1.h5ad E1.h5ad --ref reference.h5ad --expression --out embedded
+    """
+    import anndata as ad
+
+    names = [path.name for path in slides]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise click.UsageError(f"Several slides are called {', '.join(twice)}, and --out has one of each name.")
+    reference = ad.read_h5ad(ref)
+
+    def work(i: int) -> None:
+        adata = ad.read_h5ad(slides[i])
+        bs.tl.embed(adata, reference, key=key, expression=expression, layer=layer)
+        write_h5ad(adata, out / names[i])
+        click.echo(f"{adata.n_obs:,} spots embedded. Written: {names[i]}")
+
+    work_through(names, work, lambda i: (out / names[i]).exists() and not overwrite)

@@ -1,0 +1,68 @@
+"""``bleep-sc features``: describe patches by a frozen encoder, in one process or in those of torchrun."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import bleep_sc as bs
+from bleep_sc import _keys
+from bleep_sc.cli._files import FILE, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
+from bleep_sc.cli._processes import first_of_group
+
+
+@click.command()
+@click.argument("file", type=FILE, metavar="FILE.h5ad")
+@click.option("--encoder", default="resnet50", show_default=True, help="stain_stats, or a torchvision or timm name.")
+@click.option(
+    "--store",
+    type=OUT_FOLDER,
+    default=None,
+    help="Folder in which features are kept block by block: called again after it was killed, it goes on there. Needed "
+    "where several processes share the blocks.",
+)
+@click.option("--out", type=OUT_FILE, default=None, help="h5ad file to write. Default: FILE.h5ad gets the features.")
+@click.option("--patches-key", default="patches", show_default=True, help="Patches in obsm, in their store or slides.")
+@click.option("--key-added", default=None, help="Key of the features in obsm. Default: X_ and the encoder's name.")
+@click.option("--symmetries", is_flag=True, help="Average over the eight symmetries of a patch.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Patches at once.")
+@click.option(
+    "--num-workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file, or the features, that are there.")
+def features(
+    file: Path,
+    encoder: str,
+    store: Path | None,
+    out: Path | None,
+    key_added: str | None,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    r"""Compute image features of the spots or tiles of FILE.h5ad, and write them into it.
+
+    Under torchrun or srun the processes share the patches out, and the first of them writes the file.
+
+    \b
+    bleep-sc features tiles.h5ad --encoder resnet50
+    torchrun --nproc-per-node=8 -m bleep_sc features tiles.h5ad --encoder resnet50 --store features.zarr
+    """
+    import anndata as ad
+
+    from bleep_sc.training.shares import step
+
+    key = key_added or _keys.features(encoder)
+    writes = first_of_group()
+    if step()[1] > 1 and store is None:
+        raise click.UsageError(f"{step()[1]} processes share features out in a store. Pass --store.")
+    if out is not None:
+        require_free(out, overwrite)
+    adata = ad.read_h5ad(file)
+    if out is None and key in adata.obsm and not overwrite:
+        raise click.UsageError(f"{file} holds obsm[{key!r}] already. Pass --out, another --key-added, or --overwrite.")
+    bs.pp.image_features(adata, encoder, store=store, key_added=key, **options)
+    if writes:
+        write_h5ad(adata, out or file)
+        click.echo(f"{adata.obsm[key].shape[1]} features of {adata.n_obs:,} patches. Written: {out or file}")

@@ -1,0 +1,71 @@
+"""Commands in several processes: which of them writes, who takes which slide, and what failed."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import click
+
+from bleep_sc._runtime import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+FAILURES = (ValueError, KeyError, OSError, ImportError, RuntimeError)
+"""Errors whose message says what to do."""
+
+
+def message(error: BaseException) -> str:
+    """Return what an error says, with what was noted about it."""
+    said = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return "\n".join([str(said), *getattr(error, "__notes__", [])])
+
+
+def require_alone(what: str) -> None:
+    """Refuse several processes where there is work for one."""
+    from bleep_sc.training.shares import step
+
+    n = step()[1]
+    if n > 1:
+        raise click.UsageError(f"{n} processes were started for {what}, which is work for one. Start one process.")
+
+
+def first_of_group() -> bool:
+    """Tell whether this process writes and logs: it is alone, or the first of those that work on one thing."""
+    from bleep_sc.training.distributed import launched
+    from bleep_sc.training.shares import step
+
+    number, n = step()
+    if n > 1 and launched() is None:
+        raise click.UsageError(
+            f"srun started {n} processes, which cannot find each other: let it start torchrun once a node, or set "
+            "MASTER_ADDR to the first node and MASTER_PORT to a free port there."
+        )
+    if number > 0:
+        logger.setLevel(logging.WARNING)
+    return number == 0
+
+
+def work_through(names: Sequence[str], work: Callable[[int], None], is_done: Callable[[int], bool]) -> None:
+    """Work on slides one by one: all of them, or the share of this process.
+
+    Which are its own depends on their place in the list alone, so that no two processes take one, whatever is done.
+    Slides that fail stop no others, and are named at the end.
+    """
+    from bleep_sc.training.shares import share, together
+
+    number, n = share()
+    mine, failed = range(number, len(names), n), []
+    with together():
+        for i in mine:
+            done = is_done(i)
+            click.echo(f"[{i + 1}/{len(names)}] {names[i]}" + (": done before" if done else ""))
+            try:
+                if not done:
+                    work(i)
+            except FAILURES as error:
+                failed.append(names[i])
+                click.echo(f"{names[i]} failed: {message(error)}", err=True)
+    if failed:
+        raise click.ClickException(f"{len(failed)} of {len(mine)} slides failed: {', '.join(failed)}. Call again.")

@@ -1,0 +1,104 @@
+"""Features of a frozen encoder on disk, computed block by block, by one process or by several."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc._batches import subset
+from bleep_sc._disk import draft_of, draft_path, is_complete, room
+from bleep_sc._runtime import logger, progress
+from bleep_sc.models.encoders import encode
+from bleep_sc.training.shares import together
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from bleep_sc._batches import Unread
+    from bleep_sc.models.encoders import Encoder
+
+BLOCK = 4096
+"""Rows in a file: what is computed again after a process was killed, at most."""
+FEATURES, DONE = "features", "done"
+
+
+def store_features(
+    path: str | Path,
+    encoder: Encoder,
+    patches: NDArray[np.uint8] | Unread,
+    *,
+    recipe: dict[str, Any],
+    device: str | torch.device = "cpu",
+    show_progress_bar: bool = True,
+    **how: Any,
+) -> Path:
+    """Write features (n, d) to a store, or go on where an interrupted call was.
+
+    They are written beside ``path``, which appears when all of them are there. Processes that a launcher started call
+    this with the same arguments; each computes every n-th block, and all return when the last one is written.
+
+    Parameters
+    ----------
+    path
+        The folder to make.
+    encoder, patches, device, **how
+        As in :func:`bleep_sc.models.encoders.encode`.
+    recipe
+        What the features depend on. A store, finished or not, of another recipe is never taken for this one.
+    show_progress_bar
+        Whether to show a bar.
+
+    Returns
+    -------
+    Where the zarr array of the features is.
+
+    Raises
+    ------
+    FileExistsError
+        When ``path`` is something else.
+    ValueError
+        When processes were given different things.
+    OSError
+        When the disk is full; what was written is kept, and the next call goes on from there.
+    """
+    import zarr
+
+    path, n = Path(path), len(patches)
+    blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+
+    def begin(draft: Path) -> None:
+        width = encode(encoder, subset(patches, np.arange(min(1, n))), device=device, show_progress_bar=False).shape[1]
+        zarr.create_array(draft / FEATURES, shape=(n, width), chunks=(min(BLOCK, n), width), dtype=np.float32)
+        (draft / DONE).mkdir()
+
+    with together() as (processes, wait):
+        processes.require_same({"store": str(path), **recipe})
+        if is_complete(path, recipe, "features"):
+            logger.info("The features in %s are complete already.", path)
+            return path / FEATURES
+        if processes.is_first:
+            draft_of(path, recipe, begin)
+        wait()
+        draft = draft_path(path)
+        array = zarr.open_array(draft / FEATURES, mode="r+")
+        mine = range(processes.rank, len(blocks), processes.n)
+        left = [block for block in mine if not (draft / DONE / str(block)).exists()]
+        if len(left) < len(mine):
+            logger.info("%d of %d blocks of features are in %s.", len(mine) - len(left), len(mine), draft)
+        shown = show_progress_bar and processes.is_first
+        placed = copy.deepcopy(encoder).eval().to(device)  # once for all blocks
+        needed = f"{len(left) * BLOCK * array.shape[1] * 4 / 2**30:.1f} GiB at most"
+        with room(lambda: f"Blocks that are done are kept in {str(draft)!r}: make room for {needed} and call again."):
+            for block in progress(left, "Encoding patches", show=shown):
+                some = subset(patches, np.arange(n)[blocks[block]])
+                array[blocks[block]] = encode(placed, some, device=device, show_progress_bar=False, **how)
+                (draft / DONE / str(block)).touch()  # last: a block with such a file is whole
+        wait()
+        if processes.is_first:
+            os.replace(draft, path)
+    return path / FEATURES
