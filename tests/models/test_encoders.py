@@ -45,6 +45,50 @@ def test_symmetric_features_do_not_change_when_a_patch_is_turned(patches):
     np.testing.assert_allclose(plain, slow, atol=1e-5)
 
 
+@pytest.mark.parametrize("symmetries", [False, True])
+def test_convolutions_see_channels_last_and_give_the_same_features(patches, symmetries):
+    seen = []
+
+    class Watch(nn.Module):
+        def forward(self, images):
+            seen.append(images.is_contiguous(memory_format=torch.channels_last))
+            return images
+
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        Watch(), nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 7, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    encoder = load_encoder(network, transform=Normalize((0.5,) * 3, (0.25,) * 3)).eval()
+    features = encode(encoder, patches, symmetries=symmetries, batch_size=4, show_progress_bar=False)
+    assert len(seen) == (24 if symmetries else 3)
+    assert all(seen)
+    assert network[1].weight.is_contiguous()  # the user's module stays as it is
+    images = (torch.from_numpy(patches).permute(0, 3, 1, 2).float().contiguous() / 255 - 0.5) / 0.25
+    with torch.inference_mode():
+        views = [symmetries_of(images, k) for k in range(8 if symmetries else 1)]
+        plain = torch.stack([network(view) for view in views]).mean(dim=0)
+    np.testing.assert_allclose(features, plain.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def symmetries_of(images, k):
+    return symmetries.transform(images, k).contiguous()
+
+
+def test_too_little_memory_names_the_knob_and_how_far(patches):
+    class Large(nn.Module):
+        def forward(self, images):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    encoder = load_encoder(Large(), transform=nn.Identity())
+    for batch_size, note in (
+        (64, "Pass bleep_sc.pp.image_features(batch_size=32), or less"),
+        (1, "A single patch is too much for this GPU"),
+    ):
+        with pytest.raises(torch.OutOfMemoryError) as error:
+            encode(encoder, patches, batch_size=batch_size, show_progress_bar=False)
+        assert error.value.__notes__[0].startswith(note)
+
+
 def test_a_module_says_how_it_is_normalised_or_is_refused():
     with pytest.raises(ValueError, match=r"no pretrained_cfg. Pass bleep_sc.models.load_encoder"):
         load_encoder(MeanColour())

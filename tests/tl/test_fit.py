@@ -74,6 +74,33 @@ def test_frozen_encoders_give_what_their_features_give(reference):
     np.testing.assert_allclose(by_features.obsm["X_bleep_image"], by_patches.obsm["X_bleep_image"], atol=1e-5)
 
 
+def test_frozen_encoders_see_every_patch_once(reference):
+    seen = []
+
+    class Count(nn.Module):
+        def forward(self, images):
+            seen.append(len(images))
+            return images.mean(dim=(2, 3))
+
+    encoder = bs.models.load_encoder(Count(), transform=nn.Identity())
+    bs.tl.fit(reference, encoder=encoder, config=QUICK, show_progress_bar=False)  # and a model for every slide left out
+    assert "bleep_predictability" in reference.var
+    assert sum(seen) == reference.n_obs
+
+
+def test_models_of_a_version_without_a_setting_are_used_as_before(reference, query):
+    bs.tl.fit(
+        reference, use_rep="X_stain_stats", config=FitConfig(max_epochs=1, cross_fit=False), show_progress_bar=False
+    )
+    older = reference.copy()
+    config = json.loads(older.uns["bleep"]["config"])
+    del config["precision"]
+    older.uns["bleep"] = {**older.uns["bleep"], "config": json.dumps(config)}
+    for ref, key in ((reference, "now"), (older, "then")):
+        bs.tl.impute(query, ref=ref, key_added=key)
+    np.testing.assert_array_equal(query.layers["now"], query.layers["then"])
+
+
 def test_copy_and_key_added(reference):
     before = snapshot(reference)
     fitted = bs.tl.fit(

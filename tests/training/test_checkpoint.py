@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bleep_sc.models.encoders import load_encoder
-from bleep_sc.training import checkpoint
+from bleep_sc.training import checkpoint, fit
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.fit import Pairs, fit_bleep
 
@@ -143,6 +143,31 @@ def test_an_encoder_with_batch_norm_and_tied_weights_goes_on_too(tmp_path):
     resumed, _ = run(pairs, tmp_path, config, encoder=encoder)
     assert torch.equal(weights(alone), weights(resumed))
     assert resumed.state_dict()["encoder.network.norm.num_batches_tracked"] == 6
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_convolutions_in_channels_last_go_on_too(tmp_path, precision):
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    pairs = Pairs(rng.integers(0, 255, (24, 9, 9, 3), dtype=np.uint8), rng.normal(size=(24, 5)).astype(np.float32))
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    encoder = load_encoder(network, transform=nn.Identity())
+    config = replace(CONFIG, train_encoder=True, precision=precision)
+    alone, _ = run(pairs, None, config, encoder=encoder)
+    with pytest.raises(Stopped):
+        run(pairs, tmp_path, config, encoder=encoder, on_epoch_end=stop_after(2))
+    resumed, _ = run(pairs, tmp_path, config, encoder=encoder)
+    assert torch.equal(weights(alone), weights(resumed))
+
+
+def test_a_gpu_with_other_numbers_is_refused(tmp_path, monkeypatch):
+    pairs = Pairs(np.zeros((24, 4, 4, 3), dtype=np.uint8), np.zeros((24, 5), dtype=np.float32))
+    encoder = load_encoder(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), transform=nn.Identity())
+    config = replace(CONFIG, train_encoder=True)
+    run(pairs, tmp_path, config, encoder=encoder)
+    monkeypatch.setattr(fit, "has_bfloat16", lambda device: True)
+    with pytest.raises(ValueError, match=r"config\.precision was 'float32' and is 'bfloat16'"):
+        run(pairs, tmp_path, config, encoder=encoder)
 
 
 def test_the_file_stays_as_it_was_while_training_goes_on(pairs, tmp_path, monkeypatch):

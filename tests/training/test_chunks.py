@@ -65,20 +65,23 @@ def test_activations_of_the_chunks_are_not_kept():
     assert kept[0] < 0.1 * kept[1]
 
 
-def test_training_in_chunks_is_training():
+@pytest.mark.parametrize(("precision", "rtol"), [("float32", 1e-5), ("bfloat16", 1e-2)])
+def test_training_in_chunks_is_training(precision, rtol):
     rng = np.random.default_rng(0)
     pairs = Pairs(rng.integers(0, 255, (24, 6, 6, 3), dtype=np.uint8), rng.normal(size=(24, 5)).astype(np.float32))
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     encoder = load_encoder(network, transform=nn.Identity())
-    config = FitConfig(max_epochs=3, n_dims=8, n_models=2, batch_size=12, dropout=0, train_encoder=True)
+    config = FitConfig(
+        max_epochs=3, n_dims=8, n_models=2, batch_size=12, dropout=0, train_encoder=True, precision=precision
+    )
     whole, chunked = (
         fit_bleep(pairs, np.full(24, "a"), config=each, encoder=encoder, show_progress_bar=False)
         for each in (config, replace(config, chunk_size=5))
     )
-    np.testing.assert_allclose(whole[1], chunked[1], rtol=1e-5)
+    np.testing.assert_allclose(whole[1], chunked[1], rtol=rtol)
     for one, other in zip(whole[0].parameters(), chunked[0].parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=10 * rtol)
 
 
 def test_too_little_memory_names_the_knob():
@@ -90,8 +93,12 @@ def test_too_little_memory_names_the_knob():
 
     pairs = Pairs(np.zeros((24, 4, 4, 3), dtype=np.uint8), np.zeros((24, 5), dtype=np.float32))
     encoder = load_encoder(Large(), transform=nn.Identity())
-    for chunk_size, fewer in ((None, 12), (6, 3)):
+    for chunk_size, note in (
+        (None, "Pass FitConfig(chunk_size=12), or less"),
+        (6, "Pass FitConfig(chunk_size=3), or less"),
+        (1, "A single patch is too much for this GPU"),
+    ):
         config = FitConfig(max_epochs=1, train_encoder=True, chunk_size=chunk_size)
         with pytest.raises(torch.OutOfMemoryError) as error:
             fit_bleep(pairs, np.full(24, "a"), config=config, encoder=encoder, show_progress_bar=False)
-        assert error.value.__notes__[0].startswith(f"Pass FitConfig(chunk_size={fewer}), or less")
+        assert error.value.__notes__[0].startswith(note)

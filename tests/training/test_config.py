@@ -1,4 +1,4 @@
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, asdict
 
 import pytest
 
@@ -27,6 +27,7 @@ def test_it_is_frozen():
         ("batch_size", 1),
         ("chunk_size", 0),
         ("dropout", 1.0),
+        ("precision", "float16"),
         ("weight_decay", -1),
         ("stain_jitter", 1.0),
         ("weights", "gaussian"),
@@ -36,6 +37,11 @@ def test_it_is_frozen():
 def test_what_cannot_work_is_refused_by_name(field, value):
     with pytest.raises(ValueError, match=f"FitConfig.{field}="):
         FitConfig(**{field: value})
+
+
+def test_settings_of_an_earlier_version_lack_the_precision():
+    before = {name: value for name, value in asdict(FitConfig.paper()).items() if name != "precision"}
+    assert FitConfig(**before) == FitConfig.paper()
 
 
 def test_stains_are_jittered_only_where_an_encoder_sees_them():

@@ -118,6 +118,23 @@ def test_principal_components_are_folded_into_a_model_of_features(linked):
     assert not torch.equal(weights(whole), weights(model))
 
 
+@pytest.mark.parametrize("config", [{}, {"standardize": False, "n_components": None}])
+def test_batches_are_taken_from_rows_that_are_whole_in_memory(linked, config, monkeypatch):
+    """Indexing genes by their numbers leaves columns together, and gathering rows of those takes ten times as long."""
+    pairs, groups = linked
+    columns = Pairs(np.asfortranarray(pairs.images), np.asfortranarray(pairs.expression))
+    taken, batch = [], Pairs.batch
+
+    def watched(self, rows):
+        taken.append((self.images.flags.c_contiguous, self.expression.flags.c_contiguous))
+        return batch(self, rows)
+
+    monkeypatch.setattr(Pairs, "batch", watched)
+    model, _ = run(columns, groups, max_epochs=1, **config)
+    assert set(taken) == {(True, True)}
+    torch.testing.assert_close(weights(model), weights(run(pairs, groups, max_epochs=1, **config)[0]))
+
+
 def test_pairs_of_heads_are_models_of_their_own(linked):
     pairs, groups = linked
     model, _ = run(pairs, groups, max_epochs=30, n_models=2)

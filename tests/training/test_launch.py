@@ -198,6 +198,9 @@ def test_an_encoder_is_built_again_with_its_weights(pairs, patches, folder):
     encoder = load_encoder("mobilenet_v3_small", pretrained=False)  # random weights, of which nobody else has the seed
     read = write(folder, Pairs(patches, pairs.expression), encoder).encoder
     assert (read.name, read.fingerprint()) == (encoder.name, encoder.fingerprint())
+    encoder.to(memory_format=torch.channels_last)  # as it lies in memory when it has been trained
+    read = write(folder, Pairs(patches, pairs.expression), encoder).encoder
+    assert read.fingerprint() == encoder.fingerprint()
     encoder.transform = nn.Identity()
     with pytest.raises(ValueError, match=r"The encoder is not 'mobilenet_v3_small' as .*load_encoder builds it"):
         write(folder, Pairs(patches, pairs.expression), encoder)

@@ -1,6 +1,10 @@
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 import torch
 
+from bleep_sc.training import loop
 from bleep_sc.training.loop import batches, train
 
 
@@ -41,3 +45,40 @@ def test_the_loop_minimises_and_stops_when_told():
     assert len(history) == 30
     assert seen == list(enumerate(history, start=1))
     assert history[-1] < 0.05 * history[0]
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("mps", False), ("cuda:1", True)])
+def test_memory_is_pinned_for_gpus_alone(device, pinned, monkeypatch):
+    asked = []
+    monkeypatch.setattr(loop, "DataLoader", lambda *args, **kwargs: asked.append(kwargs["pin_memory"]))
+    parameter = SimpleNamespace(device=torch.device(device))
+    train(
+        lambda batch: batch,
+        SimpleNamespace(param_groups=[{"params": [parameter]}]),
+        n_samples=8,
+        batch_size=4,
+        max_epochs=0,
+        generator=torch.Generator(),
+        show_progress_bar=False,
+    )
+    assert asked == [pinned]
+
+
+def test_the_bar_is_not_drawn_every_epoch(monkeypatch):
+    drawn = []
+
+    class Bar(list):
+        def set_postfix(self, refresh=True, **kwargs):
+            drawn.append(refresh)
+
+    monkeypatch.setattr(loop, "progress", lambda epochs, *args, **kwargs: Bar(epochs))
+    guess = torch.nn.Parameter(torch.zeros(8))
+    train(
+        lambda batch: guess[batch].square().mean(),
+        torch.optim.SGD([guess], lr=0.1),
+        n_samples=8,
+        batch_size=4,
+        max_epochs=3,
+        generator=torch.Generator(),
+    )
+    assert drawn == [False] * 3
