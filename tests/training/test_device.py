@@ -74,3 +74,12 @@ def test_launched_processes_take_a_gpu_each(three_gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "3")
     with pytest.raises(ValueError, match=r"process 3 .from 0. of this machine, and torch sees 3 GPUs"):
         resolve_device("auto")
+
+
+def test_processes_of_slurm_take_a_gpu_each_or_the_one_that_they_are_shown(three_gpus, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_LOCALID", "2")
+    assert resolve_device("auto") == torch.device("cuda:2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert resolve_device("auto") == torch.device("cuda:0")
