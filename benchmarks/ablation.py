@@ -8,60 +8,48 @@ one thing. The features are computed once and kept in a folder.
 """
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import pandas as pd
 import scanpy as sc
-import torch
 from anndata import AnnData, read_h5ad
 from lite0 import load_lite0
-from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from losses import FromInputs, Learned, cosine, hard, soft
+from sklearn.decomposition import PCA
 
 import bleep_sc as bs
+from bleep_sc._checks import dense
+from bleep_sc.training.chunks import embed_in_chunks
+from bleep_sc.training.validation import monitored_genes, validation_score
 
 FIELDS_UM = {"her2st": (154.0, 308.0, 616.0), "mob": (280.32, 140.16, 560.64)}
 """The first is that of the published recipe (224 px of her2st, 64 px of mob's small images)."""
 GROUPS = {"her2st": "library_id", "mob": "animal"}
 CONTEXT_UM = 400.0
+EMBED = "bleep_sc.training.fit.embed_in_chunks"
+SOFTMAX = (0.02, 0.05, 0.1, 0.2)
 PAPER, DEFAULT = bs.tl.FitConfig.paper(), bs.tl.FitConfig(cross_fit=False)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A configuration, the features that it sees, and what is not in the package: other losses and keys."""
+    """A configuration, the features that it sees, and what is not in the package: other losses, keys and values."""
 
     config: bs.tl.FitConfig
-    features: tuple[str, ...] = field(default=("X_0", "X_1", "X_2"))
-    loss: Callable[[Tensor, Tensor, float], Tensor] = bs.models.bleep_loss
+    features: tuple[str, ...] = ("X_0", "X_1", "X_2")
+    loss: Any = bs.models.bleep_loss
+    """A function of image and expression embeddings and temperature, or a class whose objects are such functions."""
     image_keys: bool = False
     """Look for neighbours among the image embeddings of the reference."""
-
-
-def hard(image: Tensor, expression: Tensor, temperature: float) -> Tensor:
-    """Contrast pairs with everything else, as CLIP does."""
-    logits = expression @ image.T / temperature  # (B, B)
-    pairs = torch.arange(len(image), device=image.device)
-    return (cross_entropy(logits, pairs) + cross_entropy(logits.T, pairs)) / 2
-
-
-def soft(image: Tensor, expression: Tensor, temperature: float, *, detached: bool, normalised: bool) -> Tensor:
-    """Return the loss with targets that pass no gradients on, or whose columns sum to one for the images, too."""
-    logits = expression @ image.T / temperature  # (B, B)
-    similarity = (expression @ expression.T + image @ image.T) / 2 / temperature
-    similarity = similarity.detach() if detached else similarity
-    targets = torch.softmax(similarity, dim=1)
-    of_images = torch.softmax(similarity.T, dim=1) if normalised else targets.T
-    return (cross_entropy(logits, targets) - (of_images * torch.log_softmax(logits.T, dim=1)).sum(dim=1).mean()) / 2
-
-
-def cosine(image: Tensor, expression: Tensor, temperature: float) -> Tensor:
-    """Return the loss of embeddings of norm one."""
-    return bs.models.bleep_loss(normalize(image), normalize(expression), temperature)
+    n_components: int | None = None
+    """Read principal components of the expression of the reference instead of the expression."""
+    softmax: bool = False
+    """Weigh 200 neighbours by a softmax, with the temperature that was best on slides left out of the reference."""
 
 
 def rows(names: list[str]) -> dict[str, Row]:
@@ -96,7 +84,13 @@ def rows(names: list[str]) -> dict[str, Row]:
         "detached targets": Row(DEFAULT, loss=partial(soft, detached=True, normalised=False)),
         "targets normalised on both sides": Row(DEFAULT, loss=partial(soft, detached=False, normalised=True)),
         "embeddings of norm one, temperature .07": Row(replace(DEFAULT, temperature=0.07), loss=cosine),
+        "a temperature that is learned": Row(DEFAULT, loss=Learned),
+        "targets from features and expression": Row(DEFAULT, loss=FromInputs),
+        "softmax over 200, temperature by left-out slides": Row(DEFAULT, softmax=True),
         "image embeddings as keys": Row(DEFAULT, image_keys=True),
+        "values of 20 components": Row(DEFAULT, n_components=20),
+        "and stain statistics": Row(DEFAULT, (*names, "X_stain_stats")),
+        "six pairs of heads": Row(replace(DEFAULT, n_models=6)),
         "no regression": Row(replace(DEFAULT, regression=False)),
     }
 
@@ -123,15 +117,59 @@ def load(data: str, cache: Path) -> AnnData:
 
 def bleep(train: AnnData, query: AnnData, *, random_state: int, row: Row) -> object:
     """Fit and impute."""
-    genes = train.var_names[train.var["highly_variable"]].tolist()
-    with patch("bleep_sc.training.fit.bleep_loss", row.loss):
-        bs.tl.fit(
-            train, use_rep=list(row.features), config=row.config, random_state=random_state, show_progress_bar=False
-        )
+    if row.softmax:
+        row = replace(row, config=softmax_of(train, row, random_state))
+    loss = row.loss() if isinstance(row.loss, type) else row.loss
+    with patch("bleep_sc.training.fit.bleep_loss", loss), patch(EMBED, getattr(loss, "embed", embed_in_chunks)):
+        fit(train, row, random_state)
     if row.image_keys:
         train.obsm["X_bleep_expression"] = train.obsm["X_bleep_image"]
-    bs.tl.impute(query, ref=train, genes=genes)
+    genes = train.var_names[train.var["highly_variable"]].tolist()
+    layer = None
+    if row.n_components is not None:
+        layer = "components"
+        train.layers[layer] = np.zeros(train.shape, dtype=np.float32)
+        train.layers[layer][:, train.var["highly_variable"]] = components(train[:, genes].X, row.n_components)
+    bs.tl.impute(query, ref=train, genes=genes, layer=layer)
     return query[:, genes].layers["bleep"]
+
+
+def fit(train: AnnData, row: Row, random_state: int) -> None:
+    """Fit on the features of a row."""
+    bs.tl.fit(train, use_rep=list(row.features), config=row.config, random_state=random_state, show_progress_bar=False)
+
+
+def components(expression: object, n: int) -> np.ndarray:
+    """Return expression (n_spots, n_genes) as its first principal components have it, and not below zero."""
+    values = dense(expression)
+    pca = PCA(n, random_state=0)
+    return np.maximum(pca.inverse_transform(pca.fit_transform(values)), 0).astype(np.float32)
+
+
+def softmax_of(train: AnnData, row: Row, random_state: int) -> bs.tl.FitConfig:
+    """Return the configuration whose softmax predicts slides of the reference best that were left out."""
+    slides = train.obs["library_id"].astype(str)
+    candidates = {
+        each: replace(row.config, n_neighbors=200, weights="softmax", softmax_temperature=each) for each in SOFTMAX
+    }
+    if slides.nunique() == 1:
+        return candidates[SOFTMAX[1]]
+    scores = dict.fromkeys(SOFTMAX, 0.0)
+    for name in slides.unique():
+        inner, left_out = train[slides != name].copy(), train[slides == name].copy()
+        fit(inner, replace(row, config=replace(row.config, n_models=1)), random_state)
+        genes = inner.var_names[inner.var["highly_variable"]]
+        embedded = bs.tl.embed(left_out, inner, copy=True).obsm["X_bleep_image"]
+        values, truth = (dense(each[:, genes].X) for each in (inner, left_out))
+        judges = monitored_genes(values, inner.obs["library_id"].astype(str).to_numpy())
+        for each, config in candidates.items():
+            keys = inner.obsm["X_bleep_expression"]
+            k = min(config.n_neighbors, len(keys))
+            predicted, _ = bs.models.retrieval.impute(
+                embedded, keys, values[:, judges], n_neighbors=k, weights="softmax", temperature=each
+            )
+            scores[each] += validation_score(predicted, truth[:, judges])
+    return candidates[max(scores, key=scores.__getitem__)]
 
 
 def main() -> None:
@@ -147,6 +185,7 @@ def main() -> None:
     adata = load(arguments.data, arguments.cache)
     if arguments.features_only:
         return
+    bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
     names = [f"X_{number}" for number in range(len(FIELDS_UM[arguments.data]))]
     every = rows(names)
     chosen = arguments.rows.split(";") if arguments.rows else list(every)
@@ -156,7 +195,7 @@ def main() -> None:
         adata,
         {**baselines, **methods},
         group_key=GROUPS[arguments.data],
-        use_rep=["X_one", *names, *(f"{name}_context" for name in names)],
+        use_rep=["X_one", "X_stain_stats", *names, *(f"{name}_context" for name in names)],
         n_top_genes=None if arguments.data == "mob" else 1000,
         n_seeds=arguments.seeds,
         path=arguments.runs,

@@ -64,7 +64,7 @@ def section_rows(adata: AnnData, section: str) -> list[dict[str, object]]:
     lower, upper = (np.broadcast_to(end, truth.shape) for end in ends)
     rows.append({"section": section, "intervals": "training quantiles", **measures(lower, upper, truth, hvg)})
     error = np.square(truth - predicted.layers["bleep"])[:, hvg] / np.maximum(truth.var(axis=0), 1e-12)[hvg]
-    fifths = np.array_split(np.argsort(query.obs["bleep_confidence"], kind="stable"), N_FIFTHS)
+    fifths = np.array_split(np.argsort(query.obs["bleep_confidence"].to_numpy(), kind="stable"), N_FIFTHS)
     rows[0] |= {f"error, fifth {i + 1}": error[spots].mean() for i, spots in enumerate(fifths)}
     reached = bs.metrics.pearson(predicted.layers["bleep"], truth)
     promised = predicted.var["bleep_predictability"].to_numpy(dtype=float)
