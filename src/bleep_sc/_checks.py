@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,11 @@ def listed(names: Iterable[Any], limit: int = 8) -> str:
         return "none"
     rest = len(quoted) - limit
     return ", ".join(quoted[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def is_by_slide(image: Any) -> bool:
+    """Tell a mapping from slides to images from an image of SpatialData with scales, which is a mapping too."""
+    return isinstance(image, Mapping) and not hasattr(image, "children")
 
 
 def require_obsm(adata: AnnData, key: str, remedy: str) -> Any:

@@ -99,6 +99,20 @@ def test_every_slide_gets_patches_of_its_own_image(slide, image, tmp_path):
         bs.pp.extract_patches(shuffled, image, size=8)
 
 
+def test_an_image_of_several_scales_is_one_image(slide, image):
+    import xarray as xr
+
+    scales = {
+        f"scale{i}": xr.Dataset({"image": xr.DataArray(image[::step, ::step], dims=("y", "x", "c"))})
+        for i, step in enumerate((1, 2))
+    }
+    tree = xr.DataTree.from_dict(scales)  # as SpatialData holds it; a mapping, of scales
+    bs.pp.extract_patches(slide, tree, size=8)
+    again = slide.copy()
+    bs.pp.extract_patches(again, image, size=8)
+    np.testing.assert_array_equal(slide.obsm["patches"], again.obsm["patches"])
+
+
 def test_the_recorded_file_is_found(slide, image, tmp_path):
     Image.fromarray(image).save(tmp_path / "slide.png")
     slide.uns["spatial"] = {"S1": {"metadata": {"source_image_path": str(tmp_path / "slide.png")}}}

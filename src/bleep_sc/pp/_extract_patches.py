@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bleep_sc import _keys, slides
-from bleep_sc._checks import libraries, listed, require_obsm
+from bleep_sc._checks import is_by_slide, libraries, listed, require_obsm
 from bleep_sc._resolution import FACTORS, microns_per_pixel
 from bleep_sc._runtime import logger
 from bleep_sc.pp._cut import Part, as_dask, cut, write
@@ -248,7 +248,7 @@ def _warn_of_other_lattice(
 
 def _check_images(image: Any, names: NDArray[np.str_]) -> None:
     expected = np.unique(names)
-    if isinstance(image, Mapping):
+    if is_by_slide(image):
         missing = [name for name in expected if name not in image]
         if missing:
             raise KeyError(f"image= has no entry for slide {listed(missing)} (it has: {listed(image)}).")
@@ -261,7 +261,7 @@ def _check_images(image: Any, names: NDArray[np.str_]) -> None:
 
 def _source(adata: AnnData, image: Any, name: str) -> Any:
     """Return the image of a slide: a path, an array, or what else can be opened."""
-    if isinstance(image, Mapping):
+    if is_by_slide(image):
         return image[name]
     return _recorded_image(adata, name) if image is None else image
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bleep_sc import _keys
-from bleep_sc._checks import listed
+from bleep_sc._checks import is_by_slide, listed
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -54,7 +53,7 @@ def from_spatialdata(sdata: SpatialData, image: Any, table_key: str) -> tuple[An
 
 def _image(sdata: SpatialData, image: Any, region: str) -> tuple[Any, str | None]:
     """Return the image of a region, and its name where it is one of the object's."""
-    wanted = image.get(region) if isinstance(image, Mapping) else image
+    wanted = image.get(region) if is_by_slide(image) else image
     if wanted is None:
         full = [name for name in sdata.images if not name.endswith(SMALLER)]
         wanted = f"{region}_full_image" if f"{region}_full_image" in full else full[0] if len(full) == 1 else None

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc import _keys, slides
-from bleep_sc._checks import libraries, listed, require_obsm
+from bleep_sc._checks import is_by_slide, libraries, listed, require_obsm
 from bleep_sc._resolution import spot_diameter
 from bleep_sc.tl._to_anndata import to_anndata
 
@@ -114,7 +114,7 @@ def _images_of(image: Any, present: list[str]) -> Mapping[str, Any]:
         )
     if image is None:
         return {}
-    if not isinstance(image, Mapping):
+    if not is_by_slide(image):
         if len(present) > 1:
             raise ValueError(
                 f"image= is one image, but there are {len(present)} slides ({listed(present)}). Pass a mapping from "
