@@ -28,6 +28,15 @@ class BLEEP(nn.Module):
         model takes features, computed once by a frozen encoder.
     standardize
         Whether the features are in units of their slide; ``scale`` is then that of the reference.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import bleep_sc as bs
+    >>> model = bs.models.BLEEP(n_features=36, n_genes=40)
+    >>> image, expression = model(torch.zeros(8, 36), torch.zeros(8, 40))
+    >>> tuple(image.shape), tuple(expression.shape)
+    ((8, 256), (8, 256))
     """
 
     feature_mean: Tensor

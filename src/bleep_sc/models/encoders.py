@@ -33,6 +33,15 @@ class Encoder(nn.Module):
         What ``load_encoder`` can rebuild it from; empty for a module given by hand.
     input_size
         Side in px that the network insists on; None if it takes any.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import bleep_sc as bs
+    >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    >>> encoder = bs.models.Encoder(network, torch.nn.Identity())
+    >>> tuple(encoder(torch.zeros(8, 3, 32, 32)).shape)
+    (8, 3)
     """
 
     def __init__(
@@ -100,6 +109,14 @@ def load_encoder(encoder: str | nn.Module, *, transform: Transform | None = None
         For modules: normalises images (B, 3, H, W) in [0, 1]. By default the module's own ``pretrained_cfg`` says how.
     pretrained
         For names: load the published weights, which may be downloaded; or leave the weights random.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import bleep_sc as bs
+    >>> encoder = bs.models.load_encoder("stain_stats")
+    >>> tuple(encoder(torch.full((8, 3, 32, 32), 0.5)).shape)
+    (8, 36)
     """
     if isinstance(encoder, Encoder):
         if transform is not None:

@@ -75,6 +75,15 @@ class HisToGene(nn.Module):
         Dropout of the tokens and inside the layers.
     scale_pixels
         Bring pixels to values from -2 to 2. The published code takes the raw values from 0 to 255.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import bleep_sc as bs
+    >>> model = bs.models.HisToGene(patch_size=8, n_genes=40, n_dims=32, n_layers=1, n_heads=4)
+    >>> patches, places = torch.zeros(1, 5, 8, 8, 3), torch.zeros(1, 5, 2, dtype=torch.long)
+    >>> tuple(model(patches, places).shape)
+    (1, 5, 40)
     """
 
     def __init__(

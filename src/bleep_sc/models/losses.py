@@ -28,6 +28,16 @@ def bleep_loss(image: Tensor, expression: Tensor, temperature: float = 1.0) -> T
     Returns
     -------
     The loss, a scalar.
+
+    Examples
+    --------
+    Embeddings that agree are contrasted better than such that do not:
+
+    >>> import torch
+    >>> import bleep_sc as bs
+    >>> image = torch.nn.functional.layer_norm(torch.randn(8, 16, generator=torch.Generator().manual_seed(0)), (16,))
+    >>> bool(bs.models.bleep_loss(image, image) < bs.models.bleep_loss(image, image.flip(0)))
+    True
     """
     logits = expression @ image.T / temperature  # (B, B), rows: expression, columns: images
     similarity = (expression @ expression.T + image @ image.T) / 2  # (B, B)

@@ -47,6 +47,14 @@ class StNet(nn.Module):
     encoder
         Turns patches (B, 3, H, W) into features (B, n_features), and is trained. Without one the model takes features
         that a frozen encoder computed, and standardises them: it is a linear probe then, and not the published method.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import bleep_sc as bs
+    >>> model = bs.models.StNet(n_features=36, n_genes=40)
+    >>> tuple(model(torch.zeros(8, 36)).shape)
+    (8, 40)
     """
 
     def __init__(self, n_features: int, n_genes: int, *, encoder: nn.Module | None = None) -> None:
@@ -69,6 +77,13 @@ def stnet_loss(prediction: Tensor, truth: Tensor) -> Tensor:
     """Sum the squared errors of a batch (B, n_genes) over its spots and take their mean over genes.
 
     The sum is what the learning rate of the paper, 1e-6, is meant for.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import bleep_sc as bs
+    >>> bs.models.stnet_loss(torch.zeros(3, 2), torch.ones(3, 2)).item()
+    3.0
     """
     return (prediction - truth).square().sum() / truth.shape[1]
 

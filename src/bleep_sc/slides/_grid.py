@@ -34,6 +34,13 @@ def grid(
     Returns
     -------
     Centres (x, y), (n, 2), all of them on the slide; their rows and their columns, (n,).
+
+    Examples
+    --------
+    >>> import bleep_sc as bs
+    >>> centers, rows, columns = bs.slides.grid(100, 100, 50, layout="square")
+    >>> centers.tolist()
+    [[25.0, 25.0], [75.0, 25.0], [25.0, 75.0], [75.0, 75.0]]
     """
     if not spacing > 0:
         raise ValueError(f"spacing={spacing} must be positive.")
@@ -79,6 +86,16 @@ def sharpness(patches: NDArray[np.uint8]) -> NDArray[np.float64]:
     ----------
     patches
         (n, S, S, 3), uint8.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> from scipy import ndimage
+    >>> patch = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+    >>> blurred = ndimage.gaussian_filter(patch, (0, 2, 2, 0))
+    >>> bool(bs.slides.sharpness(blurred)[0] < bs.slides.sharpness(patch)[0] / 2)
+    True
     """
     grey = patches.astype(np.float32).mean(axis=-1)  # (n, S, S)
     fine = grey - ndimage.uniform_filter(grey, (0, FINE_PX, FINE_PX))

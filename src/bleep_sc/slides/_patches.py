@@ -36,6 +36,16 @@ def cut_patches(
     Returns
     -------
     (n, size, size, 3) uint8, in the order of the centres.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> image = np.random.default_rng(0).integers(0, 256, (100, 120, 3), dtype=np.uint8)
+    >>> with bs.slides.open_slide(image) as slide:
+    ...     patches = bs.slides.cut_patches(slide, np.array([[60.0, 50.0]]), side=40, size=20)
+    >>> patches.shape
+    (1, 20, 20, 3)
     """
     patches = np.empty((len(centers), size, size, 3), dtype=np.uint8)
     for rows, batch in read_patches(slide, centers, side=side, size=size, pad=pad, level=level):
@@ -77,6 +87,16 @@ def read_patches(
     Yields
     ------
     Rows of ``centers``, in the order of :func:`reading_order`, and their patches, (batch, size, size, 3) uint8.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> image, centers = np.zeros((100, 120, 3), dtype=np.uint8), np.array([[60.0, 90.0], [60.0, 10.0]])
+    >>> with bs.slides.open_slide(image) as slide:
+    ...     for rows, patches in bs.slides.read_patches(slide, centers, side=16, size=16):
+    ...         rows.tolist(), patches.shape
+    ([1, 0], (2, 16, 16, 3))
     """
     side_px = max(1, round(side / slide.levels[level].downsample))
     order, stripes = _order(slide, centers, side, level)

@@ -145,6 +145,14 @@ def label_points(points: ArrayLike, regions: Sequence[Region]) -> NDArray[np.obj
         (n, 2), px of the image that the regions were drawn on.
     regions
         From :func:`read_regions`.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs
+    >>> square = {"type": "Polygon", "coordinates": [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]]}
+    >>> regions = bs.slides.read_regions({"type": "Feature", "geometry": square, "properties": {"name": "tumour"}})
+    >>> bs.slides.label_points([[5, 5], [50, 5]], regions).tolist()
+    ['tumour', '']
     """
     import shapely
 
@@ -157,7 +165,16 @@ def label_points(points: ArrayLike, regions: Sequence[Region]) -> NDArray[np.obj
 
 
 def transform_points(points: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64]:
-    """Move points (n, 2) by an affine map, (2, 3) or (3, 3), that takes (x, y, 1)."""
+    """Move points (n, 2) by an affine map, (2, 3) or (3, 3), that takes (x, y, 1).
+
+    Examples
+    --------
+    Half the size, and 10 px to the right:
+
+    >>> import bleep_sc as bs
+    >>> bs.slides.transform_points([[100, 40]], [[0.5, 0, 10], [0, 0.5, 0]]).tolist()
+    [[60.0, 20.0]]
+    """
     affine = np.asarray(matrix, dtype=np.float64)
     if affine.shape not in ((2, 3), (3, 3)) or not np.isfinite(affine).all():
         raise ValueError(f"The transform has shape {affine.shape}; an affine map is 2 × 3 or 3 × 3, and finite.")

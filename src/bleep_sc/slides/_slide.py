@@ -38,6 +38,14 @@ class Slide:
     """An H&E image of any size: its levels, µm per px, and regions of it as RGB arrays.
 
     Made by :func:`bleep_sc.slides.open_slide`; a context manager that closes the file.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> with bs.slides.open_slide(np.zeros((100, 120, 3), dtype=np.uint8)) as slide:
+    ...     slide.width, slide.height, slide.read_region(0, 0, 20, 10).shape
+    (120, 100, (10, 20, 3))
     """
 
     name: str

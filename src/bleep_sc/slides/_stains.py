@@ -83,6 +83,13 @@ def fit_reinhard(pixels: NDArray[np.uint8]) -> ReinhardStains:
     ------
     ValueError
         When there is no tissue, or when it has one colour.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs
+    >>> image = bs.datasets.toy(n_slices=1).uns["spatial"]["slice1"]["images"]["hires"]
+    >>> bs.slides.fit_reinhard(image.reshape(-1, 3)).mean.shape
+    (3,)
     """
     colour = _lab(_tissue(pixels))
     stains = ReinhardStains(colour.mean(axis=0, dtype=np.float64), colour.std(axis=0, dtype=np.float64))
@@ -107,6 +114,13 @@ def fit_macenko(pixels: NDArray[np.uint8]) -> MacenkoStains:
     ------
     ValueError
         When there is no tissue, or when it has one colour.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs
+    >>> image = bs.datasets.toy(n_slices=1).uns["spatial"]["slice1"]["images"]["hires"]
+    >>> bs.slides.fit_macenko(image.reshape(-1, 3)).vectors.shape
+    (2, 3)
     """
     density = DENSITY[_tissue(pixels)].astype(np.float64)  # (n, 3)
     plane = np.linalg.eigh(density.T @ density)[1][:, :0:-1]  # (3, 2), the larger one first
@@ -161,6 +175,15 @@ def restain(patches: NDArray[np.uint8], own: Stains, target: Stains) -> NDArray[
 
     Reinhard's map shifts and stretches the three axes. It would colour glass, too, so it fades out below an optical
     density of .15. Macenko's replaces stain vectors and strengths; what the two stains do not explain stays as it is.
+
+    Examples
+    --------
+    >>> import bleep_sc as bs
+    >>> image = bs.datasets.toy(n_slices=1).uns["spatial"]["slice1"]["images"]["hires"]
+    >>> stains = bs.slides.fit_macenko(image.reshape(-1, 3))
+    >>> stronger = type(stains)(stains.vectors, 1.5 * stains.strongest)
+    >>> bool(bs.slides.restain(image, stains, stronger).mean() < image.mean())
+    True
     """
     if isinstance(own, ReinhardStains) and isinstance(target, ReinhardStains):
         restained = _restain_reinhard(patches, own, target)
