@@ -3,10 +3,9 @@
 import copy
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,15 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from bleep_sc import _html
+from bleep_sc._disk import appears
+from bleep_sc._version import __version__
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.calibration import Calibration
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.models.histogene import HisToGene
 from bleep_sc.models.stnet import StNet
+from bleep_sc.models.summary import summary
 from bleep_sc.models.typicality import Typicality
 
 LEARNT: dict[str, Any] = {"calibration": Calibration, "typicality": Typicality}
@@ -43,9 +46,15 @@ class Description:
     """Hyper-parameters."""
     params: dict[str, Any] = field(default_factory=dict)
     """Arguments of the call that fitted it."""
+    slides: dict[str, int] = field(default_factory=dict)
+    """Spots of every slide that it was fitted on; empty where that is not known, as the next two."""
+    preset: str = ""
+    """The published or default settings that ``config`` is nearest to, and in what it differs."""
+    version: str = ""
+    """Of bleep_sc, when it was fitted."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FittedModel:
     """A trained module and its description."""
 
@@ -56,6 +65,14 @@ class FittedModel:
     """What it knows about its own predictions, where slides were held out."""
     typicality: Typicality | None = None
     """What it knows about the tissue of its reference, where slides were held out."""
+
+    def __repr__(self) -> str:
+        """Say what it is, a fact a line."""
+        return "FittedModel\n" + "\n".join(f"    {name}: {fact}" for name, fact in summary(self).items())
+
+    def _repr_html_(self) -> str:
+        """Say the same in a notebook."""
+        return _html.facts(summary(self))
 
     def to_bytes(self) -> bytes:
         """Return the weights, and what held-out slides taught beside them, as safetensors bytes."""
@@ -117,45 +134,54 @@ def _architecture(name: str, encoder: nn.Module | None) -> str | nn.Module:
     return encoder
 
 
-def save(model: FittedModel, path: str | Path, *, overwrite: bool = False) -> None:
-    """Save a fitted model as a folder with ``model.safetensors`` and ``model.json``.
+@contextmanager
+def new_folder(path: str | Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a folder to write a model to, which is at ``path`` when the block has ended.
 
-    The folder appears when it is complete. An existing one is replaced only with ``overwrite=True``.
+    An existing one is replaced only with ``overwrite=True``, and only by another model.
     """
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{str(path)!r} exists already. Choose another path, or pass overwrite=True.")
     if path.exists() and not (path / DESCRIPTION_FILE).is_file():
         raise FileExistsError(f"{str(path)!r} is no saved model, and would be lost. Choose another path.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        (draft / WEIGHTS_FILE).write_bytes(model.to_bytes())
-        (draft / DESCRIPTION_FILE).write_text(json.dumps(asdict(model.description), indent=2))
-        draft.chmod(0o777 & ~_umask())
-        if path.exists():
-            retired = draft.with_name(draft.name + "-old")
-            os.replace(path, retired)
-            os.replace(draft, path)
-            shutil.rmtree(retired)
-        else:
-            os.replace(draft, path)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    with appears(path) as draft:
+        draft.mkdir()
+        yield draft
 
 
-def _umask() -> int:
-    """Return which permissions new files do not get."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def write(model: FittedModel, folder: Path) -> None:
+    """Write ``model.safetensors`` and ``model.json`` into a folder."""
+    (folder / WEIGHTS_FILE).write_bytes(model.to_bytes())
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(model.description), indent=2))
 
 
-def load(path: str | Path, *, encoder: nn.Module | None = None) -> FittedModel:
-    """Load a fitted model from a folder that :func:`save` wrote."""
+def save(model: FittedModel, path: str | Path, *, overwrite: bool = False) -> None:
+    """Save a fitted model as a folder with ``model.safetensors`` and ``model.json``.
+
+    The folder appears when it is complete. An existing one is replaced only with ``overwrite=True``.
+    """
+    with new_folder(path, overwrite=overwrite) as folder:
+        write(model, folder)
+
+
+def read_folder(path: str | Path) -> tuple[Description, bytes]:
+    """Read the description and the weights of a model from a folder that :func:`save` wrote."""
     path = Path(path)
     missing = [name for name in (WEIGHTS_FILE, DESCRIPTION_FILE) if not (path / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{str(path)!r} is no saved model: {' and '.join(missing)} not found in it.")
-    description = Description(**json.loads((path / DESCRIPTION_FILE).read_text()))
-    return from_bytes(description, (path / WEIGHTS_FILE).read_bytes(), encoder=encoder)
+    content = json.loads((path / DESCRIPTION_FILE).read_text())
+    unknown = [name for name in content if name not in {each.name for each in fields(Description)}]
+    if unknown:
+        raise ValueError(
+            f"{str(path)!r} was written by bleep_sc {content.get('version')}, which knows more than this version, "
+            f"{__version__}: {', '.join(unknown)}. Update bleep_sc."
+        )
+    return Description(**content), (path / WEIGHTS_FILE).read_bytes()
+
+
+def load(path: str | Path, *, encoder: nn.Module | None = None) -> FittedModel:
+    """Load a fitted model from a folder that :func:`save` wrote."""
+    description, weights = read_folder(path)
+    return from_bytes(description, weights, encoder=encoder)

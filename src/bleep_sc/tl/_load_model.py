@@ -25,8 +25,9 @@ def load_model(adata: AnnData, key: str = "bleep", *, encoder: nn.Module | None 
 
     Returns
     -------
-    The torch module in evaluation mode (``.module``) with its description (``.description``);
-    :func:`bleep_sc.models.save` writes it to a folder.
+    The torch module in evaluation mode (``.module``) with its description (``.description``). Printed, or as the last
+    line of a notebook's cell, it says what it is: method, settings, images, genes, slides, scores on held-out slides,
+    version. :func:`bleep_sc.models.save` writes it to a folder.
 
     Examples
     --------
@@ -35,5 +36,7 @@ def load_model(adata: AnnData, key: str = "bleep", *, encoder: nn.Module | None 
     >>> model = bs.tl.load_model(adata_ref)
     >>> model.description.recipe["use_rep"]
     ['X_stain_stats']
+    >>> model.description.preset
+    'FitConfig() with max_epochs=5'
     """
     return read_model(adata, key, encoder)

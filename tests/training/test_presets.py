@@ -1,0 +1,26 @@
+from dataclasses import asdict, replace
+
+import pytest
+
+from bleep_sc.training.config import FitConfig
+from bleep_sc.training.histogene_config import HisToGeneConfig
+from bleep_sc.training.presets import preset_of
+from bleep_sc.training.stnet_config import StNetConfig
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"), [("bleep", FitConfig), ("stnet", StNetConfig), ("histogene", HisToGeneConfig)]
+)
+def test_presets_are_recognised(method, kind):
+    assert preset_of(method, asdict(kind())) == f"{kind.__name__}()"
+    assert preset_of(method, asdict(kind.paper())) == f"{kind.__name__}.paper()"
+
+
+def test_others_are_named_by_what_they_change():
+    assert preset_of("bleep", asdict(FitConfig(max_epochs=5))) == "FitConfig() with max_epochs=5"
+    changed = replace(FitConfig.paper(), n_neighbors=10, max_epochs=2)
+    assert preset_of("bleep", asdict(changed)) == "FitConfig.paper() with max_epochs=2, n_neighbors=10"
+
+
+def test_a_regression_has_none():
+    assert preset_of("ridge", {}) == ""
