@@ -8,8 +8,18 @@ import pytest
 
 import bleep_sc as bs
 
-MAKERS = {"load_model", "pseudobulk", "tile_slide", "to_anndata", "to_geojson", "to_spatialdata"}
-OF_IMAGES = {"tile_slide"}
+MAKERS = {
+    "load_model",
+    "load_reference",
+    "pseudobulk",
+    "push_reference",
+    "share_reference",
+    "tile_slide",
+    "to_anndata",
+    "to_geojson",
+    "to_spatialdata",
+}
+FIRST = {"load_reference": "path", "push_reference": "path", "tile_slide": "image"}
 OF_TABLES = {"benchmark", "top_genes"}
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 FUNCTIONS = [
@@ -24,7 +34,7 @@ FUNCTIONS = [
 def test_signature(namespace, function):
     parameters = list(inspect.signature(function).parameters.values())
     of = "table" if namespace == "pl" and function.__name__ in OF_TABLES else "adata"
-    assert parameters[0].name == ("image" if function.__name__ in OF_IMAGES else of)
+    assert parameters[0].name == FIRST.get(function.__name__, of)
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     assert len(positional) <= 3, f"positional: {positional}"
     assert all(p.annotation is not p.empty for p in parameters)

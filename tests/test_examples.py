@@ -20,9 +20,16 @@ FUNCTIONS = [
 generated = cache(bs.datasets.toy)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where examples write files."""
+    return tmp_path_factory.mktemp("examples")
+
+
 @pytest.fixture(autouse=True)
-def _one_tissue(monkeypatch):
-    """Generate each toy tissue once for all examples."""
+def _one_tissue(monkeypatch, folder):
+    """Generate each toy tissue once for all examples, which write their files to one folder."""
+    monkeypatch.chdir(folder)
     monkeypatch.setattr(bs.datasets, "toy", lambda n_slices=4: generated(n_slices).copy())
     yield
     plt.close("all")

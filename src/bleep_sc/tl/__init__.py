@@ -10,10 +10,13 @@ from bleep_sc.tl._impute import impute
 from bleep_sc.tl._joint_umap import joint_umap
 from bleep_sc.tl._leiden import leiden
 from bleep_sc.tl._load_model import load_model
+from bleep_sc.tl._load_reference import load_reference
 from bleep_sc.tl._predict import predict
 from bleep_sc.tl._pseudobulk import pseudobulk
+from bleep_sc.tl._push_reference import push_reference
 from bleep_sc.tl._restore_variance import restore_variance
 from bleep_sc.tl._score import score
+from bleep_sc.tl._share_reference import share_reference
 from bleep_sc.tl._to_anndata import to_anndata
 from bleep_sc.tl._to_geojson import to_geojson
 from bleep_sc.tl._to_spatialdata import to_spatialdata
@@ -35,10 +38,13 @@ __all__ = [
     "joint_umap",
     "leiden",
     "load_model",
+    "load_reference",
     "predict",
     "pseudobulk",
+    "push_reference",
     "restore_variance",
     "score",
+    "share_reference",
     "to_anndata",
     "to_geojson",
     "to_spatialdata",

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bleep_sc import _keys
+from bleep_sc._checks import libraries, require_layer, require_model, require_obsm
+from bleep_sc._expression import record_of
+from bleep_sc.tl._reference_card import Card
+from bleep_sc.tl._reference_files import CARD_FILE, REFERENCE_FILE
+from bleep_sc.tl._same_slide import embedding_of
+from bleep_sc.tl._store import read_description, read_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from anndata import AnnData
+    from torch import nn
+
+    from bleep_sc.models.encoder_licenses import EncoderLicense
+    from bleep_sc.models.fitted import Description
+
+OF_RECIPES = (
+    "patches_key",
+    "size",
+    "size_um",
+    "stains",
+    "stain_target",
+    "encoder",
+    "fingerprint",
+    "symmetries",
+    "context_of",
+    "radius_um",
+)
+"""What is told of how images became features; whatever else was noted there stays here."""
+
+
+def share_reference(
+    adata: AnnData,
+    path: str | Path,
+    *,
+    key: str = "bleep",
+    title: str = "A reference for gene expression from H&E",
+    organism: str | None = None,
+    tissue: str | None = None,
+    license: str | None = None,
+    encoder_license: str | None = None,
+    encoder: nn.Module | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a trained reference to a folder that can be given away: what imputation needs, and a model card.
+
+    Kept are the model, the expression that is read off, the joint embeddings, the names of the genes, and which spots
+    are of one slide. Slides and spots get neutral names. Patches, features, coordinates, images, paths, every other
+    column of ``obs`` and everything that was predicted are left out. :func:`bleep_sc.tl.load_reference` reads the
+    folder, and :func:`bleep_sc.tl.impute` predicts from it what it predicts from ``adata``.
+
+    **What remains is data of donors**: the expression profile of every spot, and the embeddings of that profile and of
+    its image. The card says so, and how many. Whether they may be given away is for the consent of the donors and
+    for your data access agreement to say.
+
+    Parameters
+    ----------
+    adata
+        The reference, fitted by :func:`bleep_sc.tl.fit`.
+    path
+        The folder to write; it appears when it is complete.
+    key
+        Name of the model.
+    title
+        Heading of the model card.
+    organism, tissue
+        What the slides show, for the model card.
+    license
+        Under which licence the files are given away, abbreviated as hubs do, such as ``"cc-by-4.0"``.
+    encoder_license
+        Licence of the image encoder, as you have read it, where bleep_sc does not know it. Needed where such an encoder
+        was trained, since its weights are then in the files.
+    encoder
+        Needed only where an encoder that was given as a module was trained: a module of the same architecture.
+    overwrite
+        Replace a folder that holds a model.
+
+    Returns
+    -------
+    None. Written are ``reference.h5ad``; ``model.safetensors`` and ``model.json``, which
+    :func:`bleep_sc.models.load` reads too; and ``README.md``, the model card. Nothing is pickled.
+
+    Raises
+    ------
+    KeyError
+        When there is no such model, or the reference lacks what imputation needs.
+    ValueError
+        When the model is not one of :func:`bleep_sc.tl.fit`, the expression is itself a prediction, or an encoder was
+        trained whose licence does not let its weights be given away, or is not known.
+    FileExistsError
+        When there is something at ``path``.
+
+    Warns
+    -----
+    UserWarning
+        When an encoder was frozen whose terms restrict what is made with its features.
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.tl.impute`:
+
+    >>> bs.tl.share_reference(adata_ref, "toy_reference", tissue="generated", overwrite=True)
+    >>> bs.tl.load_reference("toy_reference").obs_names[0]
+    'reference_1_1'
+    """
+    from bleep_sc.models.encoder_licenses import check_trained_encoder
+    from bleep_sc.models.fitted import new_folder, write
+
+    description = read_description(adata, key)
+    if description.method != "bleep":
+        raise ValueError(
+            f"uns[{key!r}] is a {description.method} model, which reads nothing off a reference. Save the model alone: "
+            f"bleep_sc.models.save(bleep_sc.tl.load_model(adata, {key!r}), path)."
+        )
+    if "encoder" in description.architecture:
+        check_trained_encoder(description.architecture["encoder"], encoder_license)
+    model, library_key = read_model(adata, key, encoder), description.params["library_key"]
+    slides = libraries(adata, library_key)
+    names = {
+        name: f"reference_{number}"
+        for number, name in enumerate(dict.fromkeys([*slides.tolist(), *description.slides]), start=1)
+    }
+    shared = _reduced(adata, key, description, [names[name] for name in slides])
+    description = replace(
+        description,
+        recipe=_told(description.recipe),
+        slides={names[name]: count for name, count in description.slides.items()},
+    )
+    encoders = _encoders(description, encoder_license)
+    card = Card(
+        model=replace(model, description=description),
+        key=key,
+        title=title,
+        organism=organism,
+        tissue=tissue,
+        license=license,
+        encoders=encoders,
+        slides=shared.obs[library_key].value_counts(sort=False).to_dict(),
+        n_genes=shared.n_vars,
+    )
+    if "encoder" not in description.architecture:
+        _warn_of_terms(encoders)
+    with new_folder(path, overwrite=overwrite) as folder:
+        write(card.model, folder)
+        shared.write_h5ad(folder / REFERENCE_FILE, compression="gzip")
+        (folder / CARD_FILE).write_text(card.text(), encoding="utf-8")
+
+
+def _reduced(adata: AnnData, key: str, description: Description, slides: list[str]) -> AnnData:
+    """Return what imputation needs of a reference, with neutral names of slides and spots."""
+    from anndata import AnnData
+
+    params = description.params
+    layer, target_rep = params.get("reference_layer", params["layer"]), params["target_rep"]
+    if record_of(adata, layer) is not None:
+        raise ValueError(
+            f"The expression of this reference ({'X' if layer is None else f'layers[{layer!r}]'}) is a prediction. "
+            "Share the measured reference that it was read off."
+        )
+    matrix = require_layer(adata, layer, "It is what is read off.")
+    numbers = pd.Series(slides).groupby(slides).cumcount() + 1
+    index = [f"{slide}_{number}" for slide, number in zip(slides, numbers, strict=True)]
+    obs = pd.DataFrame({params["library_key"]: pd.Categorical(slides, categories=list(dict.fromkeys(slides)))}, index)
+    shared = AnnData(matrix if layer is None else None, obs=obs, var=adata.var[_of_genes(adata.var, key)].copy())
+    if layer is not None:
+        shared.layers[layer] = matrix
+    for name in (_keys.image_embedding(key), _keys.expression_embedding(key)):
+        shared.obsm[name] = embedding_of(adata, name)
+    if target_rep is not None:
+        shared.obsm[target_rep] = require_obsm(adata, target_rep, "The model was fitted on it.")
+        corrected = adata.uns.get(target_rep, {})
+        shared.uns[target_rep] = {name: corrected[name] for name in ("var_names",) if name in corrected}
+    if _keys.LOG1P in adata.uns:
+        shared.uns[_keys.LOG1P] = {}
+    for made in description.recipe.get("features", [description.recipe]):
+        if made.get("stains"):  # for bleep_sc.pp.normalize_stains(query, ref=shared)
+            target = {"stains": made["stains"], "stain_target": np.asarray(made["stain_target"])}
+            shared.uns[made["patches_key"]] = dict.fromkeys(slides, target)
+    shared.uns[key] = {"history": require_model(adata, key)["history"]}
+    return shared
+
+
+def _told(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe with nothing but what imputation needs."""
+    if "use_rep" in recipe:
+        return {"use_rep": recipe["use_rep"], "features": [_told(made) for made in recipe["features"]]}
+    return {name: value for name, value in recipe.items() if name in OF_RECIPES}
+
+
+def _of_genes(var: pd.DataFrame, key: str) -> list[str]:
+    """Return the columns that identify genes, or say how they were chosen and predicted."""
+    known = (_keys.HIGHLY_VARIABLE, _keys.predictability(key))
+    is_text = [
+        isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column)
+        for _, column in var.items()
+    ]
+    return [str(name) for name, text in zip(var, is_text, strict=True) if text or name in known]
+
+
+def _encoders(description: Description, stated: str | None) -> dict[str, EncoderLicense]:
+    """Return the licences of the encoders by their names, or by the keys of features that were made elsewhere."""
+    from bleep_sc.models.encoder_licenses import UNKNOWN, EncoderLicense, license_of
+
+    recipe: dict[str, Any] = description.recipe
+    if "use_rep" in recipe:
+        keys = zip(recipe["use_rep"], recipe["features"], strict=True)
+        names = [made.get("encoder") or key for key, made in keys]
+    else:
+        names = [description.architecture.get("encoder") or recipe["encoder"] or "a module"]
+    found = {name: license_of(name) for name in names}
+    if stated is None:
+        return found
+    own = EncoderLicense(f"{stated}, as those who share this reference state")
+    return {name: own if known == UNKNOWN else known for name, known in found.items()}
+
+
+def _warn_of_terms(encoders: dict[str, EncoderLicense]) -> None:
+    """Warn of frozen encoders whose terms restrict what is made with their features."""
+    for name, known in encoders.items():
+        if known.may_be_shared is False:
+            warnings.warn(
+                f"None of the weights of encoder {name!r} are in the files, but embeddings and heads that were "
+                f"trained on its features are. Its licence, as far as known: {known.license}. {known.terms} Read its "
+                "terms before you give them away.",
+                UserWarning,
+                stacklevel=3,
+            )
