@@ -3,6 +3,7 @@ import pytest
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
+from bleep_sc import _blocks
 from bleep_sc.models.regression import EmbeddingRegression
 
 
@@ -57,3 +58,30 @@ def test_correction_is_a_step_towards_it_within_what_was_measured(data, kind):
     for rows, columns, part in regression.correct(blocks, query, kind(values), shrinkage):
         result[rows, columns] = part
     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-4)
+
+
+class OnDisk:
+    """Rows that are read when they are asked for."""
+
+    def __init__(self, values):
+        self.values, self.shape = values, values.shape
+
+    def __getitem__(self, rows):
+        return self.values[rows]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_embeddings_and_expression_may_pass_by_in_blocks(data, kind, monkeypatch):
+    reference, query, values = data
+    weights = np.random.default_rng(2).uniform(0.2, 5, size=80).astype(np.float32)
+    shrinkage, retrieved = np.full(9, 0.5, dtype=np.float32), np.ones((30, 9), dtype=np.float32)
+    whole = [(slice(0, 30), slice(0, 9), retrieved)]
+    results = []
+    for n_rows, place in ((80, np.asarray), (7, OnDisk)):
+        monkeypatch.setattr(_blocks, "BLOCK_BYTES", 4 * 9 * n_rows)
+        regression = EmbeddingRegression.fit(place(reference), 3.0, weights)
+        stored = kind(values) if place is np.asarray else OnDisk(kind(values))
+        corrected = [part for _, _, part in regression.correct(whole, query, stored, shrinkage)]
+        results.append((regression.predict(query, stored), *corrected))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)

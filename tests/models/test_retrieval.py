@@ -4,7 +4,8 @@ import torch
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
-from bleep_sc.models import retrieval
+from bleep_sc import _blocks
+from bleep_sc.models import retrieval, weighted_sums
 
 
 @pytest.fixture
@@ -98,3 +99,64 @@ def test_a_table_too_large_to_be_dense_is_averaged_as_it_is(embeddings, monkeypa
     monkeypatch.setattr(retrieval, "TABLE_BYTES", 8)
     monkeypatch.setattr(retrieval, "GENES", 16)
     np.testing.assert_allclose(retrieval.average(index, weights, values), at_once, atol=1e-6)
+
+
+class OnDisk:
+    """Expression that is not in memory, and that knows which of its rows were read."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.times_read, self.most = values, values.shape, np.zeros(values.shape[0], int), 0
+
+    def __getitem__(self, rows):
+        self.times_read[rows] += 1
+        self.most = max(self.most, len(range(self.shape[0])[rows]))
+        return self.values[rows]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_expression_on_disk_is_averaged_like_that_in_memory(embeddings, kind, monkeypatch):
+    values = np.random.default_rng(1).poisson(0.5, size=(101, 30)).astype(np.float32)
+    similarity, index = retrieval.nearest(*embeddings, n_neighbors=4)
+    weights = retrieval.neighbor_weights(similarity, "softmax")
+    mean = retrieval.average(index, weights, values)
+    variance = retrieval.variance(index, weights, values, mean)
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 4 * 30 * 10)  # ten spots
+    monkeypatch.setattr(retrieval, "RESULT_BYTES", 4 * 23 * 12)  # twelve genes of all queries
+    stored = OnDisk(kind(values))
+    np.testing.assert_allclose(retrieval.average(index, weights, stored, block=5), mean, atol=1e-6)
+    assert stored.most <= 10
+    assert stored.times_read.max() == 3  # for ten genes each time
+    np.testing.assert_allclose(retrieval.variance(index, weights, stored, mean), variance, atol=1e-5)
+    edges = [0, 0, 7, 7, 20, 30, 30]
+    for rows, genes, part in retrieval.averages(index, weights, stored, edges, n_rows=9):
+        assert (genes.start, genes.stop) in [(0, 7), (7, 20), (20, 30)]
+        np.testing.assert_allclose(part, mean[rows, genes], atol=1e-6)
+
+
+def test_only_spots_that_something_is_read_off_are_read(monkeypatch):
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 4 * 3 * 10)  # ten spots
+    stored = OnDisk(np.arange(300, dtype=np.float32).reshape(100, 3))
+    index = torch.tensor([[12, 15], [17, 55]])
+    result = retrieval.average(index, torch.full((2, 2), 0.5), stored)
+    np.testing.assert_array_equal(result, (stored.values[[12, 17]] + stored.values[[15, 55]]) / 2)
+    assert set(np.flatnonzero(stored.times_read)) == {*range(12, 18), 55}
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_weighted_sums_are_the_product_of_matrices(kind, monkeypatch):
+    weights = sparse.random(40, 60, 0.2, format="csr", dtype=np.float32, random_state=0)
+    weights.data[weights.indptr[3] : weights.indptr[5]] = 0
+    weights = sparse.vstack([weights, sparse.csr_matrix((1, 60), dtype=np.float32)], format="csr")  # nothing at all
+    values = sparse.random(60, 9, 0.3, format="csr", dtype=np.float32, random_state=1).toarray()
+    monkeypatch.setattr(weighted_sums, "QUERIES", 7)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    np.testing.assert_allclose(weighted_sums.weighted_sums(weights, kind(values)), weights @ values, atol=1e-6)
+
+
+def test_sparse_expression_is_averaged_like_dense_whatever_its_density(embeddings):
+    similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
+    weights = retrieval.neighbor_weights(similarity, "softmax")
+    for density in (0.02, 0.5):
+        values = sparse.random(101, 40, density, format="csr", dtype=np.float32, random_state=0)
+        expected = retrieval.average(index, weights, values.toarray())
+        np.testing.assert_allclose(retrieval.average(index, weights, values), expected, atol=1e-6)

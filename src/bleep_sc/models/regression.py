@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
+
+from bleep_sc._blocks import extremes, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,42 +23,53 @@ class EmbeddingRegression:
 
     With the unit embeddings :math:`E` of the reference, centred, the prediction for a unit embedding :math:`q` is
 
-    .. math:: \bar y + (q - \bar e) \, (E^\top E + \lambda I)^{-1} E^\top Y,
+    .. math:: \bar y + (q - \bar e) \, (E^\top E + \lambda I)^{-1} E^\top Y.
 
-    so that what is fitted, the matrix in front of :math:`Y`, is the same for all genes. Spots may count more or less,
-    with weights :math:`W` on the diagonal: the means are weighted then, and the matrix is
-    :math:`(E^\top W E + \lambda I)^{-1} E^\top W`.
+    Spots may count more or less, with weights :math:`W` on the diagonal: the means are weighted then, and the matrices
+    are :math:`E^\top W E` and :math:`E^\top W Y`. Both are sums over spots, so that embeddings and expression may pass
+    by in blocks and need not be in memory.
     """
 
+    embedding: Any
+    """Image embeddings of the reference, (n_reference, n_dims)."""
+    weights: NDArray[np.float32] | None
+    """What every spot of it counts, (n_reference,); None where all count the same."""
     center: NDArray[np.float32]
     """(n_dims,)."""
-    operator: NDArray[np.float32]
-    """(n_dims, n_reference)."""
-    share: NDArray[np.float32] | None = None
-    """Share of every reference spot in the means, (n_reference,); None where all count the same."""
+    gram: NDArray[np.float64]
+    r""":math:`E^\top W E + \lambda I`, (n_dims, n_dims)."""
 
     @classmethod
-    def fit(
-        cls, embedding: NDArray[np.float32], penalty: float, weights: NDArray[np.float32] | None = None
-    ) -> EmbeddingRegression:
-        """Fit to the image embeddings (n_reference, n_dims) of a reference.
+    def fit(cls, embedding: Any, penalty: float, weights: NDArray[np.float32] | None = None) -> EmbeddingRegression:
+        """Fit to the image embeddings (n_reference, n_dims) of a reference, in memory or not.
 
         ``weights`` (n_reference,) say what every spot counts; None: one.
         """
-        unit = _unit(embedding)
-        share = None if weights is None else np.asarray(weights / weights.sum(dtype=np.float64), dtype=np.float32)
-        center = unit.mean(axis=0) if share is None else share @ unit
-        centred = np.asarray(unit - center, dtype=np.float64)
-        weighted = centred if weights is None else centred * np.asarray(weights, dtype=np.float64)[:, None]
-        gram = weighted.T @ centred + penalty * np.eye(centred.shape[1])
-        return cls(center, np.linalg.solve(gram, weighted.T).astype(np.float32), share)
+        n_dims = embedding.shape[1]
+        center, gram, count = np.zeros(n_dims), np.zeros((n_dims, n_dims)), 0.0
+        for rows, block in row_blocks(embedding):
+            unit = _unit(block).astype(np.float64)
+            counts = _counts(weights, rows)
+            center += counts @ unit
+            gram += (unit * counts[:, None]).T @ unit
+            count += counts.sum()
+        center /= count
+        gram += penalty * np.eye(n_dims) - count * np.outer(center, center)
+        return cls(embedding, weights, center.astype(np.float32), gram)
 
     def coefficients(self, values: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return slopes (n_dims, n_genes) and intercepts (n_genes,) for expression (n_reference, n_genes)."""
-        average: Any = values.mean(axis=0) if self.share is None else values.T @ self.share
-        mean = np.asarray(average, dtype=np.float32).ravel()
-        transposed: Any = values.T @ self.operator.T  # (n_genes, n_dims)
-        return np.asarray(transposed, dtype=np.float32).T, mean
+        n_genes = values.shape[1]
+        product, total, count = np.zeros((n_genes, len(self.center))), np.zeros(n_genes), 0.0
+        for whole, images in row_blocks(self.embedding):
+            for rows, block in row_blocks(values, within=whole):
+                counts = _counts(self.weights, rows)
+                centred = _unit(images[rows.start - whole.start : rows.stop - whole.start]) - self.center
+                product += block.T @ (centred * counts[:, None].astype(np.float32))
+                total += block.T @ counts
+                count += counts.sum()
+        slopes = np.linalg.solve(self.gram, product.T)
+        return slopes.astype(np.float32), (total / count).astype(np.float32)
 
     def predict(self, embedding: NDArray[np.float32], values: Any) -> NDArray[np.float32]:
         """Predict (n_query, n_genes) from image embeddings (n_query, n_dims) of a query."""
@@ -73,25 +85,21 @@ class EmbeddingRegression:
     ) -> Iterator[Block]:
         """Move retrieved means towards the regression: ``retrieved + shrinkage * (regressed - retrieved)``.
 
-        Blocks of genes come one after another, as :func:`bleep_sc.models.retrieval.averages` gives them; ``shrinkage``
-        is (n_genes,). The result stays within what the reference shows of a gene.
+        ``retrieved`` are blocks, as :func:`bleep_sc.models.retrieval.averages` gives them; ``shrinkage`` is (n_genes,).
+        The result stays within what the reference shows of a gene.
         """
-        columns = values.tocsc() if sparse.issparse(values) else values
-        current: slice | None = None
+        slopes, intercepts = self.coefficients(values)
+        lowest, highest = extremes(values)
         for rows, genes, mean in retrieved:
-            if genes != current:
-                current = genes
-                part = columns[:, genes]
-                slopes, intercepts = self.coefficients(part)
-                lowest, highest = (_along(part, extreme) for extreme in ("min", "max"))
-            regressed = (_unit(embedding[rows]) - self.center) @ slopes + intercepts
-            yield rows, genes, np.clip(mean + shrinkage[genes] * (regressed - mean), lowest, highest)
+            regressed = (_unit(embedding[rows]) - self.center) @ slopes[:, genes] + intercepts[genes]
+            step = mean + shrinkage[genes] * (regressed - mean)
+            yield rows, genes, np.clip(step, lowest[genes], highest[genes])
 
 
-def _unit(embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+def _unit(embedding: Any) -> NDArray[np.float32]:
+    embedding = np.asarray(embedding, dtype=np.float32)
     return embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), np.float32(1e-12))
 
 
-def _along(values: Any, extreme: str) -> NDArray[np.float32]:
-    found = getattr(values, extreme)(axis=0)
-    return np.asarray(found.toarray() if sparse.issparse(found) else found, dtype=np.float32).ravel()
+def _counts(weights: NDArray[np.float32] | None, rows: slice) -> NDArray[np.float64]:
+    return np.ones(rows.stop - rows.start) if weights is None else weights[rows].astype(np.float64)

@@ -9,69 +9,63 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
-from torch.nn.functional import embedding_bag, normalize
+from torch.nn.functional import embedding_bag
 
+from bleep_sc._blocks import in_memory, row_blocks, squares
 from bleep_sc._checks import dense
+from bleep_sc.models.search import Index, Metric, search
+from bleep_sc.models.weighted_sums import batches, weighted_sums
 
-Metric = Literal["cosine", "euclidean"]
 Weighting = Literal["uniform", "softmax"]
 Means = Callable[[Tensor, Tensor], NDArray[np.float32]]
 TABLE_BYTES, GENES = 2**28, 1024
 """Expression of a reference that is averaged at once, and genes of one that is larger."""
+SPARSE = 0.1
+"""Share of values other than zero below which sparse rows are summed faster than dense ones."""
+RESULT_BYTES = 2**29
+"""Means that are held while expression that is not in memory passes by."""
 
 
 def nearest(
     query: NDArray[np.float32] | Tensor,
-    keys: NDArray[np.float32] | Tensor,
+    keys: Any,
     *,
     n_neighbors: int = 50,
     metric: Metric = "cosine",
+    index: Index = "exact",
     chunk: int = 8192,
 ) -> tuple[Tensor, Tensor]:
-    """Find the most similar keys of every query, exactly.
-
-    Memory is bounded by ``chunk``: queries and keys pass by in blocks, and the best are kept.
+    """Find the most similar keys of every query.
 
     Parameters
     ----------
     query, keys
-        Embeddings, (n_query, d) and (n_keys, d).
+        Embeddings, (n_query, d) and (n_keys, d). Keys need not be in memory: a memory map, a zarr array or an HDF5
+        dataset passes by in blocks.
     n_neighbors
         How many keys to return for a query.
     metric
         ``"cosine"``: the similarity is the cosine. ``"euclidean"``: minus half the squared distance.
+    index
+        ``"exact"`` compares every query with every key; memory is bounded by ``chunk``. ``"faiss"`` holds all keys in
+        an index of FAISS. From 100,000 keys on this is an inverted file, whose search is approximate: as many of its
+        lists are searched as find 95 % of the exact neighbours of 256 queries, and the share is logged.
     chunk
-        Keys that are compared at once, with a quarter as many queries.
+        Keys that are compared at once, with a quarter as many queries, in an exact search.
 
     Returns
     -------
     Similarities and indices of the keys, (n_query, n_neighbors) each, best first.
+
+    Raises
+    ------
+    ImportError
+        When ``index="faiss"`` and FAISS is not installed.
+    ValueError
+        When ``n_neighbors`` exceeds the keys.
     """
-    query, keys = torch.as_tensor(query, dtype=torch.float32), torch.as_tensor(keys, dtype=torch.float32)
-    if not 1 <= n_neighbors <= len(keys):
-        raise ValueError(f"n_neighbors={n_neighbors} must lie between 1 and the size of the reference, {len(keys)}.")
-    similarity = torch.empty(len(query), n_neighbors)
-    index = torch.empty(len(query), n_neighbors, dtype=torch.int32)
-    n_rows = max(1, chunk // 4)
-    for start in range(0, len(query), n_rows):
-        rows = slice(start, start + n_rows)
-        similarity[rows], index[rows] = _nearest_block(query[rows], keys, n_neighbors, metric, chunk)
-    return similarity, index
-
-
-def _nearest_block(query: Tensor, keys: Tensor, n_neighbors: int, metric: Metric, chunk: int) -> tuple[Tensor, Tensor]:
-    query = normalize(query) if metric == "cosine" else query
-    best, index = query.new_empty(len(query), 0), torch.empty(len(query), 0, dtype=torch.long, device=query.device)
-    for start in range(0, len(keys), chunk):
-        block = keys[start : start + chunk]
-        # Keys are normalised block by block, since a copy of a large reference might not fit.
-        similarity = query @ normalize(block).T if metric == "cosine" else -torch.cdist(query, block).square() / 2
-        found, columns = similarity.topk(min(n_neighbors, len(block)), dim=1)  # (b, k)
-        best, index = torch.cat([best, found], dim=1), torch.cat([index, columns + start], dim=1)
-        if start:
-            best, kept = best.topk(min(n_neighbors, best.shape[1]), dim=1)
-            index = index.gather(1, kept)
-    return best, index
+    found = search(query, keys, n_neighbors=n_neighbors, metric=metric, index=index, chunk=chunk)
+    return found.similarity, found.index
 
 
 def neighbor_weights(similarity: Tensor, weights: Weighting = "uniform", temperature: float = 0.1) -> Tensor:
@@ -105,7 +99,7 @@ def average(index: Tensor, weights: Tensor, values: Any, *, block: int | None = 
     index, weights
         Neighbours of every query and their weights, (n_query, n_neighbors).
     values
-        Expression of the reference, (n_keys, n_genes), dense or sparse.
+        Expression of the reference, (n_keys, n_genes), dense or sparse, in memory or not.
     block
         Genes that are held dense at once; None is all of them up to 256 MB, and 1024 beyond.
 
@@ -124,8 +118,7 @@ def average(index: Tensor, weights: Tensor, values: Any, *, block: int | None = 
 
 def variance(index: Tensor, weights: Tensor, values: Any, mean: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the weighted variance among the neighbours of every query, (n_query, n_genes), given their mean."""
-    squares = values.multiply(values).tocsr() if sparse.issparse(values) else np.square(values)
-    return np.maximum(average(index, weights, squares) - np.square(mean), 0)
+    return np.maximum(average(index, weights, squares(values)) - np.square(mean), 0)
 
 
 def averages(
@@ -134,39 +127,50 @@ def averages(
     """Average the values of the neighbours block by block, for results that do not fit into memory.
 
     ``edges`` are where blocks of genes begin and end; a block of genes is complete before the next one begins. Gives
-    rows, columns and their means.
+    rows, columns and their means. Values that are not in memory pass by once for as many blocks as fit into 512 MB.
     """
-    columns = values.tocsc() if sparse.issparse(values) and len(edges) > 2 else values
+    edges = sorted({min(edge, values.shape[1]) for edge in edges})
     index, weights = index.cpu(), weights.cpu().float()
+    if not in_memory(values):
+        yield from _averages_in_passes(index, weights, values, edges, n_rows)
+        return
+    columns = values.tocsc() if sparse.issparse(values) and len(edges) > 2 else values
     for start, end in pairwise(edges):
-        block = columns[:, start:end]
-        if not block.shape[1]:
-            continue
-        average_rows = _of_sparse if sparse.issparse(block) and 4 * np.prod(block.shape) > TABLE_BYTES else _of_table
-        means = average_rows(block)
-        for first in range(0, len(index), n_rows):
-            rows = slice(first, min(first + n_rows, len(index)))
-            yield rows, slice(start, start + block.shape[1]), means(index[rows], weights[rows])
+        means = _means_of(columns[:, start:end])
+        for rows in batches(len(index), n_rows):
+            yield rows, slice(start, end), means(index[rows], weights[rows])
 
 
-def _of_table(block: Any) -> Means:
-    """Return what averages rows of a block (n_keys, n_genes), held dense."""
+def _means_of(block: Any) -> Means:
+    """Return what averages rows of a block (n_keys, n_genes)."""
+    size = block.shape[0] * block.shape[1]
+    if sparse.issparse(block) and (block.nnz < SPARSE * size or 4 * size > TABLE_BYTES):
+        rows_of = block.tocsr()
+        return lambda index, weights: weighted_sums(weight_matrix(index, weights, block.shape[0]), rows_of)
     table = torch.from_numpy(np.ascontiguousarray(dense(block)))
-
-    def means(index: Tensor, weights: Tensor) -> NDArray[np.float32]:
-        return embedding_bag(index, table, per_sample_weights=weights, mode="sum").numpy()
-
-    return means
+    return lambda index, weights: embedding_bag(index, table, per_sample_weights=weights, mode="sum").numpy()
 
 
-def _of_sparse(block: Any) -> Means:
-    """Return what averages rows of a block (n_keys, n_genes) that is too large to be held dense."""
-    rows_of = block.tocsr()
-
-    def means(index: Tensor, weights: Tensor) -> NDArray[np.float32]:
-        return dense(weight_matrix(index, weights, block.shape[0]) @ rows_of)
-
-    return means
+def _averages_in_passes(
+    index: Tensor, weights: Tensor, values: Any, edges: list[int], n_rows: int
+) -> Iterator[tuple[slice, slice, NDArray[np.float32]]]:
+    """Average values that are not in memory: read rows in order, and add them to the means that they are part of."""
+    matrix = weight_matrix(index, weights, values.shape[0]).tocsc()
+    needed = np.diff(matrix.indptr) > 0
+    widest = RESULT_BYTES // (4 * max(1, len(index)))
+    while len(edges) > 1:
+        n_blocks = max(1, sum(edge - edges[0] <= widest for edge in edges[1:]))
+        start, end = edges[0], edges[n_blocks]
+        means = np.zeros((len(index), end - start), dtype=np.float32)
+        for keys, block in row_blocks(values, needed=needed):
+            part = matrix[:, keys].tocsr()
+            borrowers = np.flatnonzero(np.diff(part.indptr))
+            for rows in batches(len(borrowers), n_rows):
+                means[borrowers[rows]] += weighted_sums(part[borrowers[rows]], block[:, start:end])
+        for first, last in pairwise(edges[: n_blocks + 1]):
+            for rows in batches(len(index), n_rows):
+                yield rows, slice(first, last), means[rows, first - start : last - start]
+        edges = edges[n_blocks:]
 
 
 def weight_matrix(index: Tensor, weights: Tensor, n_keys: int) -> sparse.csr_matrix:

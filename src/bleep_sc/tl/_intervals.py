@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
+
+from bleep_sc._blocks import extremes, in_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,7 +74,7 @@ class Panel:
         inside = position >= 0
         genes, values = position[inside], values[:, inside]
         scale = interval_scale(retrieval.variance(index, weights, values, retrieved[:, inside]), calibration.std[genes])
-        lowest = np.asarray(values.min(axis=0).todense() if sparse.issparse(values) else values.min(axis=0)).ravel()
+        lowest, _ = extremes(values)
         ends = []
         for probability in ((1 - share) / 2, (1 + share) / 2):
             end = np.full(predicted.shape, np.nan, dtype=np.float32)
@@ -104,7 +105,7 @@ def check_interval(share: float, model: FittedModel, *, store: Any, layer: str |
 def spot_confidence(
     calibration: Calibration,
     judges: NDArray[np.bool_],
-    values: NDArray[np.float32],
+    values: Any,
     similarity: Tensor,
     index: Tensor,
     weights: Tensor,
@@ -118,8 +119,9 @@ def spot_confidence(
     from bleep_sc.models.calibration import disagreement
 
     spread = np.empty(len(index), dtype=np.float32)
-    for start in range(0, len(index), SPOTS):
-        rows = slice(start, start + SPOTS)
+    n_spots = SPOTS if in_memory(values) else max(SPOTS, len(index))  # what is on disk is read once for all
+    for start in range(0, len(index), n_spots):
+        rows = slice(start, start + n_spots)
         mean = retrieval.average(index[rows], weights[rows], values)
         variance = retrieval.variance(index[rows], weights[rows], values, mean)
         spread[rows] = disagreement(variance, calibration.std[judges])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Correction = Callable[[Iterable[Block]], Iterator[Block]]
 
 
-def correction(reference: Reference, embedding: NDArray[np.float32], images: NDArray[np.float32]) -> Correction:
+def correction(reference: Reference, embedding: NDArray[np.float32], images: Any) -> Correction:
     """Return what moves retrieved means towards a regression on the image embeddings of the references."""
     from bleep_sc.models.regression import EmbeddingRegression
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from bleep_sc import _keys
-from bleep_sc._checks import listed, require_model
+from bleep_sc._blocks import in_memory
+from bleep_sc._checks import listed, require_layer, require_model, require_obsm
 from bleep_sc._expression import record_of
 from bleep_sc.tl import _inputs
+from bleep_sc.tl._on_disk import LAYER, sampled, stacked
 from bleep_sc.tl._reference_values import common_units, reference_values
-from bleep_sc.tl._same_slide import embedding_of, named_slides
+from bleep_sc.tl._same_slide import embeddings_of, named_slides
 from bleep_sc.tl._store import model_hash, read_model
 
 if TYPE_CHECKING:
@@ -31,8 +34,8 @@ class Reference:
     """The spots of all references, one after another, and the genes of the query that they hold."""
 
     model: FittedModel
-    keys: NDArray[np.float32]
-    """Expression embeddings, (n_reference, n_dims)."""
+    keys: Any
+    """Expression embeddings, (n_reference, n_dims); like the expression, in memory or not."""
     genes: NDArray[np.bool_]
     """Which genes of the query are predicted, (n_vars,)."""
     names: list[str]
@@ -51,8 +54,8 @@ class Reference:
     """What every spot counts, (n_reference,); None where all count the same."""
     judges: NDArray[np.bool_]
     """Genes of the panel by which the confidence of a prediction is judged, (n_panel,)."""
-    judged: NDArray[np.float32]
-    """Their expression, (n_reference, n_judges)."""
+    judged: Any
+    """Their expression, (n_reference, n_judges); None without such genes."""
 
     def shares(self, total: NDArray[np.float64]) -> dict[str, float]:
         """Return the share of every slide in the weights of the spots (n_reference,), the largest first."""
@@ -108,10 +111,10 @@ def read_references(
     predicted, values, names = reference_values(adata, refs, called, genes, gene_key, layers, target_rep)
     counts = [each.n_obs for each in refs]
     is_imputed = [target_rep is None and record_of(*each) is not None for each in zip(refs, layers, strict=True)]
-    judges, judged = _judges(refs, model, own)
+    judges, judged = _judges(refs, called, model, own)
     return Reference(
         model=model,
-        keys=np.concatenate([embedding_of(each, _keys.expression_embedding(key)) for each in refs]),
+        keys=embeddings_of(refs, _keys.expression_embedding(key)),
         genes=predicted,
         names=names,
         values=values,
@@ -170,18 +173,28 @@ def _numbered_slides(refs: list[AnnData], library_key: str) -> NDArray[np.str_]:
 
 
 def _judges(
-    refs: list[AnnData], model: FittedModel, layers: list[str | None]
-) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    refs: list[AnnData], called: list[str], model: FittedModel, layers: list[str | None]
+) -> tuple[NDArray[np.bool_], Any]:
     """Return by which genes of the panel confidence is judged, the most variable ones, and their expression."""
     params, genes = model.description.params, np.array(model.description.genes)
-    judges, n_reference = np.zeros(len(genes), dtype=bool), sum(each.n_obs for each in refs)
+    judges = np.zeros(len(genes), dtype=bool)
     if model.calibration is not None:
         present = [set(each.var_names) if params["target_rep"] is None else set(genes) for each in refs]
         judges = model.calibration.monitored & np.isin(genes, list(set.intersection(*present)))
     if not judges.any():
-        return judges, np.empty((n_reference, 0), dtype=np.float32)
-    values = [
-        _inputs.panel_expression(each, genes[judges].tolist(), layer, params["target_rep"])
-        for each, layer in zip(refs, layers, strict=True)
-    ]
-    return judges, np.concatenate(values)
+        return judges, None
+    chosen = genes[judges].tolist()
+    parts = [_panel(each, chosen, layer, params["target_rep"]) for each, layer in zip(refs, layers, strict=True)]
+    arrays, columns = zip(*parts, strict=True)
+    return judges, stacked(arrays, columns, [f"The expression of {name}" for name in called])
+
+
+def _panel(ref: AnnData, genes: list[str], layer: str | None, target_rep: str | None) -> tuple[Any, Any]:
+    """Return an array with the expression of genes of the panel, and in which columns; None where these are all."""
+    values = require_layer(ref, layer, LAYER) if target_rep is None else require_obsm(ref, target_rep, "")
+    some = sampled(ref, layer, target_rep)
+    panel = _inputs.panel_expression(some, genes, layer, target_rep)
+    if in_memory(values):
+        return panel, None
+    names = ref.var_names if target_rep is None else pd.Index(_inputs.expression(some, None, target_rep)[1])
+    return values, names.get_indexer(genes)

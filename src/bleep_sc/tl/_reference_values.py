@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
-from bleep_sc._checks import dense, listed, require_layer, stored_values
+from bleep_sc._blocks import in_memory
+from bleep_sc._checks import dense, listed, require_layer
 from bleep_sc._expression import record_of, units
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._genes import match_genes
+from bleep_sc.tl._on_disk import LAYER, sampled, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ def common_units(
     fitted_on: str | None,
 ) -> dict[str, Any]:
     """Return the units of the references, which must be the same in all, and those of the fit where these are meant."""
-    each = [units(ref, layer, target_rep) for ref, layer in zip(refs, layers, strict=True)]
+    each = [units(sampled(ref, layer, target_rep), layer, target_rep) for ref, layer in zip(refs, layers, strict=True)]
     for one, name, layer in zip(each, called, layers, strict=True):
         if fitted_on is not None and one["transform"] != fitted_on:
             raise ValueError(
@@ -77,36 +78,31 @@ def reference_values(
                 f"The references do not measure the same of the query's genes: {listed(adata.var_names[differ], 3)} "
                 f"are in only one of {called[0]} and {name}. Subset them to the genes that they share."
             )
-    blocks, held = [], np.ones(int(found.sum()), dtype=bool)
+    arrays, held = [], np.ones(int(found.sum()), dtype=bool)
     for source, column, name, layer in zip(sources, columns, called, layers, strict=True):
-        block = require_layer(source, layer, "Pass layer=, a layer of the reference.")[:, column[found]]
-        block = block if sparse.issparse(block) else dense(block)
+        arrays.append(require_layer(source, layer, LAYER))
         if record_of(source, layer) is not None:
-            is_held = ~np.isnan(dense(block)).all(axis=0)
+            some = require_layer(sampled(source, layer), layer, LAYER)[:, column[found]]
+            is_held = ~np.isnan(dense(some)).all(axis=0)
             if genes is not None and not is_held.all():
                 raise KeyError(
                     f"genes= asks for {listed(adata.var_names[found][~is_held], 3)}, which were not predicted in "
                     f"{_place(layer)} of {name}. Impute them there first."
                 )
             held &= is_held
-        blocks.append(block)
     if not held.any():
         raise ValueError("None of the query's genes is in all references: they were not predicted. Impute them there.")
-    for number, name in enumerate(called):
-        blocks[number] = blocks[number] if held.all() else blocks[number][:, held]
-        if not np.isfinite(stored_values(blocks[number])).all():
-            raise ValueError(f"The expression of {name} holds NaN or infinite values, which would spread.")
-    names = sources[0].var_names[columns[0][found][held]].tolist()
+    columns = [column[found][held] for column in columns]
+    names = sources[0].var_names[columns[0]].tolist()
     predicted = found.copy()
     predicted[found] = held
-    if all(map(sparse.issparse, blocks)):
-        return predicted, sparse.vstack(blocks, format="csr"), names
-    return predicted, np.vstack([dense(block) for block in blocks]), names
+    return predicted, stacked(arrays, columns, [f"The expression of {name}" for name in called]), names
 
 
 def _as_genes(ref: AnnData, target_rep: str) -> AnnData:
     """Return the corrected expression in ``obsm`` as an AnnData of its genes."""
     from anndata import AnnData
 
-    values, names = _inputs.expression(ref, None, target_rep)
+    values, names = _inputs.expression(sampled(ref, None, target_rep), None, target_rep)
+    values = values if in_memory(ref.obsm[target_rep]) else ref.obsm[target_rep]
     return AnnData(values, obs=ref.obs[[]], var=ref.var.reindex(names))

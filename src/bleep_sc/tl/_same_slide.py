@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc import _keys
-from bleep_sc._checks import libraries, require_obsm
+from bleep_sc._blocks import in_memory
+from bleep_sc._checks import libraries, listed, require_obsm
 from bleep_sc.tl import _inputs
+from bleep_sc.tl._on_disk import stacked
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,7 +52,7 @@ def place_images(
     key: str,
     encoder: nn.Module | None,
     device: Any,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], Any]:
     """Return the image embeddings of the query, (n_obs, n_dims), and of the references, (n_reference, n_dims).
 
     ``images`` are those of the query, as the model takes them.
@@ -63,7 +65,7 @@ def place_images(
     slides = _inputs.slides_of(adata, library_key)
     if not model.module.standardize or len(refs) == 1:
         embedding = embed_images(model.module.to(device), images, slides, device=device)
-        return embedding, np.concatenate([embedding_of(each, _keys.image_embedding(key)) for each in refs])
+        return embedding, embeddings_of(refs, _keys.image_embedding(key))
     ours = named_slides(adata, library_key)
     slides = ours if len(ours) else slides
     rows, more_images, more_slides = [np.full(refs[0].n_obs, -1, dtype=np.intp)], [images], [slides]
@@ -71,6 +73,11 @@ def place_images(
         theirs = named_slides(each, library_key)
         shared = np.isin(theirs, ours) if len(theirs) else np.zeros(each.n_obs, dtype=bool)
         row = np.where(shared, same_spots(adata, each, library_key), -1)
+        if shared.any() and not in_memory(embedding_of(each, _keys.image_embedding(key))):
+            raise ValueError(
+                f"A reference on disk has spots on {listed(np.unique(theirs[shared]))}, a slide of the query. Load it: "
+                "ref = ref.to_memory()."
+            )
         alone = shared & (row < 0)
         if alone.any():
             row[alone] = sum(map(len, more_images)) + np.arange(alone.sum())
@@ -80,16 +87,28 @@ def place_images(
     together = embed_images(
         model.module.to(device), np.concatenate(more_images), np.concatenate(more_slides), device=device
     )
-    row = np.concatenate(rows)
-    of_refs = np.concatenate([embedding_of(each, _keys.image_embedding(key)) for each in refs])
-    of_refs[row >= 0] = together[row[row >= 0]]
-    return together[: adata.n_obs], of_refs
+    of_refs = [embedding_of(each, _keys.image_embedding(key)) for each in refs]
+    for number, row in enumerate(rows):
+        if (row >= 0).any():
+            of_refs[number] = of_refs[number].copy()
+            of_refs[number][row >= 0] = together[row[row >= 0]]
+    return together[: adata.n_obs], _stacked(of_refs)
 
 
-def embedding_of(ref: AnnData, name: str) -> NDArray[np.float32]:
-    """Return a joint embedding of a reference."""
+def embedding_of(ref: AnnData, name: str) -> Any:
+    """Return a joint embedding of a reference, (n_obs, n_dims), in memory or where it is."""
     remedy = "Run bleep_sc.tl.fit(adata_ref) first, or bleep_sc.tl.embed(other, adata_ref, expression=True)."
-    return np.asarray(require_obsm(ref, name, remedy), dtype=np.float32)
+    values = require_obsm(ref, name, remedy)
+    return np.asarray(values, dtype=np.float32) if in_memory(values) else values
+
+
+def embeddings_of(refs: list[AnnData], name: str) -> Any:
+    """Return a joint embedding of all references, (n_reference, n_dims), in memory or not."""
+    return _stacked([embedding_of(each, name) for each in refs])
+
+
+def _stacked(parts: list[Any]) -> Any:
+    return stacked(parts, [None] * len(parts), ["The joint embedding of a reference"] * len(parts))
 
 
 def _spots(adata: AnnData, slides: NDArray[np.str_], placed: bool) -> list[tuple[Any, ...]]:

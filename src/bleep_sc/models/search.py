@@ -1,0 +1,117 @@
+"""Finding the nearest reference spots: exactly, or with FAISS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from bleep_sc._blocks import row_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Metric = Literal["cosine", "euclidean"]
+Index = Literal["exact", "faiss"]
+GROUP = 16
+"""Keys of which the most similar one is found first."""
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The most similar keys of every query, best first."""
+
+    similarity: Tensor
+    """(n_query, n_neighbors)."""
+    index: Tensor
+    """Of the keys, (n_query, n_neighbors)."""
+    recall: float | None = None
+    """Share of the exact neighbours among those that an approximate search found; None for an exact search."""
+
+
+def search(
+    query: NDArray[np.float32] | Tensor,
+    keys: Any,
+    *,
+    n_neighbors: int,
+    metric: Metric,
+    index: Index,
+    chunk: int = 8192,
+) -> Neighbors:
+    """Find the most similar keys of every query, as :func:`bleep_sc.models.retrieval.nearest` does."""
+    n_keys = keys.shape[0]
+    if not 1 <= n_neighbors <= n_keys:
+        raise ValueError(f"n_neighbors={n_neighbors} must lie between 1 and the size of the reference, {n_keys}.")
+    if index == "exact":
+        return exact(query, keys, n_neighbors, metric, chunk)
+    if index == "faiss":
+        from bleep_sc.models.faiss_search import faiss_search
+
+        return faiss_search(query, keys, n_neighbors, metric)
+    raise ValueError(f"index={index!r} is not known; use 'exact' or 'faiss'.")
+
+
+def exact(
+    query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metric: Metric, chunk: int = 8192
+) -> Neighbors:
+    """Compare every query with every key.
+
+    Keys pass by once, in blocks, and the best are kept of every query: memory is bounded by ``chunk``.
+    """
+    query = _finite(as_tensor(query))
+    query = normalize(query) if metric == "cosine" else query
+    best = query.new_full((len(query), n_neighbors), -torch.inf)
+    index = torch.zeros(len(query), n_neighbors, dtype=torch.int32, device=query.device)
+    n_rows = max(1, chunk // 4)
+    room = query.new_empty(min(n_rows, len(query)) * chunk)  # new memory for every product would take longer than it
+    for rows, block in row_blocks(keys):
+        for start in range(0, len(block), chunk):
+            part = _finite(as_tensor(block[start : start + chunk]).to(query.device))
+            part = normalize(part) if metric == "cosine" else part
+            for first in range(0, len(query), n_rows):
+                some = slice(first, first + n_rows)
+                similarity = room[: len(query[some]) * len(part)].view(len(query[some]), len(part))
+                torch.mm(query[some], part.T, out=similarity)
+                if metric == "euclidean":
+                    similarity -= part.square().sum(dim=1) / 2
+                _keep_the_best(best[some], index[some], similarity, rows.start + start)
+    if metric == "euclidean":
+        best = (best - query.square().sum(dim=1, keepdim=True) / 2).clamp(max=0)
+    return Neighbors(best, index)
+
+
+def _keep_the_best(best: Tensor, index: Tensor, similarity: Tensor, offset: int) -> None:
+    """Put what is more similar among some keys, (b, n), in its place among the best so far, (b, n_neighbors).
+
+    Only groups of keys are looked into whose maximum is among the largest ones, and larger than the least of the best.
+    """
+    n_neighbors, width = best.shape[1], similarity.shape[1] // GROUP
+    if width > n_neighbors and width * GROUP == similarity.shape[1]:
+        largest = similarity.view(len(best), GROUP, width).amax(dim=1)  # (b, width)
+        n_groups = min(n_neighbors, int((largest > best[:, -1:]).sum(dim=1).max()))
+        groups = largest.topk(n_groups, dim=1, sorted=False).indices  # (b, n_groups)
+        members = width * torch.arange(GROUP, device=best.device)
+        columns = (groups[:, None] + members[:, None]).flatten(1)  # (b, GROUP * n_groups)
+        similarity = similarity.gather(1, columns)
+    else:
+        similarity, columns = similarity.topk(min(n_neighbors, similarity.shape[1]), dim=1)
+    merged, kept = torch.cat([best, similarity], dim=1).topk(n_neighbors, dim=1)
+    index[:] = torch.cat([index, columns.int() + offset], dim=1).gather(1, kept)
+    best[:] = merged
+
+
+def _finite(embedding: Tensor) -> Tensor:
+    if not embedding.sum().isfinite():
+        raise ValueError("The embeddings hold NaN or infinite values, which are similar to nothing.")
+    return embedding
+
+
+def as_tensor(values: Any) -> Tensor:
+    """Return an array as a float32 tensor; what must not be written to is copied, since PyTorch would warn."""
+    if isinstance(values, np.ndarray) and not values.flags.writeable:
+        values = values.copy()
+    return torch.as_tensor(values, dtype=torch.float32)

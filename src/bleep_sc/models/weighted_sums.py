@@ -1,0 +1,44 @@
+"""Sums of rows of sparse or dense expression, on all cores."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+QUERIES = 64
+"""Whose neighbours are summed at once."""
+
+
+def weighted_sums(weights: sparse.csr_matrix, values: Any) -> NDArray[np.float32]:
+    """Multiply sparse weights (n, n_keys) with sparse or dense rows (n_keys, n_genes) on all cores; (n, n_genes).
+
+    scipy's product of two sparse matrices takes one core, and is sparse. Here every row's neighbours are laid one after
+    another, and summed into a dense array.
+    """
+    result = np.empty((weights.shape[0], values.shape[1]), dtype=np.float32)
+
+    def fill(rows: slice) -> None:
+        some = weights[rows]
+        if sparse.issparse(values):
+            laid = values[some.indices]
+            laid.data = laid.data * np.repeat(some.data, np.diff(laid.indptr))
+            some = sparse.csr_matrix((laid.data, laid.indices, laid.indptr[some.indptr]), shape=result[rows].shape)
+            result[rows] = some.toarray()
+        else:
+            result[rows] = some @ values
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(fill, batches(len(result), QUERIES)))
+    return result
+
+
+def batches(n: int, size: int) -> list[slice]:
+    """Cut ``n`` rows into batches."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

@@ -1,0 +1,147 @@
+"""Finding neighbours: exactly, from disk, and with FAISS."""
+
+import logging
+import sys
+import weakref
+
+import numpy as np
+import pytest
+import zarr
+
+from bleep_sc import _blocks
+from bleep_sc.models import faiss_search, retrieval, search
+
+METRICS = pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+
+
+class Watched:
+    """An array on disk that knows how many of its rows are in memory, and which were read."""
+
+    def __init__(self, values):
+        self.values, self.shape = values, values.shape
+        self.alive = self.most = 0
+        self.times_read = np.zeros(len(values), dtype=int)
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, rows):
+        block = self.values[rows].copy()
+        self.alive += block.shape[0]
+        self.most = max(self.most, self.alive)
+        self.times_read[rows] += 1
+        weakref.finalize(block, self.forget, block.shape[0])
+        return block
+
+    def forget(self, n):
+        self.alive -= n
+
+
+@pytest.fixture
+def clusters():
+    """Embeddings with structure, as those of tissue have."""
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(40, 8))
+    return [
+        (centers[rng.integers(40, size=n)] + rng.normal(scale=0.3, size=(n, 8))).astype(np.float32) for n in (60, 2000)
+    ]
+
+
+def brute_force(query, keys, n_neighbors, metric):
+    """Sort all similarities, in double precision."""
+    query, keys = query.astype(np.float64), keys.astype(np.float64)
+    if metric == "cosine":
+        query, keys = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (query, keys))
+        similarity = query @ keys.T
+    else:
+        similarity = -np.square(query[:, None] - keys).sum(axis=2) / 2
+    order = np.argsort(-similarity, axis=1)[:, :n_neighbors]
+    return np.take_along_axis(similarity, order, axis=1), order
+
+
+@METRICS
+@pytest.mark.parametrize(("n_neighbors", "chunk"), [(5, 128), (5, 2000), (5, 333), (30, 16), (2000, 128)])
+def test_blocks_and_groups_of_keys_do_not_show(clusters, metric, n_neighbors, chunk):
+    query, keys = clusters
+    similarity, index = retrieval.nearest(query, keys, n_neighbors=n_neighbors, metric=metric, chunk=chunk)
+    expected, order = brute_force(query, keys, n_neighbors, metric)
+    np.testing.assert_allclose(similarity, expected, atol=1e-5)
+    if n_neighbors < len(keys):
+        np.testing.assert_array_equal(index, order)
+    assert all(len(set(row)) == n_neighbors for row in index.tolist())
+
+
+@METRICS
+def test_keys_on_disk_are_read_once_block_by_block(clusters, metric, monkeypatch, tmp_path):
+    query, keys = clusters
+    expected = retrieval.nearest(query, keys, n_neighbors=7, metric=metric)
+    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 4 * 8 * 150)  # 150 keys
+    watched = Watched(keys)
+    np.save(tmp_path / "keys.npy", keys)
+    mapped = np.load(tmp_path / "keys.npy", mmap_mode="r")
+    stored = zarr.create_array(tmp_path / "keys.zarr", data=keys, chunks=(70, 4))
+    for where in (watched, mapped, stored):
+        similarity, index = retrieval.nearest(query, where, n_neighbors=7, metric=metric, chunk=64)
+        np.testing.assert_array_equal(index, expected[1])
+        np.testing.assert_allclose(similarity, expected[0], atol=1e-6)
+    assert (watched.times_read == 1).all()
+    assert watched.most <= 2 * 150  # the one that is compared, and the one that is read
+
+
+@METRICS
+def test_a_flat_index_finds_the_same(clusters, metric):
+    pytest.importorskip("faiss")
+    found = search.search(*clusters, n_neighbors=9, metric=metric, index="faiss")
+    expected = search.search(*clusters, n_neighbors=9, metric=metric, index="exact")
+    np.testing.assert_array_equal(found.index, expected.index)
+    np.testing.assert_allclose(found.similarity, expected.similarity, atol=1e-5)
+    assert found.recall is None
+
+
+@METRICS
+def test_recall_of_an_inverted_file_is_the_share_of_exact_neighbors(clusters, metric, monkeypatch, caplog):
+    pytest.importorskip("faiss")
+    query, keys = clusters
+    _, truth = brute_force(query, keys, 9, metric)
+    monkeypatch.setattr(faiss_search, "FLAT", 1000)
+    recalls = []
+    for wanted in (0.0, 0.95, 1.1):
+        monkeypatch.setattr(faiss_search, "RECALL", wanted)
+        with caplog.at_level(logging.INFO, logger="bleep_sc"):
+            found = search.search(query, keys, n_neighbors=9, metric=metric, index="faiss")
+        shares = [np.isin(one, other).mean() for one, other in zip(truth, found.index.numpy(), strict=True)]
+        assert found.recall == pytest.approx(np.mean(shares))
+        assert f"{100 * found.recall:.1f} % of the exact neighbours of 60 spots" in caplog.messages[-1]
+        recalls.append(found.recall)
+    assert recalls[0] < 1
+    assert 0.95 <= recalls[1] <= recalls[2] == 1
+    assert "searches 44 of 44 lists" in caplog.messages[-1]
+    again = search.search(query, Watched(keys), n_neighbors=9, metric=metric, index="faiss")
+    np.testing.assert_array_equal(again.index, found.index)
+
+
+def test_queries_in_whose_lists_are_too_few_keys_are_searched_exactly(clusters, monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(faiss_search, "FLAT", 1000)
+    monkeypatch.setattr(faiss_search, "RECALL", 0.0)  # one list of 44
+    _, index = retrieval.nearest(*clusters, n_neighbors=600, index="faiss")
+    expected = brute_force(*clusters, 600, "cosine")[1]
+    assert (index >= 0).all()
+    is_exact = [set(one) == set(other) for one, other in zip(index.tolist(), expected.tolist(), strict=True)]
+    assert any(is_exact)
+    assert all(len(set(row)) == 600 for row in index.tolist())
+
+
+def test_without_faiss_the_error_says_how_to_get_it(clusters, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ImportError, match=r"pip install 'bleep-sc\[faiss\]', or use index='exact'"):
+        retrieval.nearest(*clusters, index="faiss")
+
+
+def test_what_is_not_known_or_not_finite_is_refused(clusters):
+    query, keys = clusters
+    with pytest.raises(ValueError, match="index='hnsw' is not known; use 'exact' or 'faiss'"):
+        retrieval.nearest(query, keys, index="hnsw")
+    keys[1900, 3] = np.nan
+    with pytest.raises(ValueError, match="embeddings hold NaN"):
+        retrieval.nearest(query, keys)
