@@ -23,7 +23,8 @@ from anndata import AnnData
 from training import peak
 
 import bleep_sc as bs
-from bleep_sc.models.encoders import Encoder, encode, load_encoder
+from bleep_sc.models.encode import encode
+from bleep_sc.models.encoders import Encoder, load_encoder
 from bleep_sc.slides import StoredPatches, write_store
 
 BATCH = 64

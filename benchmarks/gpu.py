@@ -31,7 +31,7 @@ import torch
 from training import Case, bare, fitted, network
 
 from bleep_sc.models import retrieval
-from bleep_sc.models.encoders import encode
+from bleep_sc.models.encode import encode
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.distributed import is_first, joined
 from bleep_sc.training.fit import Pairs, embed_expression, embed_images, fit_bleep

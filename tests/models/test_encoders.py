@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from bleep_sc.models import symmetries
-from bleep_sc.models.encoders import Encoder, Normalize, encode, load_encoder
+from bleep_sc.models.encode import encode
+from bleep_sc.models.encoders import Encoder, Normalize, load_encoder
 
 
 class MeanColour(nn.Module):

@@ -3,18 +3,13 @@
 import copy
 import hashlib
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bleep_sc._batches import Unread
-from bleep_sc.models import symmetries as sym
-from bleep_sc.models.batches import map_batches
-from bleep_sc.models.on_device import has_bfloat16, memory_format
+from bleep_sc.models.on_device import memory_format
 from bleep_sc.models.stain_stats import StainStats
 
 Transform = Callable[[Tensor], Tensor]
@@ -205,75 +200,3 @@ def _from_timm(name: str, pretrained: bool) -> Encoder:
         ) from error
     config: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     return Encoder(network, Normalize(config["mean"], config["std"]), name=name, input_size=_fixed_size(config))
-
-
-def encode(
-    encoder: Encoder,
-    patches: NDArray[np.uint8] | Unread,
-    *,
-    symmetries: bool = False,
-    batch_size: int = 64,
-    num_workers: int = 0,
-    device: str | torch.device = "cpu",
-    show_progress_bar: bool = True,
-) -> NDArray[np.float32]:
-    """Compute the features of patches with a frozen encoder.
-
-    Parameters
-    ----------
-    encoder
-        From :func:`load_encoder`.
-    patches
-        (n, S, S, 3), uint8; in memory, or read while the network is at work.
-    symmetries
-        Average the features over the eight symmetries of a patch.
-    batch_size
-        Patches at once.
-    num_workers
-        Processes that read patches ahead.
-    device
-        Where to compute. On CUDA, autocast to bfloat16 or float16.
-    show_progress_bar
-        Whether to show a bar.
-
-    Returns
-    -------
-    Features, (n, d).
-
-    Raises
-    ------
-    torch.OutOfMemoryError
-        When a batch does not fit into the memory of a GPU, with a note that says what to pass instead.
-    """
-    device = torch.device(device)
-    encoder = copy.deepcopy(encoder).eval().to(device)  # the user's module stays as it is
-    encoder = encoder.to(memory_format=memory_format(device))
-    half = torch.bfloat16 if has_bfloat16(device) else torch.float16
-    autocast = torch.autocast("cuda", dtype=half) if device.type == "cuda" else nullcontext()
-    turns = range(sym.N_SYMMETRIES) if symmetries else range(1)
-
-    def features(images: Tensor) -> Tensor:
-        return torch.stack([encoder(sym.transform(images, k)).float() for k in turns]).mean(dim=0)
-
-    try:
-        with torch.inference_mode(), autocast:
-            return map_batches(
-                features,
-                patches,
-                batch_size=batch_size,
-                device=device,
-                num_workers=num_workers,
-                description="Encoding patches" if show_progress_bar else "",
-            )
-    except torch.OutOfMemoryError as error:
-        error.add_note(_fewer_patches(batch_size))
-        raise
-
-
-def _fewer_patches(batch_size: int) -> str:
-    if batch_size == 1:
-        return "A single patch is too much for this GPU: take a smaller encoder, smaller patches, or device='cpu'."
-    return (
-        f"Pass bleep_sc.pp.image_features(batch_size={batch_size // 2}), or less: the features are the same. "
-        "bleep_sc.tl.fit takes them by use_rep=."
-    )

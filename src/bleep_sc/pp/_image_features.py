@@ -28,7 +28,7 @@ def image_features(
     patches_key: str = _keys.PATCHES,
     transform: Transform | None = None,
     symmetries: bool = False,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     num_workers: int = 0,
     device: str | None = None,
     store: str | Path | None = None,
@@ -53,7 +53,7 @@ def image_features(
     symmetries
         Average the features over the eight symmetries of a patch (eight times the work).
     batch_size
-        Patches at once.
+        Patches at once; None: 64 on a GPU, and 10 of 224 px on the CPU, which larger batches make slower.
     num_workers
         Processes that read stored patches ahead; a script with ``num_workers=1`` or more must be guarded by
         ``if __name__ == "__main__":``, since they are spawned.
@@ -99,7 +99,8 @@ def image_features(
     >>> adata.obsm["X_stain_stats"].shape[1]
     36
     """
-    from bleep_sc.models.encoders import encode, load_encoder
+    from bleep_sc.models.encode import encode
+    from bleep_sc.models.encoders import load_encoder
     from bleep_sc.training.device import resolve_device
 
     patches = patches_of(adata, patches_key)

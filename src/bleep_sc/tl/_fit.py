@@ -135,7 +135,8 @@ def fit(
     >>> adata.obsm["X_bleep_image"].shape[1]
     768
     """
-    from bleep_sc.models.encoders import encode, load_encoder
+    from bleep_sc.models.encode import encode
+    from bleep_sc.models.encoders import load_encoder
     from bleep_sc.models.fitted import Description, FittedModel
     from bleep_sc.training.calibration import calibrate
     from bleep_sc.training.device import resolve_devices

@@ -143,7 +143,8 @@ def _feature_block(
 def _replay(
     images: NDArray[np.uint8] | Unread, recipe: dict[str, Any], encoder: nn.Module | None, device: Any
 ) -> NDArray[np.float32]:
-    from bleep_sc.models.encoders import encode, load_encoder
+    from bleep_sc.models.encode import encode
+    from bleep_sc.models.encoders import load_encoder
 
     if encoder is None and not recipe["encoder"]:
         raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 from bleep_sc._batches import subset
 from bleep_sc._disk import draft_of, draft_path, is_complete, room
 from bleep_sc._runtime import logger, progress
-from bleep_sc.models.encoders import encode
+from bleep_sc.models.encode import encode
 from bleep_sc.training.shares import together
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def store_features(
     path
         The folder to make.
     encoder, patches, device, **how
-        As in :func:`bleep_sc.models.encoders.encode`.
+        As in :func:`bleep_sc.models.encode.encode`.
     recipe
         What the features depend on. A store, finished or not, of another recipe is never taken for this one.
     show_progress_bar
