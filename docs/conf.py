@@ -21,8 +21,11 @@ autodoc_typehints = "signature"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
 nb_execution_mode = "off"
 
 html_theme = "sphinx_book_theme"
 html_title = "bleep_sc"
-html_theme_options = {"show_toc_level": 2}
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+html_theme_options = {"show_toc_level": 2, "navbar_persistent": []}  # the search stands in the sidebar

@@ -1,0 +1,82 @@
+"""The figure of the front page: two genes of a real section that was held out, measured and predicted.
+
+her2st C4 is imputed from C2, C3 and C5 (`stain_stats`, the default preset). The genes are the two with the highest
+predictability, which was learnt on these three, before C4 was looked at.
+
+    python benchmarks/front_page.py [--section C4] [--figure docs/_static/her2st.png]
+"""
+
+import argparse
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import scanpy as sc
+from anndata import AnnData
+from PIL import Image
+
+import bleep_sc as bs
+
+USE_REP = "X_stain_stats"
+FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "her2st.png"
+INCHES, DPI, COLORS = (9.6, 6.2), 120, 128
+
+
+def imputed(held_out: str) -> AnnData:
+    """Return the section that was held out, imputed from the others."""
+    adata = bs.datasets.her2st()
+    sc.pp.filter_cells(adata, min_counts=100)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    bs.pp.extract_patches(adata)
+    bs.pp.image_features(adata, USE_REP.removeprefix("X_"), show_progress_bar=False)
+    is_query = adata.obs["library_id"] == held_out
+    ref, query = adata[~is_query].copy(), adata[is_query].copy()
+    query.uns["spatial"] = {held_out: query.uns["spatial"][held_out]}
+    bs.pp.select_genes(ref, batch_key="library_id")
+    bs.tl.fit(ref, use_rep=USE_REP, show_progress_bar=False)
+    bs.tl.impute(query, ref=ref, genes=ref.var_names[ref.var["highly_variable"]].tolist())
+    return query
+
+
+def draw(query: AnnData, genes: list[str]) -> plt.Figure:
+    """Draw the H&E, the confidence, and both genes as measured and as predicted."""
+    figure, axes = plt.subplots(2, 3, figsize=INCHES, layout="constrained")
+    bs.pl.spatial(query, "bleep_confidence", vmin=0, vmax=1, cmap="cividis", ax=axes[1, :1])
+    axes[1, 0].set_title("confidence of every spot", fontsize="medium")
+    (library,) = query.uns["spatial"].values()
+    image, scale = library["images"]["hires"], library["scalefactors"]["tissue_hires_scalef"]
+    axes[0, 0].imshow(image, extent=(0, image.shape[1] / scale, image.shape[0] / scale, 0))
+    axes[0, 0].set(xlim=axes[1, 0].get_xlim(), ylim=axes[1, 0].get_ylim(), xticks=[], yticks=[])
+    axes[0, 0].set_title("H&E, held out", fontsize="medium")
+    for row, gene in zip(axes, genes, strict=True):
+        bs.pl.spatial(query, gene, layer=[None, "bleep"], ax=row[None, 1:])
+        row[2].set_title(f"{gene}, predicted", fontsize="medium")
+    return figure
+
+
+def save(figure: plt.Figure, path: Path) -> None:
+    """Write a PNG of few colours, which is small."""
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=DPI)
+    picture = Image.open(buffer).convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
+    picture.save(path, optimize=True)
+
+
+def main() -> None:
+    """Impute, print how well, and draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--section", default="C4")
+    parser.add_argument("--figure", default=FIGURE, type=Path)
+    arguments = parser.parse_args()
+    query = imputed(arguments.section)
+    genes = query.var["bleep_predictability"].nlargest(2).index.tolist()
+    bs.tl.score(query)
+    print(query.uns["bleep_score"].to_string())
+    print(query.var.loc[genes, ["bleep_predictability", "bleep_pearson"]].to_string())
+    save(draw(query, genes), arguments.figure)
+    print(f"{arguments.figure}: {arguments.figure.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
