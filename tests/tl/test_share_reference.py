@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from anndata import read_h5ad
 from anndata.tests.helpers import assert_equal
 from torch import nn
 
@@ -252,6 +253,15 @@ def test_what_cannot_be_shared_is_said(fitted, query, tmp_path):
     with pytest.raises(FileExistsError, match="is no saved model, and would be lost"):
         bs.tl.share_reference(fitted, folder, overwrite=True)
     assert [path.name for path in folder.iterdir()] == ["thesis.docx"]
+
+
+def test_a_reference_on_disk_is_loaded_first(fitted, tmp_path):
+    fitted.write_h5ad(tmp_path / "whole.h5ad")
+    backed = read_h5ad(tmp_path / "whole.h5ad", backed="r")
+    with pytest.raises(ValueError, match=r"adata = adata.to_memory\(\)"):
+        bs.tl.share_reference(backed, tmp_path / "shared")
+    backed.file.close()
+    assert not (tmp_path / "shared").exists()
 
 
 def test_incomplete_and_newer_folders_are_said(fitted, tmp_path):
