@@ -1,9 +1,9 @@
 """Features of a frozen encoder beside bare forward passes of the same network on the same batches.
 
-The bare passes take batches that are in memory, normalised already. encode takes patches in memory and from a zarr
-store, with and without a process that reads ahead, whose start is included; pp.image_features also names and hashes the
-encoder. All take turns, after a round that does not count; the table has medians and ratios, and the peak memory of a
-process that does nothing else, for so many patches and for four times as many.
+The bare passes take batches that are in memory, normalised already, channel by channel or channels last. encode takes
+patches in memory and from a zarr store, with and without a process that reads ahead, whose start is included;
+pp.image_features also names and hashes the encoder. All take turns, after a round that does not count; the table has
+medians and ratios, and the peak memory of a process that does nothing else, for so many patches and four times as many.
 
     python benchmarks/features.py [--encoder resnet50] [--patches 256] [--side 224] [--threads 2] [--repeats 5]
 """
@@ -28,6 +28,7 @@ from bleep_sc.models.encoders import Encoder, load_encoder
 from bleep_sc.slides import StoredPatches, write_store
 
 BATCH = 64
+BARE = "bare forward passes"
 IN_MEMORY, STORED, READ_AHEAD = "encode, in memory", "encode, from a store", "encode, from a store, read ahead"
 ON_ADATA = "pp.image_features, in memory"
 
@@ -57,9 +58,11 @@ def ways(encoder: Encoder, folder: Path, n: int, side: int) -> dict[str, Callabl
     adata = AnnData(np.zeros((n, 1), dtype=np.float32), obsm={"patches": patches})
     images = torch.from_numpy(patches).permute(0, 3, 1, 2).contiguous()
     batches = [encoder.transform(batch.float() / 255) for batch in images.split(BATCH)]
+    last = [batch.contiguous(memory_format=torch.channels_last) for batch in batches]
     quiet = {"batch_size": BATCH, "show_progress_bar": False}
     return {
-        "bare forward passes": lambda: bare(encoder, batches),
+        BARE: lambda: bare(encoder, batches),
+        f"{BARE}, channels last": lambda: bare(encoder, last),
         IN_MEMORY: lambda: encode(encoder, patches, **quiet),
         STORED: lambda: encode(encoder, lazy, **quiet),
         READ_AHEAD: lambda: encode(encoder, lazy, num_workers=1, **quiet),
@@ -112,7 +115,7 @@ def main() -> None:
         medians = {way: float(np.median(each)) for way, each in seconds.items()}
         print("| | patches a second | time, of bare passes |\n|---|---|---|")
         for way, each in medians.items():
-            print(f"| {way} | {n / each:.1f} | {each / medians['bare forward passes']:.3f} |")
+            print(f"| {way} | {n / each:.1f} | {each / medians[BARE]:.3f} |")
         print(f"\n| peak, GiB | {n} patches | {4 * n} patches |\n|---|---|---|")
         for way in (IN_MEMORY, STORED):
             stored(folder, 4 * n, arguments.side)  # not written by the process that is measured

@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -75,9 +77,13 @@ def symmetries_of(images, k):
     return symmetries.transform(images, k).contiguous()
 
 
-def test_too_little_memory_names_the_knob_and_how_far(patches):
+def test_too_little_memory_names_the_knob_and_is_given_back(patches):
+    held = []
+
     class Large(nn.Module):
         def forward(self, images):
+            activations = images.float() + 1
+            held.append(weakref.ref(activations))
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
     encoder = load_encoder(Large(), transform=nn.Identity())
@@ -88,6 +94,7 @@ def test_too_little_memory_names_the_knob_and_how_far(patches):
         with pytest.raises(torch.OutOfMemoryError) as error:
             encode(encoder, patches, batch_size=batch_size, show_progress_bar=False)
         assert error.value.__notes__[0].startswith(note)
+        assert held.pop()() is None  # though the error and its traceback are there
 
 
 def test_a_module_says_how_it_is_normalised_or_is_refused():

@@ -1,3 +1,4 @@
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -84,10 +85,14 @@ def test_training_in_chunks_is_training(precision, rtol):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=10 * rtol)
 
 
-def test_too_little_memory_names_the_knob():
+def test_too_little_memory_names_the_knob_and_is_given_back():
+    held = []
+
     class Large(nn.Module):
         def forward(self, images):
             if torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
+                activations = images.float()
+                held.append(weakref.ref(activations))
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             return images.mean(dim=(2, 3))
 
@@ -102,3 +107,4 @@ def test_too_little_memory_names_the_knob():
         with pytest.raises(torch.OutOfMemoryError) as error:
             fit_bleep(pairs, np.full(24, "a"), config=config, encoder=encoder, show_progress_bar=False)
         assert error.value.__notes__[0].startswith(note)
+        assert held.pop()() is None  # though the error and its traceback are there

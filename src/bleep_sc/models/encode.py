@@ -2,6 +2,7 @@
 
 import copy
 from contextlib import nullcontext
+from traceback import clear_frames
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def encode(
         When a batch does not fit into the memory of a GPU, with a note that says what to pass instead.
     """
     device = torch.device(device)
-    batch_size = _batch_size(patches.shape[1], device) if batch_size is None else batch_size
+    batch_size = patches_at_once(patches.shape[1], device) if batch_size is None else batch_size
     encoder = copy.deepcopy(encoder).eval().to(device)  # the user's module stays as it is
     encoder = encoder.to(memory_format=memory_format(device))
     half = torch.bfloat16 if has_bfloat16(device) else torch.float16
@@ -79,11 +80,13 @@ def encode(
                 description="Encoding patches" if show_progress_bar else "",
             )
     except torch.OutOfMemoryError as error:
+        clear_frames(error.__traceback__)  # they hold activations, and a notebook holds on to them
         error.add_note(_fewer_patches(batch_size))
         raise
 
 
-def _batch_size(side: int, device: torch.device) -> int:
+def patches_at_once(side: int, device: torch.device) -> int:
+    """Return how many patches of so many px to pass through a network together."""
     return ON_GPU if device.type == "cuda" else max(1, CPU_PIXELS // max(1, side) ** 2)
 
 

@@ -28,3 +28,9 @@ def embed_in_chunks(model: nn.Module, images: Tensor, expression: Tensor, n_chun
     chunks = zip(images.tensor_split(n_chunks), expression.tensor_split(n_chunks), strict=True)
     image, other = zip(*(checkpoint(model, *chunk, use_reentrant=False) for chunk in chunks), strict=True)
     return torch.cat(image), torch.cat(other)  # (B, n_dims) each
+
+
+def number_of_chunks(size: int, chunk_size: int | None, n_processes: int) -> int:
+    """Return in how many chunks every process embeds its share of a batch: as many as the others, and none empty."""
+    largest, least = -(-size // n_processes), size // n_processes
+    return 1 if chunk_size is None else min(-(-largest // chunk_size), least)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,12 +13,13 @@ from torch import Tensor, nn
 from bleep_sc._batches import subset
 from bleep_sc.models import stain_jitter, symmetries
 from bleep_sc.models.batches import as_tensor, map_batches
+from bleep_sc.models.encode import patches_at_once
 from bleep_sc.models.losses import bleep_loss
 from bleep_sc.models.on_device import has_bfloat16, memory_format, transfer
 from bleep_sc.models.slide_scale import SlideScale
 from bleep_sc.training.architecture import trained_on, whole
 from bleep_sc.training.checkpoint import Checkpoint, fingerprint
-from bleep_sc.training.chunks import embed_in_chunks
+from bleep_sc.training.chunks import embed_in_chunks, number_of_chunks
 from bleep_sc.training.distributed import Processes, joined
 from bleep_sc.training.loop import train
 from bleep_sc.training.rotation import Rotation
@@ -128,7 +130,7 @@ def fit_bleep(
         if processes.n > 1:
             model = _shared(model, processes)
             torch.manual_seed(random_state + processes.rank)  # every process drops out units of its own
-        n_chunks = _n_chunks(size, config.chunk_size, processes.n)
+        n_chunks = number_of_chunks(size, config.chunk_size, processes.n)
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
         def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -162,6 +164,7 @@ def fit_bleep(
                 show_progress_bar=show_progress_bar,
             )
         except torch.OutOfMemoryError as error:
+            clear_frames(error.__traceback__)  # they hold activations, and a notebook holds on to them
             error.add_note(_fewer_at_once(size // processes.n // n_chunks))
             raise
         processes.broadcast(model.state_dict().values())  # statistics that each process took of its own share
@@ -213,27 +216,24 @@ def _shared(model: BLEEP, processes: Processes) -> BLEEP:
     return model
 
 
-def _n_chunks(size: int, chunk_size: int | None, n_processes: int) -> int:
-    """Return in how many chunks every process embeds its share of a batch: as many as the others, and none empty."""
-    largest, least = -(-size // n_processes), size // n_processes
-    return 1 if chunk_size is None else min(-(-largest // chunk_size), least)
-
-
 @torch.inference_mode()
 def embed_images(
     model: BLEEP,
     images: NDArray[np.float32] | NDArray[np.uint8] | Unread,
     slides: NDArray[np.str_],
     *,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     device: torch.device | str = "cpu",
     num_workers: int = 0,
 ) -> NDArray[np.float32]:
     """Embed features (n, d), or patches (n, S, S, 3), as (n, n_dims).
 
-    Features are taken in units of their slide (``slides``, (n,)) where the model was trained on such.
+    Features are taken in units of their slide (``slides``, (n,)) where the model was trained on such. Without
+    ``batch_size``, 256 of them are embedded at once, or as many patches as :func:`bleep_sc.models.encode.encode` takes.
     """
     scale = model.scale
+    if batch_size is None:
+        batch_size = 256 if images.ndim == 2 else patches_at_once(images.shape[1], torch.device(device))
     images = images if scale is None else scale.apply(np.asarray(images), slides)
     return map_batches(model.embed_images, images, batch_size=batch_size, device=device, num_workers=num_workers)
 
