@@ -50,7 +50,9 @@ def test_what_a_killed_call_left_is_removed(tmp_path):
 
 
 def test_a_full_disk_is_named_and_other_errors_stay_as_they_are(tmp_path):
-    with pytest.raises(OSError, match=r"The disk is full\. Nothing was written to .*file.*make room") as full:
+    with pytest.raises(
+        OSError, match=r"The disk is full \(No space left on device\)\. Nothing was written to .*file.*make room"
+    ) as full:
         fail(tmp_path / "file", OSError(errno.ENOSPC, "No space left on device"))
     assert full.value.errno == errno.ENOSPC
     with pytest.raises(OSError, match="Permission denied"):

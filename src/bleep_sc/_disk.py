@@ -44,7 +44,7 @@ def room(remedy: Callable[[], str]) -> Iterator[None]:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise OSError(errno.ENOSPC, f"The disk is full. {remedy()}") from error
+        raise OSError(errno.ENOSPC, f"The disk is full ({error.strerror}). {remedy()}") from error
 
 
 def is_complete(path: Path, recipe: dict[str, Any], what: str) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,4 +29,14 @@ def require_free(out: Path, overwrite: bool) -> None:
 def write_h5ad(adata: AnnData, out: Path) -> None:
     """Write an h5ad file; it appears, or is replaced, when it is complete."""
     with appears(out) as draft:
+        # HDF5 crashes where the disk turns out to be full, and says nothing.
+        needed, free = adata.__sizeof__() + _nbytes(adata.uns), shutil.disk_usage(out.parent).free
+        if needed > free:
+            room = f"{out.name} takes some {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} are free"
+            raise OSError(errno.ENOSPC, f"No space left on device: {room}")
         adata.write_h5ad(draft)
+
+
+def _nbytes(part: Any) -> int:
+    """Return the size of the arrays in ``uns``."""
+    return sum(map(_nbytes, part.values())) if isinstance(part, Mapping) else int(getattr(part, "nbytes", 0))

@@ -78,9 +78,9 @@ def write_store(
     array = zarr.open_array(draft / "patches", mode="r+")
 
     def remedy() -> str:
-        left = (n - done) * size * size * 3 / 2**30
+        left = (n - done) * size * size * 3 / 2**20
         kept = f"{done} of {n} patches are kept in {str(draft)!r}"
-        return f"{kept}: make room for {left:.1f} GiB at most and call again, or remove that folder."
+        return f"{kept}: make room for {left:,.0f} MiB at most and call again, or remove that folder."
 
     with room(remedy):
         for shard in _shards(cut(done)):

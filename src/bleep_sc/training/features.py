@@ -92,7 +92,7 @@ def store_features(
             logger.info("%d of %d blocks of features are in %s.", len(mine) - len(left), len(mine), draft)
         shown = show_progress_bar and processes.is_first
         placed = copy.deepcopy(encoder).eval().to(device)  # once for all blocks
-        needed = f"{len(left) * BLOCK * array.shape[1] * 4 / 2**30:.1f} GiB at most"
+        needed = f"{len(left) * BLOCK * array.shape[1] * 4 / 2**20:,.0f} MiB at most"
         with room(lambda: f"Blocks that are done are kept in {str(draft)!r}: make room for {needed} and call again."):
             for block in progress(left, "Encoding patches", show=shown):
                 some = subset(patches, np.arange(n)[blocks[block]])
