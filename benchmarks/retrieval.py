@@ -20,11 +20,13 @@ grows with queries, references and genes.
 """
 
 import argparse
+import multiprocessing
 import resource
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import faiss
@@ -234,7 +236,8 @@ def disk(n_query: int, n_keys: int, folder: Path) -> None:
 
     import bleep_sc as bs
 
-    paths, query = write_reference(folder, n_keys)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as other:  # whose memory does not count
+        paths, query = other.submit(write_reference, folder, n_keys).result()
     query = query[:n_query].copy()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start = time.perf_counter()

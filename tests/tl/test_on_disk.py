@@ -141,12 +141,13 @@ def test_corrected_expression_may_be_on_disk(reference, query, tmp_path):
     assert_same_prediction(query, expected)
 
 
-def test_what_cannot_be_read_from_disk_is_refused_and_nothing_written(fitted, query, folder, tmp_path):
+def test_what_cannot_be_read_from_disk_is_refused_and_nothing_written(fitted, query, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("bleep_sc.tl._on_disk.SAMPLE", 4)
     before = set(query.layers), set(query.uns), set(query.obsm)
     group = zarr.open_group(tmp_path / "other.zarr", mode="w", zarr_format=2)
     ad.io.write_elem(group, "by_columns", sparse.csc_matrix(fitted.X))
     spoilt = fitted.X.copy()
-    spoilt.data[-1] = np.nan
+    spoilt.data[spoilt.indptr[10]] = np.nan  # where no sample is taken
     ad.io.write_elem(group, "spoilt", spoilt)
     ref = by_hand(folder)
     for name, message in (
