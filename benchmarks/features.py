@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from anndata import AnnData
+from machine import describe
 from training import peak
 
 import bleep_sc as bs
@@ -101,7 +102,7 @@ def main() -> None:
     if arguments.one is not None:
         one(encoder, arguments.side, arguments.one["way"], arguments.one["n"], Path(arguments.one["folder"]))
         return
-    print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.encoder}, {arguments.patches} patches\n")
+    print(f"{describe()}\n\n{arguments.encoder}, {arguments.patches} patches of {arguments.side} px\n")
     with tempfile.TemporaryDirectory() as name:
         folder, n = Path(name), arguments.patches
         seconds: dict[str, list[float]] = {}

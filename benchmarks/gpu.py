@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import describe
 from training import Case, bare, fitted, network
 
 from bleep_sc.models import retrieval
@@ -252,8 +253,7 @@ def main() -> None:
     if arguments.process is not None:
         processes(case, Path(arguments.process["folder"]))
         return
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else arguments.device
-    print(f"torch {torch.__version__} on {device}; {case}")
+    print(f"{describe()}\n\n{case}")
     pairs = tissue(case)
     run = {
         "speed": lambda: speed(case, pairs, arguments.epochs, compiled=arguments.compile),

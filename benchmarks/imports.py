@@ -11,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+from machine import describe
 
 STATEMENTS = {
     "nothing": "pass",
@@ -46,11 +47,12 @@ def main() -> None:
             if repeat:
                 times[name].append(took)
     medians = {name: float(np.median(each)) for name, each in times.items()}
+    print(describe(), end="\n\n")
     print("| import | s | of scanpy | without the interpreter | loads torch |\n|---|---|---|---|---|")
     for name, took in medians.items():
         own, of_scanpy = (medians[each] - medians["nothing"] for each in (name, "scanpy"))
-        torch = "yes" if loads_torch(STATEMENTS[name]) else "no"
-        print(f"| {name} | {took:.2f} | {took / medians['scanpy']:.2f} | {own / of_scanpy:.2f} | {torch} |")
+        loads = "yes" if loads_torch(STATEMENTS[name]) else "no"
+        print(f"| {name} | {took:.2f} | {took / medians['scanpy']:.2f} | {own / of_scanpy:.2f} | {loads} |")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import describe
 from torch import Tensor, nn
 
 from bleep_sc.models.bleep import BLEEP
@@ -222,7 +223,7 @@ def main() -> None:
     heads, end_to_end = (
         replace(case, n_spots=max(case.batch_size, int(arguments.scale * case.n_spots))) for case in (HEADS, END_TO_END)
     )
-    print(f"torch {torch.__version__}, {arguments.threads} threads\n")
+    print(describe(), end="\n\n")
     cases = {"heads on features": heads, "encoder and heads": end_to_end}
     beside_a_bare_loop(cases, arguments.repeats, arguments.epochs, arguments.threads)
     growth(heads, arguments.epochs, arguments.threads)
