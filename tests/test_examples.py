@@ -1,9 +1,11 @@
 """Every example in a docstring runs, on toy tissue, without a warning."""
 
+import dataclasses
 import doctest
 import inspect
 import re
-from functools import cache
+from functools import cache, reduce
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
@@ -15,6 +17,13 @@ FUNCTIONS = [
     for package in (bs.pp, bs.tl, bs.pl, bs.bm, bs.datasets)
     for name in package.__all__
     if inspect.isfunction(getattr(package, name))
+]
+
+API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
+ON_ARRAYS = [
+    pytest.param(listed, id=name)
+    for name in re.findall(r"^ +((?:models|slides|metrics)\.[\w.]+)$", API_PAGE.read_text(), flags=re.MULTILINE)
+    if not dataclasses.is_dataclass(listed := reduce(getattr, name.split("."), bs))
 ]
 
 generated = cache(bs.datasets.toy)
@@ -56,6 +65,6 @@ def before(function):
     return dict(names_after(getattr(getattr(bs, follows[1]), follows[2]))) if follows else {}
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", FUNCTIONS + ON_ARRAYS)
 def test_example(function):
     run(function, before(function))

@@ -1,10 +1,15 @@
 """Logger and progress bars; torch-free."""
 
 import logging
+import warnings
 from collections.abc import Iterable
 from typing import TypeVar
 
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TqdmWarning)  # of notebooks without ipywidgets, which then have no bars
+    from tqdm.auto import tqdm
 
 logger = logging.getLogger("bleep_sc")
 

@@ -1,6 +1,6 @@
 import torch
 
-from bleep_sc.models.on_device import has_bfloat16, memory_format, transfer
+from bleep_sc.models.on_device import fetched, has_bfloat16, memory_format, transfer
 
 CPU, CUDA, MPS = map(torch.device, ("cpu", "cuda:0", "mps"))
 
@@ -21,7 +21,7 @@ class Recorded:
         return self
 
     def to(self, device, non_blocking=False):
-        self.asked.append((device.type, non_blocking))
+        self.asked.append((torch.device(device).type, non_blocking))
         return self
 
 
@@ -30,6 +30,27 @@ def test_memory_is_pinned_and_copies_do_not_wait_for_gpus_alone():
         tensor = Recorded()
         transfer(tensor, device)
         assert tensor.asked == expected
+
+
+def test_a_result_is_waited_for_alone(monkeypatch):
+    """And not with what the GPU was given after it."""
+
+    class Event:
+        def record(self, stream):
+            tensor.asked.append(f"marked on {stream}")
+
+        def synchronize(self):
+            tensor.asked.append("waited")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"the stream of {device}")
+    tensor = Recorded()
+    tensor.device = CUDA
+    wait = fetched(tensor)
+    assert tensor.asked == [("cpu", True), "marked on the stream of cuda:0"]
+    assert wait() is tensor
+    assert tensor.asked[2:] == ["waited"]
+    assert torch.equal(fetched(torch.ones(3))(), torch.ones(3))
 
 
 def test_bfloat16_is_asked_for_without_emulation(monkeypatch):

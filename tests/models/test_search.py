@@ -132,6 +132,14 @@ def test_queries_in_whose_lists_are_too_few_keys_are_searched_exactly(clusters, 
     assert all(len(set(row)) == 600 for row in index.tolist())
 
 
+def test_keys_that_are_alike_and_keys_that_come_in_order_are_found_all_the_same(clusters):
+    query, keys = clusters[0][:3], clusters[1]
+    for some in (np.repeat(keys[:4], 512, axis=0), keys[np.argsort(keys @ query[0])]):
+        similarity, index = retrieval.nearest(query, some, n_neighbors=5, chunk=1024)
+        np.testing.assert_allclose(similarity, brute_force(query, some, 5, "cosine")[0], atol=1e-5)
+        assert all(len(set(row)) == 5 for row in index.tolist())
+
+
 def test_without_faiss_the_error_says_how_to_get_it(clusters, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match=r"pip install 'bleep-sc\[faiss\]', or use index='exact'"):

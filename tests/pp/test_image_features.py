@@ -100,7 +100,8 @@ def test_a_full_disk_keeps_the_blocks_that_are_done(toy, tmp_path, small_blocks,
 
     monkeypatch.setattr(features_module, "encode", full)
     with pytest.raises(
-        OSError, match=r"The disk is full \(No space left on device\)\. Blocks that are done are kept in .*f\.zarr\.part.*call again"
+        OSError,
+        match=r"The disk is full \(No space left on device\)\. Blocks that are done are kept in .*f\.zarr\.part.*call again",
     ):
         stored(toy, tmp_path / "f.zarr")
     assert "X_new" not in toy.obsm

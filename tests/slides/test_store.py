@@ -109,7 +109,10 @@ def test_a_full_disk_is_said_and_nothing_is_lost(patches, tmp_path, monkeypatch)
         write_json(file, content)
 
     monkeypatch.setattr(store_module, "write_json", failing)
-    with pytest.raises(OSError, match=r"The disk is full \(No space left on device\)\. 512 of 600 patches are kept in .*make room.*call again"):
+    with pytest.raises(
+        OSError,
+        match=r"The disk is full \(No space left on device\)\. 512 of 600 patches are kept in .*make room.*call again",
+    ):
         write(tmp_path / "s.zarr", patches)
     monkeypatch.undo()
     write(tmp_path / "s.zarr", patches)

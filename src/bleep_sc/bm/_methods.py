@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -163,7 +164,9 @@ def _bleep(
     config = tl.FitConfig.paper() if paper else tl.FitConfig()
     tl.fit(train, target_rep=target_rep, config=config, random_state=random_state, **kwargs)
     genes = train.var_names[train.var[_keys.HIGHLY_VARIABLE]].tolist()
-    tl.impute(query, ref=train, genes=genes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* looks unlike the reference")  # how wrong it is there, is measured here
+        tl.impute(query, ref=train, genes=genes)
     return query[:, genes].layers["bleep"] if config.regression else query.obsm[_keys.weights("bleep")]
 
 

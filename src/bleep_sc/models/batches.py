@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bleep_sc._batches import Unread, batches_of
 from bleep_sc._runtime import progress
-from bleep_sc.models.on_device import transfer
+from bleep_sc.models.on_device import fetched, transfer
 
 T = TypeVar("T")
 
@@ -40,19 +40,20 @@ def map_batches(
     batches = batches_of(images, batch_size) if num_workers == 0 else _read_ahead(images, batch_size, num_workers)
     total = -(-len(images) // batch_size)
     bar = progress(batches, description, show=bool(description), total=total)
-    queued = ((rows, network(transfer(as_tensor(batch), device)).float()) for rows, batch in bar)
+    queued = ((rows, fetched(network(transfer(as_tensor(batch), device)).float())) for rows, batch in bar)
     result: NDArray[np.float32] | None = None
-    for rows, values in _one_behind(queued):
+    for rows, wait in _one_behind(queued):
+        values = wait().numpy()
         if result is None:
             result = np.empty((len(images), values.shape[1]), dtype=np.float32)
-        result[rows] = values.cpu().numpy()
+        result[rows] = values
     if result is None:
         raise ValueError("There are no images.")
     return result
 
 
 def _one_behind(items: Iterator[T]) -> Iterator[T]:
-    """Give every item when the next one has been made, since fetching a result waits for the GPU."""
+    """Give every item when the next one has been made, so that a GPU has work when a result of it is waited for."""
     waiting: list[T] = []
     for item in items:
         waiting.append(item)

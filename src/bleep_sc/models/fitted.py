@@ -160,6 +160,12 @@ def save(model: FittedModel, path: str | Path, *, overwrite: bool = False) -> No
     """Save a fitted model as a folder with ``model.safetensors`` and ``model.json``.
 
     The folder appears when it is complete. An existing one is replaced only with ``overwrite=True``.
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.tl.load_model`:
+
+    >>> bs.models.save(model, "liver_model", overwrite=True)
     """
     with new_folder(path, overwrite=overwrite) as folder:
         write(model, folder)
@@ -182,6 +188,14 @@ def read_folder(path: str | Path) -> tuple[Description, bytes]:
 
 
 def load(path: str | Path, *, encoder: nn.Module | None = None) -> FittedModel:
-    """Load a fitted model from a folder that :func:`save` wrote."""
+    """Load a fitted model from a folder that :func:`save` wrote.
+
+    Examples
+    --------
+    After the example of :func:`bleep_sc.models.save`:
+
+    >>> bs.models.load("liver_model").description.method
+    'bleep'
+    """
     description, weights = read_folder(path)
     return from_bytes(description, weights, encoder=encoder)

@@ -1,4 +1,6 @@
-"""What suits a device: how images lie in its memory, how they get there, and the numbers it is fastest with."""
+"""What suits a device: how images lie in memory, how they get there and back, and the numbers it is fastest with."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,6 +19,21 @@ def transfer(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def fetched(values: Tensor) -> Callable[[], Tensor]:
+    """Begin to copy a result to the CPU; what is returned waits for it, and for nothing that a GPU was given since."""
+    if values.device.type != "cuda":
+        return values.cpu
+    there = values.to("cpu", non_blocking=True)  # pinned
+    done = torch.cuda.Event()
+    done.record(torch.cuda.current_stream(values.device))
+
+    def wait() -> Tensor:
+        done.synchronize()
+        return there
+
+    return wait
 
 
 def has_bfloat16(device: torch.device) -> bool:

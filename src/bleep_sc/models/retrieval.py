@@ -63,6 +63,15 @@ def nearest(
         When ``index="faiss"`` and FAISS is not installed.
     ValueError
         When ``n_neighbors`` exceeds the keys.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> keys = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=np.float32)
+    >>> similarity, index = bs.models.retrieval.nearest(keys[:1], keys, n_neighbors=2)
+    >>> index.tolist()
+    [[0, 2]]
     """
     found = search(query, keys, n_neighbors=n_neighbors, metric=metric, index=index, chunk=chunk)
     return found.similarity, found.index
@@ -216,6 +225,16 @@ def impute(
     Returns
     -------
     The predicted expression, (n_query, n_genes), and the weights behind it, (n_query, n_keys).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bs
+    >>> keys = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], dtype=np.float32)
+    >>> expression = np.array([[1.0], [3.0], [9.0]], dtype=np.float32)
+    >>> predicted, weights = bs.models.retrieval.impute(keys[:1], keys, expression, n_neighbors=2)
+    >>> predicted.tolist(), weights.toarray().tolist()
+    ([[2.0]], [[0.5, 0.5, 0.0]])
     """
     similarity, index = nearest(query, keys, n_neighbors=n_neighbors, metric=metric)
     weight = neighbor_weights(similarity, weights, temperature)

@@ -87,21 +87,35 @@ def exact(
 def _keep_the_best(best: Tensor, index: Tensor, similarity: Tensor, offset: int) -> None:
     """Put what is more similar among some keys, (b, n), in its place among the best so far, (b, n_neighbors).
 
-    Only groups of keys are looked into whose maximum is among the largest ones, and larger than the least of the best.
+    What is not below the least of the best is found by the maxima of groups of keys: the fewest are looked into.
     """
     n_neighbors, width = best.shape[1], similarity.shape[1] // GROUP
+    row = None
     if width > n_neighbors and width * GROUP == similarity.shape[1]:
-        largest = similarity.view(len(best), GROUP, width).amax(dim=1)  # (b, width)
-        n_groups = min(n_neighbors, int((largest > best[:, -1:]).sum(dim=1).max()))
-        groups = largest.topk(n_groups, dim=1, sorted=False).indices  # (b, n_groups)
-        members = width * torch.arange(GROUP, device=best.device)
-        columns = (groups[:, None] + members[:, None]).flatten(1)  # (b, GROUP * n_groups)
-        similarity = similarity.gather(1, columns)
+        groups = similarity.view(len(best), GROUP, width)
+        largest, least = groups.amax(dim=1), best[:, -1:]  # (b, width), (b, 1)
+        if least.isinf().any():  # so many are at least as similar
+            least = torch.maximum(least, largest.topk(n_neighbors, dim=1).values[:, -1:])
+        row, group = (largest >= least).nonzero(as_tuple=True)
+    if row is None or len(row) > 4 * n_neighbors * len(best):  # too few keys, or too many that are alike
+        values, columns = similarity.topk(min(n_neighbors, similarity.shape[1]), dim=1)
     else:
-        similarity, columns = similarity.topk(min(n_neighbors, similarity.shape[1]), dim=1)
-    merged, kept = torch.cat([best, similarity], dim=1).topk(n_neighbors, dim=1)
+        members = groups[row, :, group]  # (n_pairs, GROUP)
+        pair, member = (members >= least[row]).nonzero(as_tuple=True)
+        values, columns = _side_by_side(row[pair], members[pair, member], group[pair] + width * member, len(best))
+    merged, kept = torch.cat([best, values], dim=1).topk(n_neighbors, dim=1)
     index[:] = torch.cat([index, columns.int() + offset], dim=1).gather(1, kept)
     best[:] = merged
+
+
+def _side_by_side(row: Tensor, values: Tensor, columns: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
+    """Return values and columns, sorted by row, as one row each, (n_rows, n_most), filled up with -inf."""
+    count = torch.bincount(row, minlength=n_rows)
+    place = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
+    n_most = int(count.max())
+    of_rows, columns_of_rows = values.new_full((n_rows, n_most), -torch.inf), columns.new_zeros(n_rows, n_most)
+    of_rows[row, place], columns_of_rows[row, place] = values, columns
+    return of_rows, columns_of_rows
 
 
 def _finite(embedding: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from bleep_sc.models.on_device import transfer
 from bleep_sc.models.stain_stats import STAINS
 
 
@@ -31,13 +32,13 @@ def jitter(
     -------
     Images (B, 3, H, W), uint8.
     """
-    device = images.device
     stains = torch.nn.functional.normalize(torch.tensor(STAINS))
-    unmixing = torch.linalg.inv(stains).to(device)  # inverted here: a GPU would be waited for
+    unmixing = torch.linalg.inv(stains)  # on the CPU: a GPU would be waited for
     draws = 2 * torch.rand(2, len(images) if whole is None else whole, 3, generator=generator) - 1
-    draws = draws[:, first : first + len(images)].to(device) * strength  # (2, B, 3)
+    draws = draws[:, first : first + len(images)] * strength  # (2, B, 3)
+    stains, unmixing, draws = (transfer(each, images.device) for each in (stains, unmixing, draws))
     density = -torch.log(images.float().clamp(min=1) / 255)  # (B, 3, H, W)
     amounts = torch.einsum("bchw,cs->bshw", density, unmixing)  # (B, 3, H, W)
     amounts = amounts * (1 + draws[0, :, :, None, None]) + draws[1, :, :, None, None] / 10
-    density = torch.einsum("bshw,sc->bchw", amounts, stains.to(device))
+    density = torch.einsum("bshw,sc->bchw", amounts, stains)
     return (torch.exp(-density) * 255).round().clamp(0, 255).to(torch.uint8)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from bleep_sc.models.on_device import transfer
+
 N_SYMMETRIES = 8
 
 
@@ -21,8 +23,9 @@ def augment(images: Tensor, generator: torch.Generator, *, whole: int | None = N
     """
     drawn = torch.randint(N_SYMMETRIES, (len(images) if whole is None else whole,), generator=generator)
     drawn = drawn[first : first + len(images)]
+    by_symmetry = transfer(drawn.argsort(), images.device)  # sorted and counted here: a GPU would be waited for
+    counts = torch.bincount(drawn, minlength=N_SYMMETRIES).tolist()
     result = torch.empty_like(images)
-    for symmetry in range(N_SYMMETRIES):
-        chosen = (drawn == symmetry).nonzero().flatten().to(images.device)  # counted here: a GPU would be waited for
+    for symmetry, chosen in enumerate(by_symmetry.split(counts)):
         result[chosen] = transform(images[chosen], symmetry)
     return result

@@ -6,6 +6,7 @@ import numpy as np
 
 from bleep_sc._checks import listed
 from bleep_sc.pl._axes import axes_for
+from bleep_sc.pl._colors import INK, OWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,21 +60,14 @@ def benchmark(
     for each, (name, part) in zip(axes, parts.items(), strict=True):
         for height, method in enumerate(order):
             row = part.loc[method]
-            color = "0.6" if method in NULLS else "#c0392b" if method == "bleep" else "#2c3e50"
+            color = "0.6" if method in NULLS else OWN if method == "bleep" else INK
             errors = [[row["mean"] - row["lower"]], [row["upper"] - row["mean"]]]
             style = {"fmt": "o", "markersize": 5, "elinewidth": 1.5, "color": color, **kwargs}
             each.errorbar(row["mean"], height, xerr=np.maximum(errors, 0), **style)
         if CEILING in part.index:
             each.axvline(part.loc[CEILING, "mean"], linestyle="--", linewidth=1, color="0.4")
-            each.text(
-                part.loc[CEILING, "mean"],
-                len(order) - 0.45,
-                CEILING,
-                ha="right",
-                va="bottom",
-                fontsize="x-small",
-                color="0.4",
-            )
+            place, style = (part.loc[CEILING, "mean"], len(order) - 0.45), {"fontsize": "x-small", "color": "0.4"}
+            each.annotate(CEILING, place, (-3, 0), textcoords="offset points", ha="right", va="bottom", **style)
         each.axvline(0, linewidth=0.8, color="0.8", zorder=0)
         each.set_ylim(-0.6, len(order) - 0.1)
         each.set_yticks(range(len(order)), order if each is axes[0] else [""] * len(order))

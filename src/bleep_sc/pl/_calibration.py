@@ -7,13 +7,13 @@ import numpy as np
 from bleep_sc import _keys
 from bleep_sc._checks import dense, require_layer, require_obs
 from bleep_sc.pl._axes import axes_for
+from bleep_sc.pl._colors import GUIDE, INK
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
 N_BINS = 5
-INK, GUIDE = "#0b6e99", "#999999"
 
 
 def calibration(
@@ -57,27 +57,28 @@ def calibration(
         np.asarray(adata.layers[name])[:, genes] for name in (layer, _keys.lower(layer), _keys.upper(layer))
     )
     measured = dense(require_layer(adata, truth, "Pass truth=, the layer with the measured expression.")[:, genes])
-    axes = axes_for(ax, 1, 3, (3.4, 2.9)).ravel()
+    axes = axes_for(ax, 1, 3, (2.25, 2.4)).ravel()
 
     variance = np.maximum(measured.var(axis=0), 1e-12)
     error = np.square(measured - predicted) / variance
     error = error[:, measured.std(axis=0) > 0].mean(axis=1)
     fifths = np.array_split(np.argsort(confidence, kind="stable"), N_BINS)
     axes[0].plot(range(1, N_BINS + 1), [error[spots].mean() for spots in fifths], marker="o", color=INK)
-    axes[0].set_xlabel("confidence, fifths of the spots")
+    axes[0].set_xticks(range(1, N_BINS + 1))
+    axes[0].set_xlabel("fifths of the spots\nby confidence")
     axes[0].set_ylabel("squared error / variance")
 
     covered = ((measured >= lower) & (measured <= upper)).mean(axis=0)
     asked = float(adata.uns[_keys.imputed(layer)]["interval"])
     axes[1].hist(covered, bins=np.linspace(min(0.6, covered.min()), 1, 25), color=INK)
     axes[1].axvline(asked, color=GUIDE, linestyle="--", linewidth=1)
-    axes[1].set_xlabel(f"share of spots within the {asked:.0%} interval")
+    axes[1].set_xlabel(f"share of spots within\nthe {asked:.0%} interval")
     axes[1].set_ylabel("genes")
 
     expected = adata.var[_keys.predictability(layer)].to_numpy(dtype=np.float64)[genes]
     axes[2].scatter(expected, pearson(predicted, measured), s=5, color=INK, alpha=0.4, linewidths=0)
     axes[2].axline((0, 0), slope=1, color=GUIDE, linestyle="--", linewidth=1)
-    axes[2].set_xlabel("r on held-out slides of the reference")
+    axes[2].set_xlabel("r on held-out slides\nof the reference")
     axes[2].set_ylabel("r on this slide")
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)

@@ -7,6 +7,7 @@ import numpy as np
 from bleep_sc import _keys
 from bleep_sc._checks import libraries, listed, require_obs, require_obsm
 from bleep_sc.pl._axes import as_list, axes_for
+from bleep_sc.pl._colors import GUIDE, INK, WARNING
 from bleep_sc.pl._slide import draw_slide, draw_spots
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_BINS = 10
-INK, WARNING, GUIDE = "#0b6e99", "#d7301f", "#999999"
+LEGEND_ROOM = 1.4
 
 
 def confidence(
@@ -76,7 +77,7 @@ def confidence(
         raise KeyError(f"library_id={listed(absent)} is not in adata (it has: {listed(np.unique(names))}).")
     known = _keys.typicality(layer) in adata.obs
     foreign = adata.obs[_keys.typicality(layer)].to_numpy() < FOREIGN if known else np.zeros(adata.n_obs, dtype=bool)
-    axes = axes_for(ax, len(shown), 2, (4.4, 3.6))
+    axes = axes_for(ax, len(shown), 2, (3.35, 2.8))
     for (over, distribution), name in zip(axes, shown, strict=True):
         spots = np.flatnonzero(names == name)
         draw_slide(over, adata, name, spots, centers[spots])
@@ -97,5 +98,6 @@ def _distribution(ax: Axes, values: NDArray[np.float64], foreign: NDArray[np.boo
     ax.set_xlabel("confidence")
     ax.set_ylabel("spots")
     ax.set_title(f"{foreign.mean():.0%} on foreign tissue" if known else "foreign tissue: not known", fontsize="medium")
-    ax.legend(fontsize="small", frameon=False)
+    ax.set_ylim(0, LEGEND_ROOM * ax.get_ylim()[1])
+    ax.legend(fontsize="small", frameon=False, loc="upper center")
     ax.spines[["top", "right"]].set_visible(False)

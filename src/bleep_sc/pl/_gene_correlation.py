@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-PANEL_INCHES = 2.8
+PANEL_INCHES = 2.3
 MOST_NAMES = 30
 MEASURED = "measured"
 

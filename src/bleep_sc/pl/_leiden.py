@@ -7,13 +7,14 @@ import numpy as np
 from bleep_sc import _keys
 from bleep_sc._checks import libraries, listed, require_obs, require_obsm
 from bleep_sc.pl._axes import axes_for
+from bleep_sc.pl._colors import categorical
 from bleep_sc.pl._slide import draw_slide, draw_spots
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-PANEL_INCHES = (4.3, 3.6)
+PANEL_INCHES = (3.35, 2.8)
 MEASURED = "measured"
 
 
@@ -89,16 +90,15 @@ def leiden(
 
 def matched_palettes(measured: NDArray[Any], predicted: NDArray[Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a colour for every measured cluster, and for every predicted one that of its counterpart."""
-    from matplotlib import colormaps
     from scipy.optimize import linear_sum_assignment
 
     theirs, ours = _by_number(measured), _by_number(predicted)
     overlap = np.array([[np.sum((measured == a) & (predicted == b)) for b in ours] for a in theirs])
     counterpart = {ours[j]: theirs[i] for i, j in zip(*linear_sum_assignment(-overlap), strict=True) if overlap[i, j]}
-    color = colormaps["tab10" if len(theirs) + len(ours) - len(counterpart) <= 10 else "tab20"]
-    first = {name: color(i % color.N) for i, name in enumerate(theirs)}
     alone = [name for name in ours if name not in counterpart]
-    own = {name: color((len(theirs) + i) % color.N) for i, name in enumerate(alone)}
+    colors = categorical(len(theirs) + len(alone))
+    first = dict(zip(theirs, colors, strict=False))
+    own = dict(zip(alone, colors[len(theirs) :], strict=True))
     return first, {name: first[counterpart[name]] if name in counterpart else own[name] for name in ours}
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from bleep_sc._expression import both_sides
 from bleep_sc.pl._axes import as_list, axes_for
+from bleep_sc.pl._colors import categorical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ def mean_variance(
     >>> axes = bs.pl.mean_variance(adata_query)
     """
     predicted, measured, _ = both_sides(adata, as_list(layer), truth)
-    axes = axes_for(ax, 1, 2, (3.6, 2.8)).ravel()
+    axes = axes_for(ax, 1, 2, (3.35, 2.6)).ravel()
     statistics: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {"mean": _mean, "variance": _variance}
     for each, (title, statistic) in zip(axes, statistics.items(), strict=True):
         values = statistic(measured)
@@ -62,15 +63,16 @@ def mean_variance(
         rank = [np.mean(np.searchsorted(-values[order], -values[genes])) for genes in bins]
         curve = np.array([np.median(values[genes]) for genes in bins])
         each.plot(rank, np.where(curve > 0, curve, np.nan), color="black", linewidth=2, label="measured")
-        for name, ours_of_spots in predicted.items():
+        for (name, ours_of_spots), color in zip(predicted.items(), categorical(len(predicted)), strict=True):
             ours = statistic(ours_of_spots)
             curve = np.array([np.median(ours[genes]) for genes in bins])
-            each.plot(rank, np.where(curve > 0, curve, np.nan), label=name, **{"linewidth": 1.3, **kwargs})
+            style = {"linewidth": 1.3, "color": color, **kwargs}
+            each.plot(rank, np.where(curve > 0, curve, np.nan), label=name, **style)
         each.set_yscale("log")
         each.set_xlabel("genes, ranked by measured " + title)
         each.set_title(f"{title} over spots", fontsize="medium")
         each.spines[["top", "right"]].set_visible(False)
-    axes[1].legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes[0].legend(fontsize="small", frameon=False, loc="lower left")
     return axes
 
 

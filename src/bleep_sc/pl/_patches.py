@@ -7,6 +7,7 @@ import numpy as np
 from bleep_sc import _keys
 from bleep_sc._checks import libraries, listed, require_obsm
 from bleep_sc._patches import patches_of
+from bleep_sc.pl._colors import OWN
 from bleep_sc.pl._slide import draw_slide
 
 if TYPE_CHECKING:
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-INCHES = (11.0, 5.2)
+INCHES = (6.7, 2.9)
 GAP = 4
 """White px between the patches of the gallery, at least."""
-OUTLINE, SHOWN = "#00000055", "#b3123a"
+APART = 0.12
+"""Least distance of two patches that are shown, as a share of the side of the tissue."""
+OUTLINE, SHOWN = "#00000055", OWN
 LABEL = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 
 
@@ -71,7 +74,7 @@ def patches(
     rows = np.flatnonzero(names == name)
     centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[rows, :2]
     source = patches_of(adata, patches_key)
-    shown = np.sort(np.random.default_rng(random_state).permutation(len(rows))[:n_patches])
+    shown = np.sort(_apart(centers, n_patches, random_state))
     record = adata.uns.get(patches_key, {}).get(name, {})
     side = float(record.get("side_px", source.shape[1]))
     axes = _axes(ax)
@@ -95,6 +98,20 @@ def _axes(ax: NDArray[np.object_] | None) -> NDArray[np.object_]:
     return plt.subplots(1, 2, figsize=INCHES, layout="constrained")[1]
 
 
+def _apart(centers: NDArray[np.float64], n: int, random_state: int) -> NDArray[np.intp]:
+    """Draw places at random, none next to another as long as there are such."""
+    order = np.random.default_rng(random_state).permutation(len(centers))
+    least = APART * np.sqrt(np.prod(np.ptp(centers, axis=0)))
+    near: list[int] = []
+    apart: list[int] = []
+    for place in order:
+        free = all(np.linalg.norm(centers[place] - centers[other]) >= least for other in apart)
+        (apart if free else near).append(place)
+        if len(apart) == n:
+            break
+    return np.array([*apart, *near][:n], dtype=np.intp)
+
+
 def _draw_outlines(
     ax: Axes,
     adata: AnnData,
@@ -116,7 +133,7 @@ def _draw_outlines(
             str(number),
             centers[spot],
             color=SHOWN,
-            fontsize="small",
+            fontsize="x-small",
             ha="center",
             va="center",
             weight="bold",

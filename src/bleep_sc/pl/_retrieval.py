@@ -8,6 +8,7 @@ from bleep_sc import _keys
 from bleep_sc._checks import libraries, listed, require_obsm
 from bleep_sc._patches import patches_of
 from bleep_sc._records import names_hash
+from bleep_sc.pl._colors import INK, OWN
 from bleep_sc.pl._slide import draw_slide
 
 if TYPE_CHECKING:
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-QUERY, REFERENCE = "#b3123a", "#0b6e99"
-PANEL_INCHES, MAP_INCHES = 1.5, 3.4
-SMALLEST, LARGEST = 12.0, 70.0
+WIDTH, MAP_INCHES = 6.7, 1.6
+"""Of the figure, and of a map at least."""
+TITLE_INCHES = 0.3
+ABOVE_BAR = 7
+SMALLEST, LARGEST = 6.0, 40.0
 """Area of the points of the least and the largest weight, square points."""
 
 
@@ -87,23 +90,26 @@ def retrieval(
     shown = neighbors[:n_patches]
 
     n_maps = 1 + len(share)
-    width = max(PANEL_INCHES * (1 + len(shown)), MAP_INCHES * n_maps)
-    figure = plt.figure(figsize=(width, PANEL_INCHES + MAP_INCHES), layout="constrained")
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[PANEL_INCHES, MAP_INCHES])[:, 0]
+    width = max(WIDTH, MAP_INCHES * n_maps)
+    own = libraries(adata, library_key)
+    slender = max(_slenderness(ref, slides, spatial_key), _slenderness(adata, own, spatial_key))
+    heights = [width / (1 + len(shown)) + TITLE_INCHES, slender * width / n_maps + TITLE_INCHES]
+    figure = plt.figure(figsize=(width, sum(heights)), layout="constrained")
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     patch_axes = np.atleast_1d(above.subplots(1, 1 + len(shown)))
-    _draw_patch(patch_axes[0], patches_of(adata, patches_key)[np.array([row])][0], str(adata.obs_names[row]), QUERY)
+    _draw_patch(patch_axes[0], patches_of(adata, patches_key)[np.array([row])][0], str(adata.obs_names[row]), OWN)
     pictures = patches_of(ref, patches_key)[np.sort(shown)]
     for axis, neighbor, value in zip(patch_axes[1:], shown, weight, strict=False):
         picture = pictures[np.searchsorted(np.sort(shown), neighbor)]
-        _draw_patch(axis, picture, f"{slides[neighbor]}, {value:.0%}", REFERENCE)
+        _draw_patch(axis, picture, f"{slides[neighbor]}, {value:.0%}", INK)
     map_axes = np.atleast_1d(below.subplots(1, n_maps))
     own = libraries(adata, library_key)
-    _draw_map(map_axes[0], adata, own, own[row], np.array([row]), np.ones(1), spatial_key, QUERY)
-    map_axes[0].set_title(f"{own[row]}, predicted", fontsize="medium", color=QUERY)
+    _draw_map(map_axes[0], adata, own, own[row], np.array([row]), np.ones(1), spatial_key, OWN)
+    map_axes[0].set_title(f"{own[row]}, predicted", fontsize="medium", color=OWN)
     for axis, (name, part) in zip(map_axes[1:], sorted(share.items(), key=lambda item: -item[1]), strict=True):
         of_slide = slides[neighbors] == name
-        _draw_map(axis, ref, slides, name, neighbors[of_slide], weight[of_slide], spatial_key, REFERENCE)
-        axis.set_title(f"{name}, {part:.0%}", fontsize="medium", color=REFERENCE)
+        _draw_map(axis, ref, slides, name, neighbors[of_slide], weight[of_slide], spatial_key, INK)
+        axis.set_title(f"{name}, {part:.0%}", fontsize="medium", color=INK)
     return np.concatenate([patch_axes, map_axes])
 
 
@@ -123,6 +129,13 @@ def _row(adata: AnnData, spot: str | int) -> int:
     if not -adata.n_obs <= int(spot) < adata.n_obs:
         raise KeyError(f"spot={spot} is not in adata, which has {adata.n_obs} spots.")
     return int(spot) % adata.n_obs
+
+
+def _slenderness(adata: AnnData, slides: NDArray[np.str_], spatial_key: str) -> float:
+    """Return how much higher than wide slides are, at most."""
+    centers = np.asarray(adata.obsm[spatial_key], dtype=np.float64)[:, :2]
+    sides = [np.ptp(centers[slides == name], axis=0) + 1 for name in np.unique(slides)]
+    return float(np.clip(max(height / width for width, height in sides), 0.3, 2))
 
 
 def _draw_patch(ax: Axes, patch: NDArray[np.uint8], title: str, color: str) -> None:
@@ -150,8 +163,10 @@ def _draw_map(
     if not ax.images:
         ax.scatter(centers[rows, 0], centers[rows, 1], s=2, color="#bbbbbb", linewidths=0)
     size = SMALLEST + (LARGEST - SMALLEST) * weight / weight.max()
-    ax.scatter(centers[spots, 0], centers[spots, 1], s=size, color=color, edgecolors="white", linewidths=0.8)
+    x, y = centers[spots].T
+    ax.scatter(x, y, s=size, color=color, edgecolors="white", linewidths=0.8, zorder=ABOVE_BAR)
     low, high = centers[rows].min(axis=0), centers[rows].max(axis=0)
     margin = 0.05 * (high - low).max()
+    ax.set_anchor("N")
     ax.set_xlim(low[0] - margin, high[0] + margin)
     ax.set_ylim(high[1] + margin, low[1] - margin)

@@ -8,6 +8,7 @@ import numpy as np
 
 from bleep_sc import _keys
 from bleep_sc._resolution import microns_per_pixel, spot_diameter
+from bleep_sc.pl._colors import categorical
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 MARGIN_SPOTS = 1.5
 BAR_SHARE = 0.2
 """The bar is at most as long a share of the tissue."""
+CORNER = (0.35, 0.2)
+"""Width and height of what the bar covers, as shares of the tissue."""
 
 
 def draw_slide(ax: Axes, adata: AnnData, name: str, spots: NDArray[np.intp], centers: NDArray[np.float64]) -> None:
@@ -42,11 +45,21 @@ def draw_slide(ax: Axes, adata: AnnData, name: str, spots: NDArray[np.intp], cen
             units="um",
             fixed_value=round_length(BAR_SHARE * width),
             fixed_units="um",
-            location="lower right",
+            location=emptiest_corner(centers),
             box_alpha=0.5,
             font_properties={"size": "small"},
         )
         ax.add_artist(bar)
+
+
+def emptiest_corner(centers: NDArray[np.float64]) -> str:
+    """Return the corner of a slide that hides the fewest spots; of equal ones the lower right."""
+    low, high = centers.min(axis=0), centers.max(axis=0)
+    x, y = ((centers - low) / np.maximum(high - low, 1e-9)).T  # y points down
+    right, left, lower, upper = x > 1 - CORNER[0], x < CORNER[0], y > 1 - CORNER[1], y < CORNER[1]
+    corners = {"lower right": lower & right, "lower left": lower & left}
+    corners |= {"upper right": upper & right, "upper left": upper & left}
+    return min(corners, key=lambda name: int(corners[name].sum()))
 
 
 def round_length(length: float) -> int:
@@ -75,7 +88,7 @@ def draw_spots(
     style: dict[str, Any] = {"cmap": "viridis", "alpha": 0.95, "linewidths": 0}
     if limits is None:
         colors = palette(values) if colors is None else colors
-        style = {"facecolors": [colors[value] for value in values], "alpha": 0.9, "linewidths": 0}
+        style = {"facecolors": [colors[value] for value in values], "edgecolors": "white", "linewidths": 0.3}
         ax.add_collection(EllipseCollection(size, size, np.zeros_like(size), **shape, **{**style, **kwargs}))
         handles = [Patch(color=color, label=name) for name, color in colors.items() if name in values]
         ax.legend(handles=handles, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -97,7 +110,5 @@ def _extend(values: NDArray[Any], limits: tuple[float, float]) -> str:
 
 def palette(values: NDArray[Any]) -> dict[str, Any]:
     """Return a colour for every category."""
-    from matplotlib import colormaps
-
     categories = sorted(set(values), key=lambda value: (len(value), value))
-    return {category: colormaps["tab20"](i % 20) for i, category in enumerate(categories)}
+    return dict(zip(categories, categorical(len(categories)), strict=True))

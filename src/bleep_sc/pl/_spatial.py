@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-PANEL_INCHES = 3.6
+PANEL_INCHES = (3.35, 2.8)
 IMPUTED = "imputed"
 """Column of ``var`` that ``tl.to_anndata`` sets."""
 
@@ -87,7 +87,7 @@ def spatial(
     else:
         panels = [[(name, each, source) for source in layers] for name in shown for each in colors]
     values = {(each, source): _values(adata, each, source) for each in colors for source in layers}
-    axes = axes_for(ax, len(panels), len(panels[0]), (1.2 * PANEL_INCHES, PANEL_INCHES))
+    axes = axes_for(ax, len(panels), len(panels[0]), PANEL_INCHES)
     for i, row in enumerate(panels):
         limits = [_limits(values[each, source][names == name], vmin, vmax) for name, each, source in row]
         if share_scale and None not in limits:

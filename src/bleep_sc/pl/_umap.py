@@ -7,6 +7,7 @@ import numpy as np
 from bleep_sc import _keys
 from bleep_sc._checks import listed, require_obsm
 from bleep_sc.pl._axes import axes_for
+from bleep_sc.pl._colors import OWN
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -44,15 +45,16 @@ def umap(adata: AnnData, layer: str = "bleep", *, ax: Axes | None = None, **kwar
     if key not in adata.uns:
         raise KeyError(f"uns[{key!r}] not found (uns has: {listed(adata.uns)}). Run bleep_sc.tl.joint_umap again.")
     record = adata.uns[key]
-    each = axes_for(ax, 1, 1, (4.6, 3.6))[0, 0]
+    each = axes_for(ax, 1, 1, (3.35, 3.8))[0, 0]
     slides = np.asarray(record["reference_library"]).astype(str)
-    grey = np.linspace(0.55, 0.85, len(np.unique(slides)))
+    grey = np.linspace(0.45, 0.8, len(np.unique(slides)))
     for shade, slide in zip(grey, np.unique(slides), strict=True):
         points = record["reference"][slides == slide]
         each.scatter(points[:, 0], points[:, 1], s=6, color=str(shade), label=f"{slide}, measured", linewidths=0)
-    style = {"s": 8, "color": "#c0392b", "linewidths": 0, **kwargs}
+    style = {"s": 8, "color": OWN, "linewidths": 0, **kwargs}
     each.scatter(predicted[:, 0], predicted[:, 1], label=f"{layer}, predicted", **style)
-    each.legend(fontsize="small", frameon=False, markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.08), "ncols": 2}
+    each.legend(fontsize="small", frameon=False, markerscale=2, **place)
     each.set(xticks=[], yticks=[], xlabel="UMAP1", ylabel="UMAP2")
     each.set_title(
         f"mixing of slides: LISI {record['lisi']:.2f}, silhouette {record['silhouette']:.2f}", fontsize="medium"

@@ -164,12 +164,11 @@ def _numbered_slides(refs: list[AnnData], library_key: str) -> NDArray[np.str_]:
         slides = named_slides(each, library_key)
         parts.append(slides if len(slides) else np.full(each.n_obs, "reference"))
     owners = [name for part in parts for name in np.unique(part)]
-    return np.concatenate(
-        [
-            [f"{name} ({number})" if owners.count(name) > 1 else name for name in part]
-            for number, part in enumerate(parts, start=1)
-        ]
-    )
+    numbered = []
+    for number, part in enumerate(parts, start=1):
+        names, slide = np.unique(part, return_inverse=True)
+        numbered.append(np.array([f"{name} ({number})" if owners.count(name) > 1 else name for name in names])[slide])
+    return np.concatenate(numbered)
 
 
 def _judges(
