@@ -1,6 +1,12 @@
 """Sphinx configuration."""
 
+import shutil
+from pathlib import Path
+
 from bleep_sc import __version__
+
+HERE = Path(__file__).parent
+shutil.copytree(HERE.parent / "notebooks", HERE / "notebooks", dirs_exist_ok=True)  # they stand beside docs/
 
 project = "bleep_sc"
 author = "bleep_sc developers"
