@@ -58,6 +58,8 @@ def test_a_notebook_runs(path, request, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_what_is_committed_was_put_out_in_one_run(path):
+    if not any(cell["outputs"] for cell in cells(path)):
+        pytest.skip(f"{path.name} has not been executed: python benchmarks/notebooks.py notebooks/{path.name}")
     assert path.stat().st_size < 1_000_000
     assert [cell["execution_count"] for cell in cells(path)] == list(range(1, len(cells(path)) + 1))
     outputs = [output for cell in cells(path) for output in cell["outputs"]]
