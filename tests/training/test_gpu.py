@@ -67,7 +67,6 @@ def test_a_run_that_was_interrupted_goes_on_where_it_was(pairs, tmp_path, monkey
     with pytest.raises(Stopped):
         run(pairs, checkpoint_dir=tmp_path, on_epoch_end=stop)
     _, resumed = run(pairs, checkpoint_dir=tmp_path)
-    np.testing.assert_array_equal(resumed[:3], alone[:3])
     np.testing.assert_allclose(resumed, alone, rtol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""What suits a device: how images lie in memory, how they get there and back, and the numbers it is fastest with."""
+"""What suits a device: how images lie in memory, how they get there and back, and the fastest numbers."""
 
 from collections.abc import Callable
 

@@ -33,7 +33,7 @@ def nearest(
     n_neighbors: int = 50,
     metric: Metric = "cosine",
     index: Index = "exact",
-    chunk: int = 8192,
+    chunk: int = 4096,
 ) -> tuple[Tensor, Tensor]:
     """Find the most similar keys of every query.
 

@@ -40,7 +40,7 @@ def search(
     n_neighbors: int,
     metric: Metric,
     index: Index,
-    chunk: int = 8192,
+    chunk: int = 4096,
 ) -> Neighbors:
     """Find the most similar keys of every query, as :func:`bleep_sc.models.retrieval.nearest` does."""
     n_keys = keys.shape[0]
@@ -56,7 +56,7 @@ def search(
 
 
 def exact(
-    query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metric: Metric, chunk: int = 8192
+    query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metric: Metric, chunk: int = 4096
 ) -> Neighbors:
     """Compare every query with every key.
 
