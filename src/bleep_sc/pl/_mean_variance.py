@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_BINS = 40
+FEW = 4
+"""Curves whose names fit between the axes and the measured curve."""
 
 
 def mean_variance(
@@ -72,7 +74,10 @@ def mean_variance(
         each.set_xlabel("genes, ranked by measured " + title)
         each.set_title(f"{title} over spots", fontsize="medium")
         each.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(fontsize="small", frameon=False, loc="lower left")
+    if len(predicted) <= FEW:
+        axes[0].legend(fontsize="small", frameon=False, loc="lower left")
+    else:
+        axes[1].legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes
 
 
