@@ -55,7 +55,7 @@ def _small(monkeypatch):
             return encoders_.Encoder(Net(), torch.nn.Identity(), name=encoder)
         return load_encoder(encoder, **kwargs)
 
-    monkeypatch.setattr(bs.datasets, "toy", lambda n_slices=4: generated(n_slices).copy())
+    monkeypatch.setattr(bs.datasets, "toy", lambda n_slices=4: generated(n_slices)[::2].copy())
     monkeypatch.setattr(bs.tl, "fit", quick_fit)
     monkeypatch.setattr(encoders_, "load_encoder", tiny_encoder)
     yield
@@ -224,6 +224,7 @@ def large_references(toy, **_):
 
 @setup
 def own_method(toy, **_):
+    toy = toy[::2].copy()
     toy.X = toy.layers["counts"]
 
     def check(names):
