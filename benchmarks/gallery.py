@@ -15,7 +15,7 @@ import matplotlib as mpl
 mpl.use("agg")
 
 import matplotlib.pyplot as plt
-from notebooks import few_colors
+from pictures import few_colors
 
 PAGE = Path(__file__).parents[1] / "docs" / "gallery.md"
 DPI = 200

@@ -8,20 +8,18 @@ their own that is thrown away.
 
 import argparse
 import base64
-import io
 import tempfile
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from PIL import Image
+from pictures import few_colors
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-N_COLORS = 256
 
 
 def execute(path: Path) -> None:
@@ -38,15 +36,6 @@ def execute(path: Path) -> None:
                 data["image/png"] = base64.b64encode(few_colors(base64.b64decode(data["image/png"]))).decode()
                 data.pop("text/plain", None)  # <Figure size ...>
     nbformat.write(notebook, path)
-
-
-def few_colors(png: bytes) -> bytes:
-    """Return a picture in a palette of its own, which keeps rare colours, a third as large."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    picture = picture.quantize(N_COLORS, method=Image.Quantize.MAXCOVERAGE, kmeans=3)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="png", optimize=True)
-    return buffer.getvalue()
 
 
 def main() -> None:

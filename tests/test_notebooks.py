@@ -2,6 +2,7 @@
 
 import ast
 import json
+import logging
 import os
 import re
 from pathlib import Path
@@ -24,6 +25,12 @@ SMALL = {
 REAL = ("her2st", "whole_slide", "confidence_and_provenance")
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 PLACES = re.compile(r"(?<![\w.])/(work|home|root|tmp|Users|var)/|C:\\\\")
+
+
+@pytest.fixture(autouse=True)
+def _logs_again():
+    yield
+    logging.disable(logging.NOTSET)
 
 
 def cells(path, kind="code"):
