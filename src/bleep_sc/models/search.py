@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import max_pool1d, normalize
 
 from bleep_sc._blocks import row_blocks
 
@@ -40,7 +40,7 @@ def search(
     n_neighbors: int,
     metric: Metric,
     index: Index,
-    chunk: int = 4096,
+    chunk: int = 8192,
 ) -> Neighbors:
     """Find the most similar keys of every query, as :func:`bleep_sc.models.retrieval.nearest` does."""
     n_keys = keys.shape[0]
@@ -56,7 +56,7 @@ def search(
 
 
 def exact(
-    query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metric: Metric, chunk: int = 4096
+    query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metric: Metric, chunk: int = 8192
 ) -> Neighbors:
     """Compare every query with every key.
 
@@ -66,46 +66,58 @@ def exact(
     query = normalize(query) if metric == "cosine" else query
     best = query.new_full((len(query), n_neighbors), -torch.inf)
     index = torch.zeros(len(query), n_neighbors, dtype=torch.int32, device=query.device)
-    n_rows = max(1, chunk // 4)
-    room = query.new_empty(min(n_rows, len(query)) * chunk)  # new memory for every product would take longer than it
+    n_rows = min(max(1, chunk // 8), len(query))
+    room = query.new_empty(n_rows * _whole_groups(chunk))  # new memory for every product would take longer than it
     for rows, block in row_blocks(keys):
         for start in range(0, len(block), chunk):
             part = _finite(as_tensor(block[start : start + chunk]).to(query.device))
             part = normalize(part) if metric == "cosine" else part
             for first in range(0, len(query), n_rows):
                 some = slice(first, first + n_rows)
-                similarity = room[: len(query[some]) * len(part)].view(len(query[some]), len(part))
-                torch.mm(query[some], part.T, out=similarity)
+                n_some, width = len(query[some]), _whole_groups(len(part))
+                similarity = room[: n_some * width].view(n_some, width)
+                torch.mm(query[some], part.T, out=similarity[:, : len(part)])
                 if metric == "euclidean":
-                    similarity -= part.square().sum(dim=1) / 2
+                    similarity[:, : len(part)] -= part.square().sum(dim=1) / 2
+                similarity[:, len(part) :] = -torch.inf
                 _keep_the_best(best[some], index[some], similarity, rows.start + start)
+    best, order = best.sort(dim=1, descending=True)
     if metric == "euclidean":
         best = (best - query.square().sum(dim=1, keepdim=True) / 2).clamp(max=0)
-    return Neighbors(best, index)
+    return Neighbors(best, index.gather(1, order))
+
+
+def _whole_groups(n_keys: int) -> int:
+    return -(-n_keys // GROUP) * GROUP
 
 
 def _keep_the_best(best: Tensor, index: Tensor, similarity: Tensor, offset: int) -> None:
-    """Put what is more similar among some keys, (b, n), in its place among the best so far, (b, n_neighbors).
+    """Keep what is more similar among some keys, (b, n), instead of the least of the best so far, (b, n_neighbors).
 
-    What is not below the least of the best is found by the maxima of groups of keys: the fewest are looked into.
+    What is not below that least is found by the maxima of groups of keys: the fewest are looked into. The best are in
+    no order, since sorting takes longer than choosing.
     """
     n_neighbors, width = best.shape[1], similarity.shape[1] // GROUP
-    row = None
-    if width > n_neighbors and width * GROUP == similarity.shape[1]:
-        groups = similarity.view(len(best), GROUP, width)
-        largest, least = groups.amax(dim=1), best[:, -1:]  # (b, width), (b, 1)
-        if least.isinf().any():  # so many are at least as similar
-            least = torch.maximum(least, largest.topk(n_neighbors, dim=1).values[:, -1:])
-        row, group = (largest >= least).nonzero(as_tuple=True)
-    if row is None or len(row) > 4 * n_neighbors * len(best):  # too few keys, or too many that are alike
-        values, columns = similarity.topk(min(n_neighbors, similarity.shape[1]), dim=1)
+    groups = None
+    if width > n_neighbors:
+        largest = max_pool1d(similarity.unsqueeze(1), GROUP).squeeze(1)  # (b, width)
+        # So many are at least as similar.
+        at_least = best if offset else largest.topk(n_neighbors, dim=1, sorted=False).values
+        least = at_least.amin(dim=1)
+        groups = (largest >= least[:, None]).flatten().nonzero().squeeze(1)
+    if groups is None or len(groups) > 4 * n_neighbors * len(best):  # too few keys, or too many that are alike
+        values, columns = similarity.topk(min(n_neighbors, similarity.shape[1]), dim=1, sorted=False)
     else:
-        members = groups[row, :, group]  # (n_pairs, GROUP)
-        pair, member = (members >= least[row]).nonzero(as_tuple=True)
-        values, columns = _side_by_side(row[pair], members[pair, member], group[pair] + width * member, len(best))
-    merged, kept = torch.cat([best, values], dim=1).topk(n_neighbors, dim=1)
-    index[:] = torch.cat([index, columns.int() + offset], dim=1).gather(1, kept)
-    best[:] = merged
+        members, row = similarity.view(-1, GROUP).index_select(0, groups), groups // width  # (n_groups, GROUP)
+        found = (members >= least[row, None]).flatten().nonzero().squeeze(1)
+        group, member = found // GROUP, found % GROUP
+        column = groups[group] % width * GROUP + member
+        values, columns = _side_by_side(row[group], members.flatten()[found], column, len(best))
+    columns = columns.int() + offset
+    if offset or values.shape[1] < n_neighbors:
+        values, columns = torch.cat([best, values], dim=1), torch.cat([index, columns], dim=1)
+    best[:], kept = values.topk(n_neighbors, dim=1, sorted=False)
+    index[:] = columns.gather(1, kept)
 
 
 def _side_by_side(row: Tensor, values: Tensor, columns: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
