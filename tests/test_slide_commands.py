@@ -154,8 +154,10 @@ def test_tiles_that_were_laid_and_described_are_predicted(files, fitted):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_impute, "_write_store", write)
         patch.setattr(_impute.SlideReport, "write", lambda *args: None)
-        result = run("impute", files / "tiles.h5ad", "--ref", files / "ref.h5ad", "--out", files / "out.zarr")
+        arguments = "--ref", files / "ref.h5ad", "--out", files / "out.zarr", "--index", "faiss"
+        result = run("impute", files / "tiles.h5ad", *arguments)
     assert result.exit_code == 0, result.output
+    assert json.loads(seen[0][0].uns["bleep_imputed"]["params"])["index"] == "faiss"
     bs.tl.impute(tiles, ref=fitted)
     np.testing.assert_allclose(seen[0][0][:, "HAL"].layers["bleep"], tiles[:, "HAL"].layers["bleep"], rtol=1e-5)
     result = run("impute", files / "tiles.h5ad", "--ref", files / "ref.h5ad", "--mpp", 2, "--out", files / "out.zarr")

@@ -3,19 +3,19 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _html, _keys, pl, tl
+from bleep_sc import _html, _keys
 from bleep_sc._checks import listed, require_obs
 from bleep_sc._runtime import logger
+from bleep_sc.bm._figures import draw_figures
 from bleep_sc.bm._held_out import held_out, training
 from bleep_sc.bm._structure import structure
 from bleep_sc.bm._summary import patients_of, summarise
-from bleep_sc.metrics import cluster_agreement
 from bleep_sc.pl._top_genes import best_genes
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ MAIN_SETS = (
     ("MG", "fixed"),
     ("all", "panel"),
 )
-PUBLISHED = ("bleep", "stnet", "histogene")
-"""Methods that the paper's figures show side by side."""
-N_SHOWN = 3
-EASY = ("mean", "location", "knn", "ridge")
-"""Methods that are drawn side by side only where there are no others."""
 
 
 def report(
@@ -114,7 +109,7 @@ def report(
             "structure": _structure(adata, predictions, keys, random_state),
         }
         train = training(adata, slide.var_names, group, **keys)
-        figures = _figures(table, tables["summary"], slide, train, method, genes, mark, random_state)
+        figures = draw_figures(table, tables["summary"], slide, train, method, genes, mark, random_state)
         for name, frame in tables.items():
             frame.to_csv(draft / f"{name}.csv", index=False)
         (draft / "summary.md").write_text(_html.markdown(_wide(tables["summary"])))
@@ -208,96 +203,8 @@ def _with_interval(mean: pd.Series, lower: pd.Series, upper: pd.Series, sign: st
     return texts
 
 
-def _figures(
-    table: pd.DataFrame,
-    summary: pd.DataFrame,
-    slide: AnnData,
-    train: AnnData,
-    method: str,
-    genes: list[str] | None,
-    mark: str | None,
-    random_state: int,
-) -> dict[str, tuple[bytes, str]]:
-    """Draw every figure of one slide, with its caption; without a display."""
-    name = str(slide.obs[_keys.LIBRARY].iloc[0])
-    layers = [each for each in table["method"].unique() if each in slide.layers]
-    shown = _side_by_side(slide, layers, method)
-    if genes is None:
-        here = table[(table["method"] == method) & (table["library"].astype(str) == name)]
-        means = here.groupby("gene")["pearson"].mean()
-        genes = means.nlargest(2).index.tolist() or slide.var_names[:2].tolist()
-    slide.obs["log1p_total_counts"] = np.log1p(slide.obs["total_counts"])
-    pictures: dict[str, tuple[Callable[[], Any], str]] = {
-        "gene_sets": (lambda: pl.benchmark(summary), "Mean correlation over genes, with intervals."),
-        "top_genes": (lambda: pl.top_genes(table), "The best genes of every method."),
-        "mean_variance": (
-            lambda: pl.mean_variance(slide, layers),
-            f"Predicted against measured mean and variance of the genes on slide {name}.",
-        ),
-        "genes_own_scale": (
-            lambda: pl.spatial(slide, genes, layer=[None, *shown]),
-            f"{', '.join(genes)} over the H&E of {name}, every panel on its own scale.",
-        ),
-        "genes_common_scale": (
-            lambda: pl.spatial(slide, genes, layer=[None, *shown], share_scale=True),
-            f"{', '.join(genes)} over the H&E of {name}, on a common scale.",
-        ),
-    }
-    if slide.n_vars > 2:
-        for each in shown:
-            tl.gene_correlation(slide, each, covariate="log1p_total_counts")
-        tl.leiden(slide, method, random_state=random_state)
-        tl.joint_umap(slide, train, method, random_state=random_state)
-        pictures |= {
-            "gene_gene": (
-                lambda: pl.gene_correlation(slide, [None, *shown]),
-                "Correlation of the 50 most variable genes, in the order of the measured ones (their depth taken out).",
-            ),
-            "leiden": (
-                lambda: pl.leiden(slide, method, mark=mark),
-                f"Leiden clusters of measured and predicted expression ({method}) on slide {name}."
-                + _marked(slide, method, mark),
-            ),
-            "umap": (
-                lambda: pl.umap(slide, method),
-                f"Predictions of {method} for slide {name} among the measured profiles of the training slides.",
-            ),
-        }
-    return {figure: (_draw(draw), caption) for figure, (draw, caption) in pictures.items()}
-
-
-def _side_by_side(slide: AnnData, layers: list[str], method: str) -> list[str]:
-    """Return up to three methods to draw beside the truth: the wanted one, published ones, others, baselines."""
-    varying = [name for name in layers if np.ptp(np.nan_to_num(slide.layers[name]), axis=0).any()]
-    ranks = {name: (name != method, name not in PUBLISHED, name in EASY, varying.index(name)) for name in varying}
-    return sorted(varying, key=ranks.__getitem__)[:N_SHOWN]
-
-
 def _number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.3f}"
-
-
-def _marked(slide: AnnData, method: str, mark: str | None) -> str:
-    """Say how well the clusters of either side tell the outlined region from the rest."""
-    if mark is None:
-        return ""
-    seen = {
-        name: cluster_agreement(slide.obs[mark], slide.obs[_keys.clusters(name)])["ami"]
-        for name in ("measured", method)
-    }
-    return f" Outlined: {mark}; the clusters tell it apart with an adjusted mutual information of " + (
-        f"{seen['measured']:.2f} (measured) and {seen[method]:.2f} ({method})."
-    )
-
-
-def _draw(draw: Callable[[], Any]) -> bytes:
-    """Return the picture that a function of ``pl`` draws."""
-    import matplotlib.pyplot as plt
-
-    axes = np.asarray(draw(), dtype=object).ravel()
-    figure = axes[0].figure
-    plt.close(figure)
-    return _html.png(figure)
 
 
 def _sections(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
+    from bleep_sc.models.search import Index
+
 
 def tiling(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say how a slide is tiled."""
@@ -64,6 +66,13 @@ def tile(slide: Path, ref: Path | None, out: Path, **options: Any) -> None:
 @click.option("--sheet", type=FILE, default=None, help="CSV of slides: columns slide, and if needed mpp, region, name.")
 @click.option("--genes", default="panel", show_default=True, help="panel (trained on), all, or names with commas.")
 @click.option("--draw", default="", help="Genes to draw, with commas. Default: the four that vary most.")
+@click.option(
+    "--index",
+    type=click.Choice(["exact", "faiss"]),
+    default="exact",
+    show_default=True,
+    help="How reference spots are found; faiss is approximate among very many.",
+)
 @click.option("--geojson", is_flag=True, help="Also write OUT.geojson with the drawn genes, for QuPath.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @tiling
@@ -74,6 +83,7 @@ def impute(
     sheet: Path | None,
     genes: str,
     draw: str,
+    index: Index,
     geojson: bool,
     overwrite: bool,
     **options: Any,
@@ -94,7 +104,7 @@ def impute(
         raise click.UsageError("Pass one slide, or a sheet of slides (--sheet).")
     reference = ad.read_h5ad(ref)
     require_model(reference, options["key"])
-    one: dict[str, Any] = {"genes": genes, "draw": _listed(draw), "geojson": geojson}
+    one: dict[str, Any] = {"genes": genes, "draw": _listed(draw), "index": index, "geojson": geojson}
     if slide is not None:
         require_alone("one slide")
         require_free(out, overwrite)
@@ -136,7 +146,15 @@ def _tile(slide: Path, ref: AnnData | None, options: dict[str, Any]) -> AnnData:
 
 
 def _impute(
-    slide: Path, ref: AnnData, out: Path, options: dict[str, Any], *, genes: str, draw: list[str], geojson: bool
+    slide: Path,
+    ref: AnnData,
+    out: Path,
+    options: dict[str, Any],
+    *,
+    genes: str,
+    draw: list[str],
+    index: Index,
+    geojson: bool,
 ) -> None:
     """Write the store of a slide last: where it is, everything else is, too."""
     key = options["key"]
@@ -145,7 +163,7 @@ def _impute(
     absent = [gene for gene in draw if gene not in chosen]
     if absent:
         raise ValueError(f"--draw asks for {', '.join(absent)}, which --genes={genes} does not predict.")
-    bs.tl.impute(tiles, ref=ref, key=key, genes=chosen)
+    bs.tl.impute(tiles, ref=ref, key=key, genes=chosen, index=index)
     shown = draw or varied_genes(tiles, key)
     out.parent.mkdir(parents=True, exist_ok=True)
     SlideReport(tiles, ref, key, shown).write(out.with_suffix(".html"), out.with_suffix(".png"))

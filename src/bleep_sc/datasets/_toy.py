@@ -9,7 +9,8 @@ import pandas as pd
 from scipy import sparse
 
 from bleep_sc import _keys
-from bleep_sc.datasets._lobules import MARGIN_UM, draw_anatomy, paint
+from bleep_sc.datasets._lobules import MARGIN_UM, draw_anatomy
+from bleep_sc.datasets._paint import paint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

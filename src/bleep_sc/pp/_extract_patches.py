@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,9 +9,9 @@ import numpy as np
 
 from bleep_sc import _keys, slides
 from bleep_sc._checks import is_by_slide, libraries, listed, require_obsm
-from bleep_sc._resolution import FACTORS, microns_per_pixel
 from bleep_sc._runtime import logger
 from bleep_sc.pp._cut import Part, as_dask, cut, write
+from bleep_sc.pp._patch_scale import scale_of, side_in_px
 from bleep_sc.pp._spatialdata import from_spatialdata
 
 if TYPE_CHECKING:
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     Image = Any
-
-SAME_RESOLUTION = 0.05
-"""How far µm per px of two sources may differ."""
-SAME_PITCH = 0.15
-"""How far the distance of neighbouring spots may be off what it should be."""
 
 
 def extract_patches(
@@ -147,13 +141,8 @@ def extract_patches(
         rows = np.flatnonzero(names == name)
         with slides.open_slide(_source(adata, image, name)) as slide:
             slides.check_centers((slide.height, slide.width), centers[rows], _scale_factors(adata, name))
-            scale, scale_source = _resolution(adata, rows, centers[rows], name, slide, mpp, pitch_um)
-            if size_um is not None and np.isnan(scale):
-                raise ValueError(
-                    f"µm per px of slide {name!r} are not known ({scale_source}), so size_um={size_um} cannot be cut. "
-                    "Pass mpp=, or pitch_um= with obs['array_row'] and obs['array_col']; or give size= in px alone."
-                )
-            side = size if size_um is None else max(1, round(size_um / scale))
+            scale, scale_source = scale_of(adata, rows, centers[rows], name, slide, mpp, pitch_um)
+            side = size if size_um is None else side_in_px(size_um, scale, scale_source, name)
             if pad == "drop":
                 kept[rows] = ~slides.off_slide((slide.height, slide.width), centers[rows], side)
         parts.append(Part(_source(adata, image, name), rows[kept[rows]], side))
@@ -191,59 +180,6 @@ def extract_patches(
     if spatialdata is not None:
         spatialdata.tables[table_key] = adata
     return adata if copy else None
-
-
-def _resolution(
-    adata: AnnData,
-    rows: NDArray[np.intp],
-    centers: NDArray[np.float64],
-    name: str,
-    slide: slides.Slide,
-    mpp: float | None,
-    pitch_um: float | None,
-) -> tuple[float, str]:
-    """Return µm per px and how they are known; warn where the image file, or the lattice, says something else."""
-    scale, source = microns_per_pixel(adata, rows, centers, name, mpp=mpp, pitch_um=pitch_um)
-    _warn_of_other_lattice(adata, rows, centers, name, scale if source == FACTORS else float("nan"))
-    if np.isnan(scale) and np.isfinite(slide.mpp):
-        return slide.mpp, slide.mpp_source
-    if np.isfinite(scale) and np.isfinite(slide.mpp) and abs(slide.mpp / scale - 1) > SAME_RESOLUTION:
-        warnings.warn(
-            f"Slide {name!r} measures {scale:.4g} µm per px ({source}), but its image file says {slide.mpp:.4g} "
-            f"({slide.mpp_source}). The former is taken; pass mpp= if that is wrong.",
-            UserWarning,
-            stacklevel=3,
-        )
-    return scale, source
-
-
-def _warn_of_other_lattice(
-    adata: AnnData, rows: NDArray[np.intp], centers: NDArray[np.float64], name: str, mpp: float
-) -> None:
-    """Warn where the places of the spots on their array contradict their coordinates, which still lie in the image."""
-    if _keys.ARRAY_ROW not in adata.obs or _keys.ARRAY_COL not in adata.obs or name in adata.uns.get(_keys.TILES, {}):
-        return
-    column, row = (adata.obs[key].to_numpy(dtype=np.float64)[rows] for key in (_keys.ARRAY_COL, _keys.ARRAY_ROW))
-    try:
-        lattice = slides.fit_lattice(column, row, centers)
-    except ValueError:
-        return
-    doubts = []
-    if lattice.is_mirrored:
-        doubts.append("they are mirrored against obs['array_row'] and obs['array_col'], as with x and y swapped")
-    pitch = slides.PITCH_UM["visium"]
-    if lattice.kind == "visium" and np.isfinite(mpp) and abs(lattice.pitch_px * mpp / pitch - 1) > SAME_PITCH:
-        doubts.append(
-            f"neighbouring spots are {lattice.pitch_px * mpp:.0f} µm apart at {mpp:.3g} µm per px, instead of "
-            f"{pitch:.0f}, as with coordinates of a scaled image"
-        )
-    if doubts:
-        warnings.warn(
-            f"obsm['spatial'] of slide {name!r} looks wrong: {'; '.join(doubts)}. It must hold (x, y) in px of the "
-            "full-resolution image.",
-            UserWarning,
-            stacklevel=4,
-        )
 
 
 def _check_images(image: Any, names: NDArray[np.str_]) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -8,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc import _keys, slides
-from bleep_sc._checks import require_model
-from bleep_sc._patches import patches_of
 from bleep_sc._runtime import logger, progress
-from bleep_sc.pp._stains import stains_of, with_stains
+from bleep_sc.pp._tile_patches import give_patches, patch_recipes
 from bleep_sc.pp._tissue import tissue_mask
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
     from numpy.typing import ArrayLike, NDArray
 
@@ -145,12 +144,7 @@ def tile_slide(
             counts["n_blurred"] = int(blurred.sum())
             kept &= ~blurred
         if not kept.any():
-            raise ValueError(
-                f"No tile is left of {counts['n_grid']} on slide {name!r}: {counts['n_outside_region']} lie outside "
-                f"the regions, {counts['n_blank']} have less tissue than min_tissue={min_tissue}, and "
-                f"{counts['n_blurred']} are out of focus (min_sharpness={min_sharpness}). Look at "
-                f"slide.thumbnail(), and lower the limit that is too strict."
-            )
+            raise ValueError(_why_none(name, counts, min_tissue, min_sharpness))
         obs = pd.DataFrame(
             {
                 _keys.LIBRARY: pd.Categorical([name] * int(kept.sum())),
@@ -170,16 +164,8 @@ def tile_slide(
         tiles.uns[_keys.TILES] = {
             name: {"spacing_um": spacing_um, "layout": layout, "mpp": scale, "mpp_source": scale_source, **counts}
         }
-        for patches_key, recipe in _patch_recipes(ref, key, size, size_um).items():
-            px, um = int(recipe["size"]), float(recipe["size_um"])
-            side = px if not np.isfinite(um) else max(1, round(um / scale))
-            record = {"size": px, "side_px": side, "size_um": side * scale, "mpp": scale, "mpp_source": scale_source}
-            rest = {"pad": "reflect", "image": slides.absolute(slide.name), "store": "", "library_key": _keys.LIBRARY}
-            tiles.uns[patches_key] = {name: {**record, **rest}}
-            if slide.name == slides.IN_MEMORY:
-                tiles.obsm[patches_key] = slides.cut_patches(slide, places[kept], side=side, size=px)
-            if "stains" in recipe:
-                _give_stains(tiles, patches_key, name, recipe)
+        for patches_key, recipe in patch_recipes(ref, key, size, size_um).items():
+            give_patches(tiles, patches_key, name, recipe, slide, scale, scale_source)
     logger.info(
         "%s: %d tiles, %.4g µm per px (%s); %d blank, %d out of focus and %d outside the regions were left out.",
         name,
@@ -191,6 +177,15 @@ def tile_slide(
         counts["n_outside_region"],
     )
     return tiles
+
+
+def _why_none(name: str, counts: Mapping[str, int], min_tissue: float, min_sharpness: float) -> str:
+    return (
+        f"No tile is left of {counts['n_grid']} on slide {name!r}: {counts['n_outside_region']} lie outside the "
+        f"regions, {counts['n_blank']} have less tissue than min_tissue={min_tissue}, and {counts['n_blurred']} are "
+        f"out of focus (min_sharpness={min_sharpness}). Look at slide.thumbnail(), and lower the limit that is too "
+        "strict."
+    )
 
 
 def _check(spacing_um: float, layout: str, min_tissue: float, size: int, size_um: float | None) -> None:
@@ -259,31 +254,6 @@ def _genes(ref: AnnData | None) -> pd.DataFrame:
     if ref is None:
         return pd.DataFrame(index=pd.Index([], dtype=str))
     return ref.var[[name for name in IDENTIFIERS if name in ref.var]].copy()
-
-
-def _give_stains(tiles: AnnData, patches_key: str, name: str, recipe: dict[str, Any]) -> None:
-    """Carry the patches to the stains that the reference's have, as ``pp.normalize_stains`` does."""
-    patches, record = patches_of(tiles, patches_key), tiles.uns[patches_key][name]
-    own = stains_of(patches, np.full(tiles.n_obs, name), recipe["stains"])[name]
-    stains = {"stains": recipe["stains"], "stains_own": own.numbers()}
-    tiles.uns[patches_key][name] = {**record, **stains, "stain_target": np.asarray(recipe["stain_target"])}
-    if isinstance(patches, np.ndarray):
-        target = slides.stains_from(recipe["stains"], recipe["stain_target"])
-        tiles.obsm[patches_key] = with_stains(patches, np.zeros(tiles.n_obs, dtype=np.intp), [own], target)
-
-
-def _patch_recipes(ref: AnnData | None, key: str, size: int, size_um: float | None) -> dict[str, dict[str, Any]]:
-    """Return what patches are by their key: those that the model in the reference was trained on, or as given.
-
-    µm are NaN where a patch is a number of px of the full resolution.
-    """
-    if ref is None:
-        return {_keys.PATCHES: {"size": size, "size_um": float("nan") if size_um is None else size_um}}
-    recipe = json.loads(require_model(ref, key)["recipe"])
-    made = recipe.get("features", [recipe])
-    if not all(each.get("patches_key") for each in made):  # features of other software
-        return _patch_recipes(None, key, size, size_um)
-    return {each["patches_key"]: each for each in made}
 
 
 def _library(image: str, thumbnail: NDArray[np.uint8], shrink: float, mpp: float, spacing: float) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Slides as arrays: reading images, µm and px, patches. They have never heard of AnnData."""
 
 from bleep_sc.slides._align import Alignment, align
+from bleep_sc.slides._centers import check_centers
 from bleep_sc.slides._context import average_around
 from bleep_sc.slides._grid import covered, grid, sharpness
 from bleep_sc.slides._lattice import PITCH_UM, Lattice, fit_lattice, microns_per_pixel
 from bleep_sc.slides._lazy import ComputedPatches, CutPatches, RestainedPatches, StoredPatches
 from bleep_sc.slides._open import open_slide
-from bleep_sc.slides._patches import check_centers, cut_patches, off_slide, read_patches, reading_order
+from bleep_sc.slides._patches import cut_patches, off_slide, read_patches, reading_order
 from bleep_sc.slides._regions import Region, label_points, read_regions, transform_points
 from bleep_sc.slides._rgb import as_rgb
 from bleep_sc.slides._slide import IN_MEMORY, Level, Slide, absolute

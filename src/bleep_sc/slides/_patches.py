@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -229,50 +229,3 @@ def _resample(window: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
     # Pillow's bilinear filter widens with the reduction, so that it does not alias.
     return np.asarray(Image.fromarray(window).resize((size, size), Image.Resampling.BILINEAR))
-
-
-def check_centers(
-    shape: tuple[int, ...], centers: NDArray[np.float64], scale_factors: Mapping[str, float] | None = None
-) -> None:
-    """Refuse centres outside the image, and say what they may be instead.
-
-    Parameters
-    ----------
-    shape
-        (height, width, ...) of the image.
-    centers
-        (x, y), (n, 2).
-    scale_factors
-        Factors from full-resolution px to those of smaller images, by name.
-    """
-    if not np.isfinite(centers).all():
-        bad = int((~np.isfinite(centers).all(axis=1)).sum())
-        raise ValueError(f"The coordinates of {bad} spots are NaN or infinite. Drop these spots first.")
-    extent = np.array([shape[1], shape[0]])
-    outside = ~_inside(centers, extent)
-    if not outside.any():
-        return
-    low, high = centers.min(axis=0), centers.max(axis=0)
-    raise ValueError(
-        f"{int(outside.sum())} of {len(centers)} spots lie outside the image: it is {extent[0]} px wide and "
-        f"{extent[1]} px high, the spots span x {low[0]:.0f} to {high[0]:.0f} and y {low[1]:.0f} to {high[1]:.0f}. "
-        + _diagnosis(centers, extent, scale_factors or {})
-    )
-
-
-def _inside(centers: NDArray[np.float64], extent: NDArray[np.int64]) -> NDArray[np.bool_]:
-    return np.asarray(((centers >= 0) & (centers < extent)).all(axis=1))
-
-
-def _diagnosis(centers: NDArray[np.float64], extent: NDArray[np.int64], scale_factors: Mapping[str, float]) -> str:
-    if _inside(centers[:, ::-1], extent).all():
-        return "With x and y swapped all of them lie inside: obsm['spatial'] must hold (x, y), x to the right."
-    for name, factor in scale_factors.items():
-        scaled = centers * factor
-        # A scaled-down copy of the spots would fit into a corner of almost any image: they must also fill it.
-        if factor < 1 and _inside(scaled, extent).all() and (scaled.max(axis=0) > 0.4 * extent).all():
-            return (
-                f"Multiplied by {name} ({factor:.3g}) all of them lie inside, so this looks like the scaled-down image "
-                "of another resolution: pass the full-resolution one as image=."
-            )
-    return "The image and obsm['spatial'] belong to different resolutions or slides: pass the full-resolution image."

@@ -9,7 +9,6 @@ import pandas as pd
 from bleep_sc import _keys
 from bleep_sc._checks import libraries
 from bleep_sc._expression import units, warn_of_uneven_slides
-from bleep_sc._patches import patches_of
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._store import write_model
 from bleep_sc.tl._typicality import learnt_typicality
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from torch import nn
+
+    from bleep_sc.models.bleep import BLEEP
+    from bleep_sc.models.encoders import Encoder
 
 
 def fit(
@@ -136,7 +138,6 @@ def fit(
     768
     """
     from bleep_sc.models.encode import encode
-    from bleep_sc.models.encoders import load_encoder
     from bleep_sc.models.fitted import Description, FittedModel
     from bleep_sc.training.calibration import calibrate
     from bleep_sc.training.device import resolve_devices
@@ -150,28 +151,18 @@ def fit(
     values, genes = _inputs.expression(adata, layer, target_rep)
     slides = libraries(adata, library_key)
     warn_of_uneven_slides(adata, layer, slides)
-    trained_encoder = None
-    resolved = resolve_devices(devices)
+    if use_rep is not None and config.stain_jitter:
+        raise ValueError("use_rep= gives features, whose stains are settled; stain_jitter needs patches to change.")
     show_progress_bar = show_progress_bar and is_first()
-    if use_rep is not None:
-        if encoder is not None:
-            raise ValueError("use_rep= gives features and encoder= would make them from patches; pass one of them.")
-        if config.stain_jitter:
-            raise ValueError("use_rep= gives features, whose stains are settled; stain_jitter needs patches to change.")
-        keys = _inputs.as_keys(use_rep)
-        images: Any = _inputs.features(adata, keys)
-        recipe = _inputs.features_recipe(adata, keys)
-    else:
-        images = patches_of(adata, patches_key)
-        network = load_encoder(encoder or _inputs.DEFAULT_ENCODER)
-        recipe = _inputs.patches_recipe(adata, patches_key, network, trained=config.train_encoder)
-        if config.train_encoder:
-            trained_encoder = network
-            resolved = resolve_devices(devices, several=bool(network.name))
-        else:
-            images = encode(
-                network, images, num_workers=num_workers, device=resolved[0], show_progress_bar=show_progress_bar
-            )
+    images, recipe, network = _inputs.training_images(
+        adata, use_rep, patches_key, encoder, trained=config.train_encoder
+    )
+    trained_encoder = network if config.train_encoder else None
+    resolved = resolve_devices(devices, several=trained_encoder is not None and bool(trained_encoder.name))
+    if network is not None and trained_encoder is None:
+        images = encode(
+            network, images, num_workers=num_workers, device=resolved[0], show_progress_bar=show_progress_bar
+        )
     pairs, device = Pairs(images, values), resolved[0]
     how: dict[str, Any] = {
         "config": config,
@@ -191,16 +182,7 @@ def fit(
     image_embedding = embed_images(model, images, slides, device=device, num_workers=num_workers)
     expression_embedding = embed_expression(model, values, device=device)
 
-    architecture: dict[str, Any] = {
-        "n_features": model.n_features,
-        "n_genes": len(genes),
-        "n_dims": config.n_dims,
-        "n_models": config.n_models,
-        "dropout": config.dropout,
-        "standardize": model.standardize,
-    }
-    if trained_encoder is not None:
-        architecture["encoder"] = trained_encoder.name
+    architecture = _architecture(model, config, trained_encoder, genes)
     params = {
         "units": units(adata, layer),
         "layer": layer,
@@ -217,3 +199,16 @@ def fit(
     adata.obsm[_keys.image_embedding(key_added)] = image_embedding
     adata.obsm[_keys.expression_embedding(key_added)] = expression_embedding
     return adata if copy else None
+
+
+def _architecture(model: BLEEP, config: FitConfig, encoder: Encoder | None, genes: list[str]) -> dict[str, Any]:
+    """Return what the heads, and an encoder that was trained, are built from."""
+    return {
+        "n_features": model.n_features,
+        "n_genes": len(genes),
+        "n_dims": config.n_dims,
+        "n_models": config.n_models,
+        "dropout": config.dropout,
+        "standardize": model.standardize,
+        **({} if encoder is None else {"encoder": encoder.name}),
+    }

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bleep_sc import _keys
 from bleep_sc._checks import libraries
 from bleep_sc._expression import units
-from bleep_sc._patches import patches_of
 from bleep_sc.tl import _inputs
 from bleep_sc.tl._store import write_model
 from bleep_sc.training.stnet_config import StNetConfig
@@ -112,7 +111,6 @@ def fit_stnet(
     >>> bs.tl.load_model(adata, "stnet").description.params["variant"]
     'linear probe'
     """
-    from bleep_sc.models.encoders import load_encoder
     from bleep_sc.models.fitted import Description, FittedModel
     from bleep_sc.training.device import resolve_device
     from bleep_sc.training.fit import Pairs
@@ -122,18 +120,12 @@ def fit_stnet(
     config = config or StNetConfig()
     values, genes = _inputs.expression(adata, layer, target_rep)
     slides = libraries(adata, library_key)
-    network = None
-    if use_rep is not None:
-        if encoder is not None:
-            raise ValueError("use_rep= gives features and encoder= would make them from patches; pass one of them.")
-        keys = _inputs.as_keys(use_rep)
-        images: Any = _inputs.features(adata, keys)
-        recipe = _inputs.features_recipe(adata, keys)
-        backbone = [made.get("encoder") or key for key, made in zip(keys, recipe["features"], strict=True)]
+    images, recipe, network = _inputs.training_images(
+        adata, use_rep, patches_key, encoder, trained=True, default=BACKBONE
+    )
+    if network is None:
+        backbone = [made.get("encoder") or key for key, made in zip(recipe["use_rep"], recipe["features"], strict=True)]
     else:
-        images = patches_of(adata, patches_key)
-        network = load_encoder(encoder or BACKBONE)
-        recipe = _inputs.patches_recipe(adata, patches_key, network, trained=True)
         backbone = [network.name or type(network.network).__name__]
     trained = fit_stnet(
         Pairs(images, values),

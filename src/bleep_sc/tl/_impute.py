@@ -231,22 +231,12 @@ def impute(
         "reference_hash": names_hash(spot for each in refs for spot in each.obs_names),
         "n_reference": len(reference.keys),
         "shares": json.dumps(shares),
-        "params": json.dumps(
-            {
-                "key": key,
-                "n_neighbors": n_neighbors,
-                "layer": layer,
-                "layers": reference.layers,
-                "target_rep": target_rep,
-                "index": index,
-                "ref_weights": None if ref_weights is None else [float(weight) for weight in ref_weights],
-            }
-        ),
+        **({} if interval is None else {"interval": float(interval)}),
+        **({} if found.recall is None else {"recall": found.recall}),
     }
-    if interval is not None:
-        record["interval"] = float(interval)
-    if found.recall is not None:
-        record["recall"] = found.recall
+    how = {"key": key, "n_neighbors": n_neighbors, "layer": layer, "layers": reference.layers, "target_rep": target_rep}
+    ref_weights = None if ref_weights is None else [float(weight) for weight in ref_weights]
+    record["params"] = json.dumps({**how, "index": index, "ref_weights": ref_weights})
 
     adata = adata.copy() if copy else adata
     forget_prediction(adata, name)

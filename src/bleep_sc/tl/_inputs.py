@@ -65,6 +65,28 @@ def raw_patches_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
     return {**patch_recipe(adata, patches_key), "encoder": "", "fingerprint": ""}
 
 
+def training_images(
+    adata: AnnData,
+    use_rep: str | Sequence[str] | None,
+    patches_key: str,
+    encoder: str | nn.Module | None,
+    *,
+    trained: bool,
+    default: str = DEFAULT_ENCODER,
+) -> tuple[Any, dict[str, Any], Encoder | None]:
+    """Return what a model is fitted on, how that was made, and the encoder where it is patches and not features."""
+    from bleep_sc.models.encoders import load_encoder
+
+    if use_rep is None:
+        images = patches_of(adata, patches_key)
+        network = load_encoder(encoder or default)
+        return images, patches_recipe(adata, patches_key, network, trained=trained), network
+    if encoder is not None:
+        raise ValueError("use_rep= gives features and encoder= would make them from patches; pass one of them.")
+    keys = as_keys(use_rep)
+    return features(adata, keys), features_recipe(adata, keys), None
+
+
 def array_positions(adata: AnnData) -> NDArray[np.int64]:
     """Return row and column of every spot on its array, (n_obs, 2), rounded to whole numbers."""
     remedy = "Number the rows and columns of the spots from 0; squidpy.read.visium and bleep_sc.datasets bring them."

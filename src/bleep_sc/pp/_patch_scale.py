@@ -1,0 +1,83 @@
+"""How many px of a slide a patch of so many µm has, and whether what says so agrees."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bleep_sc import _keys, slides
+from bleep_sc._resolution import FACTORS, microns_per_pixel
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+SAME_RESOLUTION = 0.05
+"""How far µm per px of two sources may differ."""
+SAME_PITCH = 0.15
+"""How far the distance of neighbouring spots may be off what it should be."""
+
+
+def scale_of(
+    adata: AnnData,
+    rows: NDArray[np.intp],
+    centers: NDArray[np.float64],
+    name: str,
+    slide: slides.Slide,
+    mpp: float | None,
+    pitch_um: float | None,
+) -> tuple[float, str]:
+    """Return µm per px and how they are known; warn where the image file, or the lattice, says something else."""
+    scale, source = microns_per_pixel(adata, rows, centers, name, mpp=mpp, pitch_um=pitch_um)
+    _warn_of_other_lattice(adata, rows, centers, name, scale if source == FACTORS else float("nan"))
+    if np.isnan(scale) and np.isfinite(slide.mpp):
+        return slide.mpp, slide.mpp_source
+    if np.isfinite(scale) and np.isfinite(slide.mpp) and abs(slide.mpp / scale - 1) > SAME_RESOLUTION:
+        warnings.warn(
+            f"Slide {name!r} measures {scale:.4g} µm per px ({source}), but its image file says {slide.mpp:.4g} "
+            f"({slide.mpp_source}). The former is taken; pass mpp= if that is wrong.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return scale, source
+
+
+def side_in_px(size_um: float, scale: float, scale_source: str, name: str) -> int:
+    """Return the side of a patch, full-resolution px."""
+    if np.isnan(scale):
+        raise ValueError(
+            f"µm per px of slide {name!r} are not known ({scale_source}), so size_um={size_um} cannot be cut. "
+            "Pass mpp=, or pitch_um= with obs['array_row'] and obs['array_col']; or give size= in px alone."
+        )
+    return max(1, round(size_um / scale))
+
+
+def _warn_of_other_lattice(
+    adata: AnnData, rows: NDArray[np.intp], centers: NDArray[np.float64], name: str, mpp: float
+) -> None:
+    """Warn where the places of the spots on their array contradict their coordinates, which still lie in the image."""
+    if _keys.ARRAY_ROW not in adata.obs or _keys.ARRAY_COL not in adata.obs or name in adata.uns.get(_keys.TILES, {}):
+        return
+    column, row = (adata.obs[key].to_numpy(dtype=np.float64)[rows] for key in (_keys.ARRAY_COL, _keys.ARRAY_ROW))
+    try:
+        lattice = slides.fit_lattice(column, row, centers)
+    except ValueError:
+        return
+    doubts = []
+    if lattice.is_mirrored:
+        doubts.append("they are mirrored against obs['array_row'] and obs['array_col'], as with x and y swapped")
+    pitch = slides.PITCH_UM["visium"]
+    if lattice.kind == "visium" and np.isfinite(mpp) and abs(lattice.pitch_px * mpp / pitch - 1) > SAME_PITCH:
+        doubts.append(
+            f"neighbouring spots are {lattice.pitch_px * mpp:.0f} µm apart at {mpp:.3g} µm per px, instead of "
+            f"{pitch:.0f}, as with coordinates of a scaled image"
+        )
+    if doubts:
+        warnings.warn(
+            f"obsm['spatial'] of slide {name!r} looks wrong: {'; '.join(doubts)}. It must hold (x, y) in px of the "
+            "full-resolution image.",
+            UserWarning,
+            stacklevel=4,
+        )

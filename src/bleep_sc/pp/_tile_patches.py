@@ -1,0 +1,62 @@
+"""What the tiles of a slide show: the patches that a reference was trained on, cut when they are needed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc import _keys, slides
+from bleep_sc._checks import require_model
+from bleep_sc._patches import patches_of
+from bleep_sc.pp._stains import stains_of, with_stains
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def patch_recipes(ref: AnnData | None, key: str, size: int, size_um: float | None) -> dict[str, dict[str, Any]]:
+    """Return what patches are by their key: those that the model in the reference was trained on, or as given.
+
+    µm are NaN where a patch is a number of px of the full resolution.
+    """
+    if ref is None:
+        return {_keys.PATCHES: {"size": size, "size_um": float("nan") if size_um is None else size_um}}
+    recipe = json.loads(require_model(ref, key)["recipe"])
+    made = recipe.get("features", [recipe])
+    if not all(each.get("patches_key") for each in made):  # features of other software
+        return patch_recipes(None, key, size, size_um)
+    return {each["patches_key"]: each for each in made}
+
+
+def give_patches(
+    tiles: AnnData,
+    patches_key: str,
+    name: str,
+    recipe: dict[str, Any],
+    slide: slides.Slide,
+    scale: float,
+    scale_source: str,
+) -> None:
+    """Record how the patches of the tiles are cut when they are needed; cut those of an image in memory."""
+    px, um = int(recipe["size"]), float(recipe["size_um"])
+    side = px if not np.isfinite(um) else max(1, round(um / scale))
+    record = {"size": px, "side_px": side, "size_um": side * scale, "mpp": scale, "mpp_source": scale_source}
+    rest = {"pad": "reflect", "image": slides.absolute(slide.name), "store": "", "library_key": _keys.LIBRARY}
+    tiles.uns[patches_key] = {name: {**record, **rest}}
+    if slide.name == slides.IN_MEMORY:
+        tiles.obsm[patches_key] = slides.cut_patches(slide, tiles.obsm[_keys.SPATIAL], side=side, size=px)
+    if "stains" in recipe:
+        _give_stains(tiles, patches_key, name, recipe)
+
+
+def _give_stains(tiles: AnnData, patches_key: str, name: str, recipe: dict[str, Any]) -> None:
+    """Carry the patches to the stains that the reference's have, as ``pp.normalize_stains`` does."""
+    patches, record = patches_of(tiles, patches_key), tiles.uns[patches_key][name]
+    own = stains_of(patches, np.full(tiles.n_obs, name), recipe["stains"])[name]
+    stains = {"stains": recipe["stains"], "stains_own": own.numbers()}
+    tiles.uns[patches_key][name] = {**record, **stains, "stain_target": np.asarray(recipe["stain_target"])}
+    if isinstance(patches, np.ndarray):
+        target = slides.stains_from(recipe["stains"], recipe["stain_target"])
+        tiles.obsm[patches_key] = with_stains(patches, np.zeros(tiles.n_obs, dtype=np.intp), [own], target)
