@@ -34,6 +34,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"
 
 html_theme = "sphinx_book_theme"
+python_maximum_signature_line_length = 60  # or else one parameter a line
 html_title = "bleep_sc"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
