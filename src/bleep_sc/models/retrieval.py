@@ -143,9 +143,8 @@ def averages(
     if not in_memory(values):
         yield from _averages_in_passes(index, weights, values, edges, n_rows)
         return
-    columns = values.tocsc() if sparse.issparse(values) and len(edges) > 2 else values
     for start, end in pairwise(edges):
-        means = _means_of(columns[:, start:end])
+        means = _means_of(values[:, start:end])
         for rows in batches(len(index), n_rows):
             yield rows, slice(start, end), means(index[rows], weights[rows])
 
