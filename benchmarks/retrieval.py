@@ -199,6 +199,7 @@ def write_reference(folder: Path, n_keys: int) -> tuple[list[Path], object]:
 
     import bleep_sc as bs
 
+    ad.settings.zarr_write_format = 3
     toy = bs.datasets.toy(n_slices=3)
     sc.pp.normalize_total(toy, target_sum=1e4)
     sc.pp.log1p(toy)

@@ -102,6 +102,30 @@ def test_a_sheet_must_name_slides(files):
     (files / "sheet.csv").write_text("slide\nnew.png\nnew.png\n")
     assert "several slides called new" in run("impute", "--sheet", files / "sheet.csv", *arguments).output
     assert "Pass one slide, or a sheet" in run("impute", *arguments).output
+    (files / "sheet.csv").write_text("slide,mpp\nnew.png,0.5um\n")
+    assert "has '0.5um' as mpp; it must be a number" in run("impute", "--sheet", files / "sheet.csv", *arguments).output
+
+
+def test_whatever_is_wrong_with_a_slide_the_others_go_on(files, monkeypatch):
+    done = []
+
+    def work(slide, ref, out, options, **how):
+        if out.stem == "first":
+            raise TypeError("unforeseen")
+        done.append(out.stem)
+
+    monkeypatch.setattr(_impute, "_impute", work)
+    (files / "sheet.csv").write_text("slide,name\nnew.png,first\nnew.png,second\n")
+    result = run("impute", "--sheet", files / "sheet.csv", "--ref", files / "ref.h5ad", "--out", files / "all")
+    assert result.exit_code == 1
+    assert "first failed: TypeError: unforeseen" in result.output
+    assert done == ["second"]
+
+
+def test_spots_are_no_tiles(files, fitted):
+    result = run("impute", files / "ref.h5ad", "--ref", files / "ref.h5ad", "--out", files / "out.zarr")
+    assert result.exit_code == 1
+    assert "ref.h5ad holds no tiles that bleep-sc tile laid" in result.output
 
 
 def test_tiles_are_written_with_a_picture(files):

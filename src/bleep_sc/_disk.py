@@ -23,9 +23,11 @@ def appears(path: Path) -> Iterator[Path]:
 
     What a killed call left is removed first, and the draft where the block fails. What was at ``path`` is replaced.
     """
+    path = path.resolve()  # what a link leads to is replaced, and not the link
     draft, replaced = (path.with_name(f".{path.name}.{kind}") for kind in ("part", "old"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove(draft, replaced)
+    _put_back(replaced, path)
+    _remove(draft)
     try:
         with room(lambda: f"Nothing was written to {str(path)!r}: make room and call again."):
             yield draft
@@ -33,7 +35,16 @@ def appears(path: Path) -> Iterator[Path]:
             os.replace(path, replaced)
         os.replace(draft, path)
     finally:
-        _remove(draft, replaced)
+        _put_back(replaced, path)
+        _remove(draft)
+
+
+def require_room(folder: Path, n_bytes: int, what: str) -> None:
+    """Refuse to write what does not fit, where writing it would crash: a memory map, or HDF5."""
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        sizes = f"{what} takes some {n_bytes / 2**20:,.0f} MiB, and {free / 2**20:,.0f} are free"
+        raise OSError(errno.ENOSPC, f"No space left on device: {sizes}")
 
 
 @contextmanager
@@ -102,9 +113,15 @@ def _plain(content: Any) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def _put_back(replaced: Path, path: Path) -> None:
+    """Undo a replacement that was not completed, or forget what was replaced."""
+    if replaced.exists() and not path.exists():
+        os.replace(replaced, path)
+    _remove(replaced)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

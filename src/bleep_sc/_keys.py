@@ -10,6 +10,8 @@ LOG1P = "log1p"
 IMPUTED = "imputed"
 N_SPOTS, PSEUDOBULK = "n_spots", "pseudobulk"
 ARRAY_ROW, ARRAY_COL = "array_row", "array_col"
+GENE_IDENTIFIERS = ("gene_ids", "gene_id", "ensembl_id", "gene_name", "gene_symbol")
+"""Columns of var that are taken over from a reference."""
 
 
 def features(encoder: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +61,8 @@ def _size(adata: AnnData, patches_key: str, slides: dict[str, Any]) -> int:
 def feature_recipe(adata: AnnData, use_rep: str) -> dict[str, Any]:
     """How features were made: the recipe that ``pp.image_features`` wrote, plain; empty for features made elsewhere."""
     record = adata.uns.get(use_rep, {})
+    if not isinstance(record, Mapping) or "fingerprint" not in record:  # of other software, under the same name
+        return {}
     plain = (np.generic, np.ndarray)
     return {key: value.tolist() if isinstance(value, plain) else value for key, value in record.items()}
 

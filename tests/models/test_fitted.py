@@ -28,6 +28,11 @@ def test_round_trip_through_bytes_and_folder(model, tmp_path):
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["mine"]
 
 
+def test_tied_weights_are_kept(model):
+    model.module.image_heads[0].projection.bias = model.module.expression_heads[0].projection.bias
+    assert same_weights(from_bytes(model.description, model.to_bytes()).module, model.module)
+
+
 def test_an_existing_model_is_kept_unless_told_otherwise(model, tmp_path):
     save(model, tmp_path / "mine")
     before = (tmp_path / "mine" / "model.safetensors").read_bytes()

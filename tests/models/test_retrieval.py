@@ -142,13 +142,15 @@ def test_only_spots_that_something_is_read_off_are_read(monkeypatch):
     assert set(np.flatnonzero(stored.times_read)) == {*range(12, 18), 55}
 
 
+@pytest.mark.parametrize("laid", [1, 2**24])
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
-def test_weighted_sums_are_the_product_of_matrices(kind, monkeypatch):
+def test_weighted_sums_are_the_product_of_matrices(kind, laid, monkeypatch):
     weights = sparse.random(40, 60, 0.2, format="csr", dtype=np.float32, random_state=0)
     weights.data[weights.indptr[3] : weights.indptr[5]] = 0
     weights = sparse.vstack([weights, sparse.csr_matrix((1, 60), dtype=np.float32)], format="csr")  # nothing at all
     values = sparse.random(60, 9, 0.3, format="csr", dtype=np.float32, random_state=1).toarray()
     monkeypatch.setattr(weighted_sums, "QUERIES", 7)
+    monkeypatch.setattr(weighted_sums, "LAID", laid)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     np.testing.assert_allclose(weighted_sums.weighted_sums(weights, kind(values)), weights @ values, atol=1e-6)
 

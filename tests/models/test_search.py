@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+import torch
 import zarr
 
 from bleep_sc import _blocks
@@ -150,6 +151,33 @@ def test_what_is_not_known_or_not_finite_is_refused(clusters):
     query, keys = clusters
     with pytest.raises(ValueError, match="index='hnsw' is not known; use 'exact' or 'faiss'"):
         retrieval.nearest(query, keys, index="hnsw")
+    for index in ("exact", "faiss"):
+        with pytest.raises(ValueError, match="metric='Cosine' is not known; use 'cosine' or 'euclidean'"):
+            retrieval.nearest(query, keys, metric="Cosine", index=index)
+    with pytest.raises(ValueError, match="so large that their distances overflow"):
+        retrieval.nearest(query * 1e19, keys * 1e19, metric="euclidean")
     keys[1900, 3] = np.nan
-    with pytest.raises(ValueError, match="embeddings hold NaN"):
-        retrieval.nearest(query, keys)
+    for index in ("exact", "faiss"):
+        with pytest.raises(ValueError, match="embeddings hold NaN"):
+            retrieval.nearest(query, keys, index=index)
+
+
+def test_few_keys_take_little_memory_and_no_query_none(clusters):
+    query, keys = clusters
+    similarity, index = retrieval.nearest(query[:0], keys, n_neighbors=5, chunk=10**9)
+    assert similarity.shape == index.shape == (0, 5)
+
+
+def test_embeddings_far_from_the_origin_find_themselves(clusters):
+    _, keys = clusters
+    far = keys + np.float32(3000)
+    _, index = retrieval.nearest(far, far, n_neighbors=1, metric="euclidean")
+    assert (index[:, 0].numpy() == np.arange(len(far))).mean() > 0.999
+
+
+def test_a_query_that_learns_is_searched_like_any_other(clusters):
+    query, keys = clusters
+    learns = torch.from_numpy(query).requires_grad_()
+    found, expected = (retrieval.nearest(each, keys, n_neighbors=5) for each in (learns, query))
+    assert torch.equal(found[1], expected[1])
+    assert not found[0].requires_grad

@@ -8,7 +8,7 @@ from torch import nn
 
 import bleep_sc as bs
 from bleep_sc.models.regression import EmbeddingRegression
-from bleep_sc.tl import FitConfig
+from bleep_sc.tl import FitConfig, _impute, _inputs
 
 QUICK = FitConfig(max_epochs=3)
 
@@ -301,8 +301,19 @@ def test_a_stored_layer_holds_what_one_in_memory_holds(fitted, query, tmp_path, 
         bs.tl.score(query, ["bleep", "kept"])
         scores = [query.uns[key]["pearson"] for key in ("kept_score", "bleep_score")]
         np.testing.assert_allclose(*scores, rtol=1e-4)
+    monkeypatch.setattr(_inputs, "images_for", None)  # what takes long is not begun
     with pytest.raises(FileExistsError, match=r"store=.*0\.zarr' exists already"):
         bs.tl.impute(query, ref=fitted, store=tmp_path / "0.zarr", key_added="kept")
+
+
+def test_a_call_that_fails_leaves_no_store(fitted, query, tmp_path, monkeypatch):
+    def warn(*args):
+        raise UserWarning("as an error")
+
+    monkeypatch.setattr(_impute, "warn_of_foreign_slides", warn)
+    with pytest.raises(UserWarning, match="as an error"):
+        bs.tl.impute(query, ref=fitted, store=tmp_path / "a.zarr")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_store_is_not_taken_for_a_whole_one(fitted, query, tmp_path, monkeypatch):

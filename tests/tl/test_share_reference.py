@@ -2,6 +2,7 @@ import json
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from anndata import read_h5ad
@@ -87,6 +88,9 @@ def test_other_tools_take_it(fitted, query, tmp_path):
 def test_nothing_tells_slides_and_spots(fitted, tmp_path):
     fitted.obs["biobank"] = "P-0815"
     fitted.obs_names = [f"BARCODE{i}-1" for i in range(fitted.n_obs)]
+    fitted.var["source_file"] = "/clinic/Maier.h5"
+    fitted.var["gene_name"] = pd.Categorical(fitted.var_names, categories=[*fitted.var_names, "Weber"])
+    fitted.var.index.name = "Krause"
     fitted.uns["patches"]["slice1"]["image"] = "/clinic/Miller.svs"
     (made,) = json.loads(fitted.uns["bleep"]["recipe"])["features"]
     edited(fitted, recipe={"features": [{**made, "scanned_by": "Dr Huber"}]})
@@ -99,6 +103,10 @@ def test_nothing_tells_slides_and_spots(fitted, tmp_path):
         "biobank",
         "Miller",
         "Huber",
+        "source_file",
+        "Maier",
+        "Weber",
+        "Krause",
         "tissue_hires_scalef",
         "zonation",
         "array_row",
@@ -124,11 +132,16 @@ def test_nothing_tells_slides_and_spots(fitted, tmp_path):
 
 def test_identifiers_of_genes_stay(fitted, query, tmp_path):
     fitted.var["gene_ids"] = [f"ENSG{i:011d}" for i in range(fitted.n_vars)]
-    fitted.var["mean_counts"] = 1.0
+    fitted.var["mean_counts"], fitted.var["symbol"] = 1.0, fitted.var_names
     query.var_names = fitted.var["gene_ids"]
     ref = shared(fitted, tmp_path)
     assert "mean_counts" not in ref.var
     assert_same(imputed(query, ref, gene_key="gene_ids"), imputed(query, fitted, gene_key="gene_ids"))
+    assert "symbol" not in ref.var
+    bs.tl.share_reference(fitted, tmp_path / "more", gene_columns=["symbol"])
+    assert bs.tl.load_reference(tmp_path / "more").var["symbol"].tolist() == fitted.var["symbol"].tolist()
+    with pytest.raises(KeyError, match=r"gene_columns='none' are no columns of var"):
+        bs.tl.share_reference(fitted, tmp_path / "none", gene_columns=["none"])
 
 
 def test_what_the_model_was_fitted_on_is_kept(reference, query, tmp_path):

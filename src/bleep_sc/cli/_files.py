@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bleep_sc._disk import appears
+from bleep_sc._disk import appears, require_room
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -30,10 +28,7 @@ def write_h5ad(adata: AnnData, out: Path) -> None:
     """Write an h5ad file; it appears, or is replaced, when it is complete."""
     with appears(out) as draft:
         # HDF5 crashes where the disk turns out to be full, and says nothing.
-        needed, free = adata.__sizeof__() + _nbytes(adata.uns), shutil.disk_usage(out.parent).free
-        if needed > free:
-            room = f"{out.name} takes some {needed / 2**20:,.0f} MiB, and {free / 2**20:,.0f} are free"
-            raise OSError(errno.ENOSPC, f"No space left on device: {room}")
+        require_room(draft.parent, adata.__sizeof__() + _nbytes(adata.uns), out.name)
         adata.write_h5ad(draft)
 
 

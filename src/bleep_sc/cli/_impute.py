@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import bleep_sc as bs
+from bleep_sc import _keys
 from bleep_sc._checks import require_model
 from bleep_sc._disk import appears
 from bleep_sc._slide_report import SlideReport, varied_genes
@@ -131,7 +132,12 @@ def _tile(slide: Path, ref: AnnData | None, options: dict[str, Any]) -> AnnData:
     if slide.suffix == ".h5ad":
         if options["mpp"] is not None or options["region"] is not None:
             raise ValueError(f"The tiles of {slide.name} are laid already: mpp and region are for images.")
-        return ad.read_h5ad(slide)
+        tiles = ad.read_h5ad(slide)
+        if _keys.TILES not in tiles.uns:
+            raise ValueError(
+                f"{slide.name} holds no tiles that bleep-sc tile laid. Predict spots with bleep_sc.tl.impute in Python."
+            )
+        return tiles
     return bs.pp.tile_slide(
         slide,
         ref=ref,

@@ -33,15 +33,10 @@ def require_alone(what: str) -> None:
 
 def first_of_group() -> bool:
     """Tell whether this process writes and logs: it is alone, or the first of those that work on one thing."""
-    from bleep_sc.training.distributed import launched
-    from bleep_sc.training.shares import step
+    from bleep_sc.training.shares import require_meeting, step
 
-    number, n = step()
-    if n > 1 and launched() is None:
-        raise click.UsageError(
-            f"srun started {n} processes, which cannot find each other: let it start torchrun once a node, or set "
-            "MASTER_ADDR to the first node and MASTER_PORT to a free port there."
-        )
+    require_meeting()
+    number, _ = step()
     if number > 0:
         logger.setLevel(logging.WARNING)
     return number == 0
@@ -64,8 +59,9 @@ def work_through(names: Sequence[str], work: Callable[[int], None], is_done: Cal
             try:
                 if not done:
                     work(i)
-            except FAILURES as error:
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one slide, the others go on
                 failed.append(names[i])
-                click.echo(f"{names[i]} failed: {message(error)}", err=True)
+                kind = "" if isinstance(error, FAILURES) else f"{type(error).__name__}: "
+                click.echo(f"{names[i]} failed: {kind}{message(error)}", err=True)
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(mine)} slides failed: {', '.join(failed)}. Call again.")

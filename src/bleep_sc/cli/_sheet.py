@@ -25,6 +25,8 @@ def read_sheet(sheet: Path) -> pd.DataFrame:
             f"{sheet} has the columns {', '.join(rows)}; it needs slide, and may have {', '.join(COLUMNS[1:])}.",
             param_hint="--sheet",
         )
+    if "mpp" in rows:
+        rows["mpp"] = _numbers(rows["mpp"], sheet)
     for column in ("slide", "region"):
         if column in rows:
             rows[column] = [None if pd.isna(each) else str(sheet.parent / each) for each in rows[column]]
@@ -36,3 +38,15 @@ def read_sheet(sheet: Path) -> pd.DataFrame:
             f"{sheet} has several slides called {', '.join(twice)}; add a column name.", param_hint="--sheet"
         )
     return rows.astype(object).where(rows.notna(), None)
+
+
+def _numbers(column: pd.Series, sheet: Path) -> pd.Series:
+    import pandas as pd
+
+    numbers = pd.to_numeric(column, errors="coerce")
+    wrong = column[numbers.isna() & column.notna()].unique()
+    if len(wrong):
+        raise click.BadParameter(
+            f"{sheet} has {', '.join(map(repr, wrong))} as mpp; it must be a number, µm per px.", param_hint="--sheet"
+        )
+    return numbers

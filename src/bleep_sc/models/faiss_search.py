@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from bleep_sc._blocks import row_blocks
 from bleep_sc._runtime import logger
-from bleep_sc.models.search import Neighbors, as_tensor, exact
+from bleep_sc.models.search import Neighbors, as_tensor, exact, finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def faiss_search(query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: in
     of which as many are searched as find 95 % of the exact neighbours of 256 queries. For cosines, embeddings are
     scaled to length one, where the nearest by distance are the most similar.
     """
-    faiss = _faiss()
+    faiss = faiss_library()
     n_keys, n_dims = keys.shape
     query = as_tensor(query).cpu()
     n_lists = 1 if n_keys < FLAT else math.isqrt(n_keys)
@@ -56,7 +56,8 @@ def faiss_search(query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: in
     return Neighbors(similarity, found, recall)
 
 
-def _faiss() -> Any:
+def faiss_library() -> Any:
+    """Import FAISS, or say how it is installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # SWIG's, about its own types
@@ -69,7 +70,7 @@ def _faiss() -> Any:
 
 
 def _prepared(values: Any, metric: Metric) -> NDArray[np.float32]:
-    tensor = as_tensor(values).cpu()
+    tensor = finite(as_tensor(values).cpu())
     return np.ascontiguousarray((normalize(tensor) if metric == "cosine" else tensor).numpy())
 
 

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bleep_sc import _html
 from bleep_sc._disk import appears
@@ -76,12 +76,18 @@ class FittedModel:
 
     def to_bytes(self) -> bytes:
         """Return the weights, and what held-out slides taught beside them, as safetensors bytes."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
+        tensors = apart(self.module.state_dict())
         for part in LEARNT:
             known = getattr(self, part)
             arrays = {} if known is None else known.to_arrays()
             tensors |= {f"{part}/{name}": torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         return safetensors.torch.save(tensors)
+
+
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies that share no memory, on the CPU: safetensors refuses tied weights."""
+    on_cpu = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
+    return {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in on_cpu.items()}
 
 
 def weights_hash(weights: bytes) -> str:

@@ -13,7 +13,7 @@ from torch.nn.functional import embedding_bag
 
 from bleep_sc._blocks import in_memory, row_blocks, squares
 from bleep_sc._checks import dense
-from bleep_sc.models.search import Index, Metric, search
+from bleep_sc.models.search import Index, Metric, as_tensor, search
 from bleep_sc.models.weighted_sums import batches, weighted_sums
 
 Weighting = Literal["uniform", "softmax"]
@@ -155,7 +155,7 @@ def _means_of(block: Any) -> Means:
     if sparse.issparse(block) and (block.nnz < SPARSE * size or 4 * size > TABLE_BYTES):
         rows_of = block.tocsr()
         return lambda index, weights: weighted_sums(weight_matrix(index, weights, block.shape[0]), rows_of)
-    table = torch.from_numpy(np.ascontiguousarray(dense(block)))
+    table = as_tensor(np.ascontiguousarray(dense(block)))
     return lambda index, weights: embedding_bag(index, table, per_sample_weights=weights, mode="sum").numpy()
 
 

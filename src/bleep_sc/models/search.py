@@ -46,15 +46,29 @@ def search(
     n_keys = keys.shape[0]
     if not 1 <= n_neighbors <= n_keys:
         raise ValueError(f"n_neighbors={n_neighbors} must lie between 1 and the size of the reference, {n_keys}.")
+    if n_keys > np.iinfo(np.int32).max:
+        raise ValueError(f"A reference of {n_keys:,} spots is too large: neighbours are numbered in 32 bits.")
+    if metric not in ("cosine", "euclidean"):
+        raise ValueError(f"metric={metric!r} is not known; use 'cosine' or 'euclidean'.")
+    check_index(index)
     if index == "exact":
         return exact(query, keys, n_neighbors, metric, chunk)
+    from bleep_sc.models.faiss_search import faiss_search
+
+    return faiss_search(query, keys, n_neighbors, metric)
+
+
+def check_index(index: str) -> None:
+    """Refuse an index that is not known, or whose library is not installed."""
+    if index not in ("exact", "faiss"):
+        raise ValueError(f"index={index!r} is not known; use 'exact' or 'faiss'.")
     if index == "faiss":
-        from bleep_sc.models.faiss_search import faiss_search
+        from bleep_sc.models.faiss_search import faiss_library
 
-        return faiss_search(query, keys, n_neighbors, metric)
-    raise ValueError(f"index={index!r} is not known; use 'exact' or 'faiss'.")
+        faiss_library()
 
 
+@torch.no_grad()
 def exact(
     query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metric: Metric, chunk: int = 8192
 ) -> Neighbors:
@@ -62,27 +76,31 @@ def exact(
 
     Keys pass by once, in blocks, and the best are kept of every query: memory is bounded by ``chunk``.
     """
-    query = _finite(as_tensor(query))
-    query = normalize(query) if metric == "cosine" else query
+    query = finite(as_tensor(query))
+    center = query.mean(dim=0) if metric == "euclidean" else None  # far from the origin products cancel
+    query = normalize(query) if center is None else query - center
     best = query.new_full((len(query), n_neighbors), -torch.inf)
     index = torch.zeros(len(query), n_neighbors, dtype=torch.int32, device=query.device)
-    n_rows = min(max(1, chunk // 8), len(query))
+    chunk = min(chunk, keys.shape[0])
+    n_rows = max(1, min(chunk // 8, len(query)))
     room = query.new_empty(n_rows * _whole_groups(chunk))  # new memory for every product would take longer than it
     for rows, block in row_blocks(keys):
         for start in range(0, len(block), chunk):
-            part = _finite(as_tensor(block[start : start + chunk]).to(query.device))
-            part = normalize(part) if metric == "cosine" else part
+            part = finite(as_tensor(block[start : start + chunk]).to(query.device))
+            part = normalize(part) if center is None else part - center
             for first in range(0, len(query), n_rows):
                 some = slice(first, first + n_rows)
                 n_some, width = len(query[some]), _whole_groups(len(part))
                 similarity = room[: n_some * width].view(n_some, width)
                 torch.mm(query[some], part.T, out=similarity[:, : len(part)])
-                if metric == "euclidean":
+                if center is not None:
                     similarity[:, : len(part)] -= part.square().sum(dim=1) / 2
                 similarity[:, len(part) :] = -torch.inf
                 _keep_the_best(best[some], index[some], similarity, rows.start + start)
+    if not best.isfinite().all():
+        raise ValueError("The embeddings are so large that their distances overflow.")
     best, order = best.sort(dim=1, descending=True)
-    if metric == "euclidean":
+    if center is not None:
         best = (best - query.square().sum(dim=1, keepdim=True) / 2).clamp(max=0)
     return Neighbors(best, index.gather(1, order))
 
@@ -130,7 +148,8 @@ def _side_by_side(row: Tensor, values: Tensor, columns: Tensor, n_rows: int) -> 
     return of_rows, columns_of_rows
 
 
-def _finite(embedding: Tensor) -> Tensor:
+def finite(embedding: Tensor) -> Tensor:
+    """Return embeddings, or refuse NaN and infinite values."""
     if not embedding.sum().isfinite():
         raise ValueError("The embeddings hold NaN or infinite values, which are similar to nothing.")
     return embedding

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 QUERIES = 64
-"""Whose neighbours are summed at once."""
+"""Whose neighbours are summed at once, at most."""
+LAID = 2**24
+"""Values of sparse expression that all cores lay side by side at once: 200 MB."""
 
 
 def weighted_sums(weights: sparse.csr_matrix, values: Any) -> NDArray[np.float32]:
@@ -34,9 +36,18 @@ def weighted_sums(weights: sparse.csr_matrix, values: Any) -> NDArray[np.float32
         else:
             result[rows] = some @ values
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(fill, batches(len(result), QUERIES)))
+    n_threads = torch.get_num_threads()
+    with ThreadPoolExecutor(n_threads) as pool:
+        list(pool.map(fill, batches(len(result), _at_once(weights, values, n_threads))))
     return result
+
+
+def _at_once(weights: sparse.csr_matrix, values: Any, n_threads: int) -> int:
+    """Return of how many rows of weights the neighbours are laid side by side in every thread."""
+    if not sparse.issparse(values):
+        return QUERIES
+    laid = weights.nnz / max(1, weights.shape[0]) * values.nnz / max(1, values.shape[0])  # for a row of weights
+    return int(np.clip(LAID / n_threads / max(1.0, laid), 1, QUERIES))
 
 
 def batches(n: int, size: int) -> list[slice]:

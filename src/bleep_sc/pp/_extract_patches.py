@@ -206,7 +206,7 @@ def _recorded_image(adata: AnnData, name: str) -> Image:
     """Return the full-resolution image that ``uns["spatial"]`` knows of."""
     record = adata.uns.get(_keys.SPATIAL, {}).get(name, {})
     path = record.get("metadata", {}).get("source_image_path")
-    if path is not None:
+    if path:
         return str(path)
     for resolution, pixels in record.get("images", {}).items():
         if record.get("scalefactors", {}).get(f"tissue_{resolution}_scalef") == 1:

@@ -21,8 +21,6 @@ THUMBNAIL = 2000
 """Longest side of the picture on which tissue is found, and which is kept, px."""
 FOCUS_MPP, COARSEST_MPP = 1.0, 1.5
 """µm per px at which sharpness is measured, and above which it is not."""
-IDENTIFIERS = ("gene_ids", "gene_id", "ensembl_id", "gene_name", "gene_symbol")
-"""Columns of var that are taken over from a reference."""
 
 
 def tile_slide(
@@ -253,7 +251,7 @@ def _sharpness(
 def _genes(ref: AnnData | None) -> pd.DataFrame:
     if ref is None:
         return pd.DataFrame(index=pd.Index([], dtype=str))
-    return ref.var[[name for name in IDENTIFIERS if name in ref.var]].copy()
+    return ref.var[[name for name in _keys.GENE_IDENTIFIERS if name in ref.var]].copy()
 
 
 def _library(image: str, thumbnail: NDArray[np.uint8], shrink: float, mpp: float, spacing: float) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bleep_sc.tl._intervals import Panel, check_interval, spot_confidence
 from bleep_sc.tl._layers import correction, predicted_layers
 from bleep_sc.tl._leakage import warn_of_shared_slides
 from bleep_sc.tl._on_disk import opened
-from bleep_sc.tl._prediction import check_layer_is_free, forget_prediction, write_layer
+from bleep_sc.tl._prediction import check_layer_is_free, check_store_is_free, forget_prediction, write_layer
 from bleep_sc.tl._reference import as_references, read_references
 from bleep_sc.tl._same_slide import place_images
 from bleep_sc.tl._store import model_hash
@@ -180,7 +180,7 @@ def impute(
     True
     """
     from bleep_sc.models import retrieval
-    from bleep_sc.models.search import search
+    from bleep_sc.models.search import check_index, search
     from bleep_sc.training.device import resolve_device
 
     refs = [opened(each, key) for each in as_references(ref, ref_weights)]
@@ -199,6 +199,8 @@ def impute(
     config, params = model.description.config, model.description.params
     layer = params["layer"] if layer is None and target_rep is None else layer
     check_layer_is_free(adata, name)
+    check_store_is_free(store)
+    check_index(index)
     n_neighbors = _n_neighbors(config["n_neighbors"] if n_neighbors is None else n_neighbors, len(reference.keys))
     if interval is not None:
         check_interval(interval, model, store=store, layer=layer, target_rep=target_rep)
@@ -212,7 +214,6 @@ def impute(
     if reference.weights is not None:
         weights = retrieval.reweighted(weights, found.index, reference.weights)
     correct = correction(reference, embedding, of_refs) if config["regression"] else None
-    layers = predicted_layers(name, adata.shape, reference, found.index, weights, correct, interval, store)
     matrix = retrieval.weight_matrix(found.index, weights, len(reference.keys))
     of_spots = _of_spots(name, reference, found, weights)
     typicality = typicality_of(adata, images, model.typicality, params["library_key"])
@@ -223,6 +224,7 @@ def impute(
         of_spots[_keys.imputed_share(name)] = matrix @ reference.is_imputed.astype(np.float32)
     shares = reference.shares(np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel())
     logger.info("Weights are on %s.", ", ".join(f"{slide} ({share:.1%})" for slide, share in shares.items()))
+    layers = predicted_layers(name, adata.shape, reference, found.index, weights, correct, interval, store)
     record = {
         "method": "bleep",
         **reference.units,

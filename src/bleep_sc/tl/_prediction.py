@@ -67,6 +67,12 @@ def write_layer(adata: AnnData, name: str, values: Any, genes: NDArray[np.bool_]
     adata.uns[_keys.imputed(name)] = {**record, "version": __version__}
 
 
+def check_store_is_free(path: str | Path | None) -> None:
+    """Refuse to write a layer where something is."""
+    if path is not None and Path(path).exists():
+        raise FileExistsError(f"store={str(path)!r} exists already. Pass another path, or remove it.")
+
+
 def store_layer(
     path: str | Path,
     shape: tuple[int, int],
@@ -81,9 +87,8 @@ def store_layer(
     import dask.array as da
     import zarr
 
+    check_store_is_free(path)
     path = Path(path)
-    if path.exists():
-        raise FileExistsError(f"store={str(path)!r} exists already. Pass another path, or remove it.")
     columns = np.flatnonzero(genes)
     edges = np.searchsorted(columns, np.arange(0, shape[1] + GENES, GENES))  # of the genes in every chunk
     with appears(path) as draft:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc import _keys
-from bleep_sc._checks import libraries, require_layer, require_model, require_obsm
+from bleep_sc._checks import dense, libraries, listed, require_layer, require_model, require_obsm
 from bleep_sc._expression import record_of
 from bleep_sc.tl._reference_card import Card
 from bleep_sc.tl._reference_files import CARD_FILE, REFERENCE_FILE
@@ -16,6 +16,7 @@ from bleep_sc.tl._same_slide import embedding_of
 from bleep_sc.tl._store import read_description, read_model
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from anndata import AnnData
@@ -50,14 +51,15 @@ def share_reference(
     license: str | None = None,
     encoder_license: str | None = None,
     encoder: nn.Module | None = None,
+    gene_columns: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
     """Write a trained reference to a folder that can be given away: what imputation needs, and a model card.
 
     Kept are the model, the expression that is read off, the joint embeddings, the names of the genes, and which spots
-    are of one slide. Slides and spots get neutral names. Patches, features, coordinates, images, paths, every other
-    column of ``obs`` and everything that was predicted are left out. :func:`bleep_sc.tl.load_reference` reads the
-    folder, and :func:`bleep_sc.tl.impute` predicts from it what it predicts from ``adata``.
+    are of one slide. Slides and spots get neutral names. Patches, features, coordinates, images, paths, all other
+    columns of ``obs`` and ``var`` and everything that was predicted are left out. :func:`bleep_sc.tl.load_reference`
+    reads the folder, and :func:`bleep_sc.tl.impute` predicts from it what it predicts from ``adata``.
 
     **What remains is data of donors**: the expression profile of every spot, and the embeddings of that profile and of
     its image. The card says so, and how many. Whether they may be given away is for the consent of the donors and
@@ -82,6 +84,9 @@ def share_reference(
         was trained, since its weights are then in the files.
     encoder
         Needed only where an encoder that was given as a module was trained: a module of the same architecture.
+    gene_columns
+        Columns of ``var`` to keep beside the usual identifiers (``gene_ids``, ``gene_name`` and their like), for
+        ``gene_key=`` of :func:`bleep_sc.tl.impute`. They are written as they are: look what they hold.
     overwrite
         Replace a folder that holds a model.
 
@@ -130,7 +135,8 @@ def share_reference(
         name: f"reference_{number}"
         for number, name in enumerate(dict.fromkeys([*slides.tolist(), *description.slides]), start=1)
     }
-    shared = _reduced(adata, key, description, [names[name] for name in slides])
+    genes = _told_of_genes(adata, key, gene_columns)
+    shared = _reduced(adata, genes, key, description, [names[name] for name in slides])
     description = replace(
         description,
         recipe=_told(description.recipe),
@@ -156,7 +162,7 @@ def share_reference(
         (folder / CARD_FILE).write_text(card.text(), encoding="utf-8")
 
 
-def _reduced(adata: AnnData, key: str, description: Description, slides: list[str]) -> AnnData:
+def _reduced(adata: AnnData, genes: pd.DataFrame, key: str, description: Description, slides: list[str]) -> AnnData:
     """Return what imputation needs of a reference, with neutral names of slides and spots."""
     from anndata import AnnData
 
@@ -171,13 +177,13 @@ def _reduced(adata: AnnData, key: str, description: Description, slides: list[st
     numbers = pd.Series(slides).groupby(slides).cumcount() + 1
     index = [f"{slide}_{number}" for slide, number in zip(slides, numbers, strict=True)]
     obs = pd.DataFrame({params["library_key"]: pd.Categorical(slides, categories=list(dict.fromkeys(slides)))}, index)
-    shared = AnnData(matrix if layer is None else None, obs=obs, var=adata.var[_of_genes(adata.var, key)].copy())
+    shared = AnnData(matrix if layer is None else None, obs=obs, var=genes)
     if layer is not None:
         shared.layers[layer] = matrix
     for name in (_keys.image_embedding(key), _keys.expression_embedding(key)):
         shared.obsm[name] = embedding_of(adata, name)
     if target_rep is not None:
-        shared.obsm[target_rep] = require_obsm(adata, target_rep, "The model was fitted on it.")
+        shared.obsm[target_rep] = dense(require_obsm(adata, target_rep, "The model was fitted on it."))
         corrected = adata.uns.get(target_rep, {})
         shared.uns[target_rep] = {name: corrected[name] for name in ("var_names",) if name in corrected}
     if _keys.LOG1P in adata.uns:
@@ -197,14 +203,17 @@ def _told(recipe: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in recipe.items() if name in OF_RECIPES}
 
 
-def _of_genes(var: pd.DataFrame, key: str) -> list[str]:
-    """Return the columns that identify genes, or say how they were chosen and predicted."""
-    known = (_keys.HIGHLY_VARIABLE, _keys.predictability(key))
-    is_text = [
-        isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(column)
-        for _, column in var.items()
-    ]
-    return [str(name) for name, text in zip(var, is_text, strict=True) if text or name in known]
+def _told_of_genes(adata: AnnData, key: str, gene_columns: Sequence[str]) -> pd.DataFrame:
+    """Return what identifies genes, and how they were chosen and predicted: text may hold paths and names of donors."""
+    absent = [name for name in gene_columns if name not in adata.var]
+    if absent:
+        raise KeyError(f"gene_columns={listed(absent)} are no columns of var (it has: {listed(adata.var)}).")
+    told = (*_keys.GENE_IDENTIFIERS, _keys.HIGHLY_VARIABLE, _keys.predictability(key), *gene_columns)
+    genes = adata.var[[name for name in adata.var if name in told]].rename_axis(index=None)
+    for name, column in genes.items():
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            genes[name] = column.cat.remove_unused_categories()
+    return genes
 
 
 def _encoders(description: Description, stated: str | None) -> dict[str, EncoderLicense]:

@@ -18,6 +18,7 @@ import torch
 
 from bleep_sc._runtime import logger
 from bleep_sc._version import __version__
+from bleep_sc.models.fitted import apart
 from bleep_sc.training.distributed import ALONE, Processes
 
 if TYPE_CHECKING:
@@ -98,12 +99,8 @@ class Checkpoint:
             tensors |= {f"optimizer/{parameter}/{name}": tensor for name, tensor in state.items()}
         tensors |= {f"random/{name}": state for name, state in states.items()}
         tensors |= {"generator": generator.get_state(), "history": torch.tensor(history, dtype=torch.float64)}
-        # Cloned, since tied weights share their memory, which safetensors refuses.
-        tensors = {
-            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
-        }
         metadata = {"format": FORMAT, "fingerprint": json.dumps(self.fingerprint)}
-        _replace(self.path, safetensors.torch.save(tensors, metadata))
+        _replace(self.path, safetensors.torch.save(apart(tensors), metadata))
         self.saved_at = time.monotonic()
         self.took = self.saved_at - started
 

@@ -13,7 +13,7 @@ from bleep_sc._batches import subset
 from bleep_sc._disk import draft_of, draft_path, is_complete, room
 from bleep_sc._runtime import logger, progress
 from bleep_sc.models.encode import encode
-from bleep_sc.training.shares import together
+from bleep_sc.training.shares import require_meeting, together
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +68,7 @@ def store_features(
     """
     import zarr
 
+    require_meeting()
     path, n = Path(path), len(patches)
     blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
 

@@ -40,6 +40,16 @@ def step() -> tuple[int, int]:
     return place or (0, 1)
 
 
+def require_meeting() -> None:
+    """Refuse processes that work on one thing and that nobody has told where to meet."""
+    n = step()[1]
+    if n > 1 and launched() is None:
+        raise ValueError(
+            f"srun started {n} processes, which cannot find each other: let it start torchrun once a node, or set "
+            "MASTER_ADDR to the first node and MASTER_PORT to a free port there."
+        )
+
+
 def _array_task() -> tuple[int, int]:
     names = [f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "COUNT", "MIN", "MAX")]
     if not set(names) <= os.environ.keys():

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
+import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.torch
-import torch
 
 from bleep_sc._batches import batches_of
+from bleep_sc._disk import require_room, room
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.encoders import Encoder, load_encoder
+from bleep_sc.models.fitted import apart
 from bleep_sc.slides import StoredPatches
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.cross_fit import HeldOut
@@ -145,6 +148,9 @@ def _write_images(folder: Path, images: NDArray[Any] | Unread) -> None:
         np.save(folder / "rows.npy", images.rows)
         return
     dtype = images.dtype if isinstance(images, np.ndarray) else np.dtype(np.uint8)
+    n_bytes = math.prod(images.shape) * dtype.itemsize
+    with room(lambda: f"Processes are given patches in {tempfile.gettempdir()!r}: set TMPDIR to a larger disk."):
+        require_room(folder, n_bytes, "The copy of the images")
     file = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=dtype, shape=images.shape)
     for rows, batch in batches_of(images, 256):
         file[rows] = batch
@@ -156,8 +162,4 @@ def _opened(path: Path) -> Any:
 
 
 def _weights(module: nn.Module) -> bytes:
-    # Cloned, since tied weights share their memory, which safetensors refuses.
-    weights = {name: each.detach().cpu() for name, each in module.state_dict().items()}
-    return safetensors.torch.save(
-        {name: each.clone(memory_format=torch.contiguous_format) for name, each in weights.items()}
-    )
+    return safetensors.torch.save(apart(module.state_dict()))

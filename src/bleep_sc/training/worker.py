@@ -53,7 +53,7 @@ def _watch(folder: Path, launcher: int) -> None:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):  # the latter is another one's, which has its number now
         return False
     return True
 
