@@ -46,6 +46,13 @@ def test_the_demo_writes_what_it_says(quick, tmp_path):
     bs.tl.impute(query, ref=ref)
 
 
+@pytest.mark.parametrize("command", ["benchmark", "embed", "features", "fit", "impute"])
+def test_examples_of_commands_stand_on_lines_of_their_own(command):
+    shown = CliRunner().invoke(cli.main, [command, "--help"]).output
+    assert "\\b" not in shown
+    assert re.search(rf"^ +bleep-sc {command} ", shown, flags=re.MULTILINE)
+
+
 def test_version_and_help():
     assert bs.__version__ in CliRunner().invoke(cli.main, ["--version"]).output
     assert "toy|her2st" in CliRunner().invoke(cli.main, ["demo", "--help"]).output

@@ -13,6 +13,7 @@ from PIL import Image
 
 import bleep_sc as bs
 from bleep_sc import cli
+from bleep_sc._slide_report import SlideReport
 from bleep_sc.cli import _impute
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what spatialdata, dask and zarr say of each other
@@ -53,8 +54,23 @@ def test_a_slide_is_predicted_and_reported(files, fitted):
     assert "http" not in re.sub(r"data:image/png;base64,[^\"]+", "", page)
     for said in ("new.png", "2 (given)", "For research only", "NeurIPS 2023", "3 predicted, of 250", "slice1, slice2"):
         assert said in page
+    assert page.count("<figure") == 3
+    # Its px are 1 µm wide, not 2.
+    assert page.index('<p class="alarm">100% of this slide looks unlike the reference') < page.index(
+        "For research only"
+    )
     first = json.loads((files / "out.geojson").read_text())["features"][0]
     assert set(first["properties"]["measurements"]) == {"HAL"}
+
+
+def test_the_page_of_a_slide_that_the_reference_knows_does_not_cry_wolf(files, fitted):
+    tiles = bs.pp.tile_slide(files / "new.png", ref=fitted, mpp=2, spacing_um=200, show_progress_bar=False)
+    bs.tl.impute(tiles, ref=fitted)
+    tiles.obs["bleep_typicality"] = 0.5
+    SlideReport(tiles, fitted, "bleep", ["HAL"]).write(files / "page.html", files / "page.png")
+    page = (files / "page.html").read_text()
+    assert 'class="alarm"' not in page
+    assert "0% of the tiles; of slides like the reference's own 5%" in page.replace("&#x27;", "'")
 
 
 def test_what_is_there_is_not_lost(files):

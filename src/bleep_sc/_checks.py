@@ -58,6 +58,8 @@ def require_layer(adata: AnnData, layer: str | None, remedy: str) -> Any:
             raise ValueError("adata.X is on disk (adata is backed). Load it first: adata = adata.to_memory().")
         return adata.X
     if layer not in names:
+        if "imputed" in adata.var and np.all(adata.var["imputed"]):
+            remedy = "This is what bleep_sc.tl.to_anndata made, whose X is the prediction: pass the query itself."
         raise KeyError(f"layers[{layer!r}] not found (adata.layers has: {listed(names)}). {remedy}")
     return adata.layers[layer]
 
@@ -69,8 +71,8 @@ def require_model(adata: AnnData, key: str) -> dict[str, Any]:
         fitted = [name for name, entry in adata.uns.items() if isinstance(entry, dict) and "model" in entry]
         raise KeyError(
             f"The reference holds no model: uns[{key!r}] not found (models in its uns: {listed(fitted)}). Run "
-            "bleep_sc.tl.fit(adata_ref) first. If it was fitted before a concatenation: anndata.concat drops uns "
-            "unless uns_merge='first' (or 'unique') is given."
+            "bleep_sc.tl.fit(adata_ref) first, and pass the query first and the reference as ref=. If it was fitted "
+            "before a concatenation: anndata.concat drops uns unless uns_merge='first' (or 'unique') is given."
         )
     return record
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 UNEVEN = 3.0
 """Ratio of totals between slides that normalisation would not leave."""
+FEW = 256
+"""Spots that are looked at to tell what values are."""
 SAME_TOTAL = 0.05
 """Totals that differ by less are of the same normalisation."""
 
@@ -60,9 +62,25 @@ def _linear_totals(matrix: Any) -> NDArray[np.float64]:
     return np.asarray(linear.sum(axis=1), dtype=np.float64).ravel()
 
 
+def _are_whole(matrix: Any) -> bool:
+    """Tell whether values are logarithms of whole counts, of the first spots and with more than one different count."""
+    some = matrix[:FEW]
+    linear = np.expm1((some.data if sparse.issparse(some) else np.asarray(some)).astype(np.float64)).ravel()
+    return bool(linear.size and linear.max() > 1.5 and np.allclose(linear, np.rint(linear), rtol=1e-4, atol=1e-3))
+
+
 def warn_of_uneven_slides(adata: AnnData, layer: str | None, slides: NDArray[np.str_]) -> None:
-    """Warn where one slide was normalised to another total than the next."""
-    totals = _linear_totals(require_layer(adata, layer, "Pass layer=, the layer with logarithms."))
+    """Warn where spots were not normalised, or one slide to another total than the next."""
+    matrix = require_layer(adata, layer, "Pass layer=, the layer with logarithms.")
+    totals = _linear_totals(matrix)
+    if np.ptp(totals) > 0 and _are_whole(matrix):
+        warnings.warn(
+            "The expression is the logarithm of whole counts: spots were not brought to one total, so that deeply "
+            "sequenced ones count more. Run sc.pp.normalize_total(adata, target_sum=1e4) on the counts before "
+            "sc.pp.log1p, unless that is meant.",
+            UserWarning,
+            stacklevel=3,
+        )
     medians = {str(slide): float(np.median(totals[slides == slide])) for slide in np.unique(slides)}
     if max(medians.values()) > UNEVEN * min(medians.values()):
         listed = ", ".join(f"{slide} {median:.4g}" for slide, median in medians.items())

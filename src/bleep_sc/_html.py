@@ -24,6 +24,7 @@ th { border-bottom: 2px solid #888; white-space: normal; vertical-align: bottom;
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 .facts th, .facts td { text-align: left; white-space: normal; border-bottom: 1px solid #ddd; font-weight: 400; }
 .facts th { color: #555; }
+.alarm { border-left: .4rem solid #b00020; background: #fdecea; padding: .7rem 1rem; font-weight: 600; }
 td small { color: #666; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; } figcaption { color: #555; font-size: .9rem; }
 """
@@ -43,6 +44,11 @@ def page(title: str, notes: str, sections: Iterable[tuple[str, str]]) -> str:
 def paragraph(text: str) -> str:
     """Return a paragraph."""
     return f"<p>{escape(text)}</p>"
+
+
+def alarm(text: str) -> str:
+    """Return a paragraph that is not to be overlooked."""
+    return f'<p class="alarm">{escape(text)}</p>'
 
 
 def facts(of: Mapping[str, object]) -> str:

@@ -81,7 +81,8 @@ def _cut(adata: AnnData, key: str) -> CutPatches | RestainedPatches:
     if unknown:
         raise FileNotFoundError(
             f"obsm[{key!r}] not found, and its patches cannot be cut: the image of slide {unknown[0]!r} is not at "
-            f"{records.get(unknown[0], {}).get('image')!r}. {REMEDY}"
+            f"{records.get(unknown[0], {}).get('image')!r}. Say where it is now, "
+            f"bleep_sc.pp.extract_patches(adata, {{{unknown[0]!r}: 'path', ...}}), with the same size= and size_um=."
         )
     centers = np.asarray(require_obsm(adata, _keys.SPATIAL, REMEDY), dtype=np.float64)[:, :2]
     first = records[slides[0]]

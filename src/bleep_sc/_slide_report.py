@@ -55,10 +55,11 @@ class SlideReport:
         drawn = _html.png(self._map())
         picture.write_bytes(drawn)
         sections = {
-            "What this is": _html.paragraph(PURPOSE),
+            "What this is": self._alarm() + _html.paragraph(PURPOSE),
             "The slide": _html.facts(self._slide(name)),
             "Tiles": _html.facts(self._tiles(name)) + _html.figure(_html.png(self._patches()), "Where tiles lie."),
             "The prediction": _html.facts(self._prediction())
+            + self._trust()
             + _html.figure(drawn, f"Predicted expression of {', '.join(self.genes)}, every gene on its own scale."),
             "Where the values come from": self._references(),
             "How to cite": _html.paragraph(CITATION),
@@ -126,13 +127,41 @@ class SlideReport:
             f"own held-out spots; {low:.0%} of the tiles are below {UNSURE}"
         )
 
+    def _foreign_share(self) -> float | None:
+        """Return the share of tiles whose tissue the reference does not know, where that can be known."""
+        from bleep_sc.models.typicality import FOREIGN
+
+        if _keys.typicality(self.key) not in self.tiles.obs:
+            return None
+        return float((self.tiles.obs[_keys.typicality(self.key)].to_numpy() < FOREIGN).mean())
+
+    def _alarm(self) -> str:
+        """Say it first where most of the slide is tissue that the reference does not know."""
+        from bleep_sc.models.typicality import MOSTLY
+
+        share = self._foreign_share()
+        if share is None or share <= MOSTLY:
+            return ""
+        return _html.alarm(
+            f"{share:.0%} of this slide looks unlike the reference: another stain, scanner, magnification or tissue, "
+            "or out of focus. Its predictions are a guess, and should not be used."
+        )
+
+    def _trust(self) -> str:
+        """Return the map of the confidence, where there is one."""
+        if _keys.confidence(self.key) not in self.tiles.obs:
+            return ""
+        axes: Any = pl.confidence(self.tiles, self.key).ravel()
+        drawn = _html.png(_closed(axes[0].figure))
+        return _html.figure(drawn, "Which tiles to trust; red rims mark tissue that the reference does not know.")
+
     def _foreign(self) -> str:
         """Say how much of the tissue the reference does not know."""
         from bleep_sc.models.typicality import FOREIGN
 
-        if _keys.typicality(self.key) not in self.tiles.obs:
+        share = self._foreign_share()
+        if share is None:
             return "not known: the reference has one slide, no places in µm, or an encoder that was trained"
-        share = (self.tiles.obs[_keys.typicality(self.key)].to_numpy() < FOREIGN).mean()
         return f"{share:.0%} of the tiles; of slides like the reference's own {FOREIGN:.0%}"
 
     def _map(self) -> Figure:

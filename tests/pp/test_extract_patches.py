@@ -163,6 +163,22 @@ def test_the_hires_image_is_recognised_as_such(slide, image):
         bs.pp.extract_patches(slide, image, size=8)
 
 
+def test_patches_with_nothing_more_to_see_are_warned_of(toy):
+    bs.pp.extract_patches(toy, size=64, size_um=16)
+    with pytest.warns(
+        UserWarning, match=r"16 px wide and are enlarged to 65 px.* pass the full-resolution one as image="
+    ):
+        bs.pp.extract_patches(toy[toy.obs["library_id"] == "slice1"].copy(), size=65, size_um=16)
+
+
+def test_slides_whose_images_have_other_names_are_named(toy):
+    toy.uns["spatial"] = {f"{name}_run": record for name, record in toy.uns["spatial"].items()}
+    with pytest.raises(
+        KeyError, match=r"No image of slide 'slice1' is known: uns\['spatial'\] has 'slice1_run', .*library_id=name"
+    ):
+        bs.pp.extract_patches(toy, size=16, size_um=16)
+
+
 def test_coordinates_of_a_scaled_image_are_warned_of(toy):
     toy.obsm["spatial"] = toy.obsm["spatial"] * 0.2
     for record in toy.uns["spatial"].values():

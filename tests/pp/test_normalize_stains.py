@@ -167,7 +167,7 @@ def test_a_query_that_is_stained_otherwise_is_refused(trained, query):
     bs.tl.impute(query, ref=trained)  # made again from the patches
     np.testing.assert_array_equal(query.layers["bleep"], expected)
     del query.obsm["patches_normalized"], query.uns["patches_normalized"]
-    with pytest.raises(KeyError, match=r"their patches are normalised: run bleep_sc.pp.normalize_stains\(adata, ref="):
+    with pytest.raises(KeyError, match=r"then bleep_sc.pp.normalize_stains\(adata, ref="):
         bs.tl.impute(query, ref=trained)
 
 

@@ -172,6 +172,13 @@ def test_slides_that_are_not_normalised_alike_are_warned_of(reference):
         bs.tl.fit(reference, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)
 
 
+def test_logarithms_of_counts_as_they_are_are_warned_of(reference):
+    rng = np.random.default_rng(0)
+    reference.X = np.log1p(rng.poisson(2.0, size=reference.shape)).astype(np.float32)
+    with pytest.warns(UserWarning, match=r"logarithm of whole counts: spots were not brought to one total"):
+        bs.tl.fit(reference, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)
+
+
 def test_a_checkpoint_gives_the_same_model_without_training_again(reference, tmp_path, monkeypatch):
     small = FitConfig(max_epochs=3, n_dims=8, n_models=1)
     how = {"use_rep": "X_stain_stats", "checkpoint_dir": tmp_path / "run", "copy": True, "show_progress_bar": False}

@@ -180,7 +180,8 @@ def test_another_encoder_or_another_field_of_view_is_refused(fitted, query):
     with pytest.raises(ValueError, match=r"32 px wide, but the model was trained on 56 px"):
         bs.tl.impute(query, ref=fitted)
     del query.obsm["patches"]
-    with pytest.raises(KeyError, match=r"obsm\['X_stain_stats'\] not found .*compute them as for the reference"):
+    how = r"extract_patches\(adata, size=56, size_um=112\), then bleep_sc.pp.image_features\(adata, 'stain_stats'\)"
+    with pytest.raises(KeyError, match=rf"obsm\['X_stain_stats'\] not found .*{how}"):
         bs.tl.impute(query, ref=fitted)
     assert set(query.layers) == before[2]
 

@@ -1,5 +1,6 @@
 import warnings
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scanpy as sc
@@ -23,8 +24,17 @@ def test_scanpy_and_squidpy_run_with_no_extra_argument(fitted, query):
         sc.tl.leiden(predicted)
         sq.gr.spatial_neighbors_knn(predicted)
         sq.gr.spatial_autocorr(predicted)
+        sq.pl.spatial_scatter(predicted, color="CYP3A4")
+    plt.close("all")
+    assert set(query.uns["spatial"]) > set(predicted.uns["spatial"]) == {"slice3"}
     assert predicted.obs["leiden"].nunique() > 1
     assert predicted.uns["moranI"].loc["CYP3A4", "I"] > 0.3
+
+
+def test_a_tool_that_looks_for_the_layer_says_where_it_is(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    with pytest.raises(KeyError, match=r"to_anndata made, whose X is the prediction: pass the query itself"):
+        bs.tl.leiden(bs.tl.to_anndata(query))
 
 
 def test_it_shares_nothing_with_the_query(fitted, query):

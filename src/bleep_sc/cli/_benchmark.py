@@ -70,12 +70,12 @@ def benchmark(
     seeds: int,
     out: Path,
 ) -> None:
-    r"""Compare methods by leaving out one slide after another, and write the paper's tables and figures.
+    """Compare methods by leaving out one slide after another, and write the paper's tables and figures.
 
     \b
     The paper, on a GPU:
       bleep-sc benchmark --data liver=FOLDER --encoder none --batch-correct --seeds 3
-    """
+    """  # noqa: D301 - click wants the character
     adata = _load(data)
     _check_column(adata, group_key, "--group-key")
     patients = _patients(adata, patient_key)

@@ -61,7 +61,12 @@ def demo(data: str, out: Path, seed: int) -> None:
         del each.obsm["patches"]
         each.write_h5ad(out / f"{name}.h5ad", compression="gzip")
     table.to_csv(out / "scores.csv")
-    click.echo(f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+    click.echo(
+        f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}\n"
+        "patterns.png has a scale for every panel, and shows where a gene is high; levels.png has one for both sides, "
+        "on which predictions are paler, since they are means.\n"
+        f"Next: bleep-sc impute SLIDE --ref {out / 'reference.h5ad'} --out slide.zarr, or docs/quickstart.md in Python."
+    )
 
 
 def _prepare(data: str, seed: int) -> AnnData:

@@ -24,14 +24,14 @@ from bleep_sc.cli._processes import work_through
 def embed(
     slides: tuple[Path, ...], ref: Path, out: Path, key: str, expression: bool, layer: str | None, overwrite: bool
 ) -> None:
-    r"""Place slides with image features or patches in the joint embedding of a trained reference.
+    """Place slides with image features or patches in the joint embedding of a trained reference.
 
     Slides that are done are not done again, and one that fails does not stop the others. Under torchrun, srun and in
     the tasks of a job array every process takes its share of the slides.
 
     \b
     bleep-sc embed D1.h5ad E1.h5ad --ref reference.h5ad --expression --out embedded
-    """
+    """  # noqa: D301 - click wants the character
     import anndata as ad
 
     names = [path.name for path in slides]

@@ -41,14 +41,14 @@ def features(
     overwrite: bool,
     **options: Any,
 ) -> None:
-    r"""Compute image features of the spots or tiles of FILE.h5ad, and write them into it.
+    """Compute image features of the spots or tiles of FILE.h5ad, and write them into it.
 
     Under torchrun or srun the processes share the patches out, and the first of them writes the file.
 
     \b
     bleep-sc features tiles.h5ad --encoder resnet50
     torchrun --nproc-per-node=8 -m bleep_sc features tiles.h5ad --encoder resnet50 --store features.zarr
-    """
+    """  # noqa: D301 - click wants the character
     import anndata as ad
 
     from bleep_sc.training.shares import step

@@ -67,14 +67,14 @@ def fit(
     overwrite: bool,
     **options: Any,
 ) -> None:
-    r"""Train BLEEP on REF.h5ad: log-normalised expression with image features or patches.
+    """Train BLEEP on REF.h5ad: log-normalised expression with image features or patches.
 
     Under torchrun or srun all processes train one model, and the first of them writes it.
 
     \b
     bleep-sc fit reference.h5ad --use-rep X_resnet50
     torchrun --nproc-per-node=8 -m bleep_sc fit reference.h5ad --paper --checkpoint-dir state
-    """
+    """  # noqa: D301 - click wants the character
     import anndata as ad
 
     config = _config(paper, settings)

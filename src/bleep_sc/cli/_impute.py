@@ -89,7 +89,7 @@ def impute(
     overwrite: bool,
     **options: Any,
 ) -> None:
-    r"""Predict the expression of SLIDE, an H&E image, from a trained reference.
+    """Predict the expression of SLIDE, an H&E image, from a trained reference.
 
     The slide is tiled, described by the features that the reference was trained on, and imputed; or it is an h5ad file
     of tiles, as bleep-sc tile lays them and bleep-sc features describes them. With --sheet a cohort is predicted slide
@@ -98,7 +98,7 @@ def impute(
 
     \b
     bleep-sc impute slide.svs --ref reference.h5ad --out slide.zarr
-    """
+    """  # noqa: D301 - click wants the character
     import anndata as ad
 
     if (slide is None) == (sheet is None):

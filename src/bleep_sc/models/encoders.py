@@ -1,6 +1,7 @@
 """Image encoders behind their own normalisation: torchvision, timm, any module, and statistics of the stains."""
 
 import copy
+import difflib
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -178,18 +179,26 @@ def _without_classifier(network: nn.Module, name: str) -> nn.Module:
     return network
 
 
+def _meant(name: str) -> str:
+    """Return which name may have been meant."""
+    from torchvision.models import list_models
+
+    close = difflib.get_close_matches(name, ["stain_stats", *list_models()], n=1, cutoff=0.8)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
 def _from_timm(name: str, pretrained: bool) -> Encoder:
     try:
         import timm
     except ImportError as error:
         raise ImportError(
-            f"Encoder {name!r} is neither 'stain_stats' nor a torchvision model. If it is a timm model, "
+            f"Encoder {name!r} is neither 'stain_stats' nor a torchvision model.{_meant(name)} If it is a timm model, "
             "install timm: pip install 'bleep-sc[timm]'."
         ) from error
     if not name.startswith("hf-hub:") and not timm.is_model(name):
         raise ValueError(
-            f"Encoder {name!r} is not known. Use 'stain_stats', a torchvision name such as 'resnet50', a timm name "
-            "such as 'vit_small_patch16_224', 'hf-hub:owner/model', or a torch module."
+            f"Encoder {name!r} is not known.{_meant(name)} Use 'stain_stats', a torchvision name such as 'resnet50', a "
+            "timm name such as 'vit_small_patch16_224', 'hf-hub:owner/model', or a torch module."
         )
     try:
         network = timm.create_model(name, pretrained=pretrained, num_classes=0)

@@ -22,6 +22,8 @@ RADIUS_UM = 500.0
 """The tissue within this distance of a spot is looked at."""
 FOREIGN = 0.05
 """Tissue less typical than this is taken for foreign: so is 5 % of that of slides like the reference's."""
+MOSTLY = 0.75
+"""Share of foreign spots from which a slide is warned of."""
 LEAST = 1e-6
 
 

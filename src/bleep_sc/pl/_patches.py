@@ -20,6 +20,8 @@ GAP = 4
 """White px between the patches of the gallery, at least."""
 APART = 0.12
 """Least distance of two patches that are shown, as a share of the side of the tissue."""
+N_CLEAR = 300
+"""Patches whose outlines leave the tissue to be seen."""
 OUTLINE, SHOWN = "#00000055", OWN
 LABEL = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
 
@@ -126,7 +128,8 @@ def _draw_outlines(
     draw_slide(ax, adata, name, rows, centers)
     square = side / 2 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
     outlines = centers[:, None] + square
-    ax.add_collection(PolyCollection(list(outlines), facecolors="none", edgecolors=OUTLINE, linewidths=0.5))
+    width = 0.5 * min(1.0, N_CLEAR / len(rows))  # many outlines would hide the tissue
+    ax.add_collection(PolyCollection(list(outlines), facecolors="none", edgecolors=OUTLINE, linewidths=width))
     ax.add_collection(PolyCollection(list(outlines[shown]), facecolors="none", edgecolors=SHOWN, linewidths=1.3))
     for number, spot in enumerate(shown, start=1):
         ax.annotate(

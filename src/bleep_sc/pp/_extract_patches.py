@@ -11,7 +11,7 @@ from bleep_sc import _keys, slides
 from bleep_sc._checks import is_by_slide, libraries, listed, require_obsm
 from bleep_sc._runtime import logger
 from bleep_sc.pp._cut import Part, as_dask, cut, write
-from bleep_sc.pp._patch_scale import scale_of, side_in_px
+from bleep_sc.pp._patch_scale import scale_of, side_in_px, warn_of_enlarged_patches
 from bleep_sc.pp._spatialdata import from_spatialdata
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def extract_patches(
             slides.check_centers((slide.height, slide.width), centers[rows], _scale_factors(adata, name))
             scale, scale_source = scale_of(adata, rows, centers[rows], name, slide, mpp, pitch_um)
             side = size if size_um is None else side_in_px(size_um, scale, scale_source, name)
+            warn_of_enlarged_patches(side, size, scale, name)
             if pad == "drop":
                 kept[rows] = ~slides.off_slide((slide.height, slide.width), centers[rows], side)
         parts.append(Part(_source(adata, image, name), rows[kept[rows]], side))
@@ -213,6 +214,12 @@ def _recorded_image(adata: AnnData, name: str) -> Image:
             return pixels
     stored = list(record.get("images", {}))
     hint = f" The stored images ({listed(stored)}) are scaled down and would blur the patches." if stored else ""
+    known = adata.uns.get(_keys.SPATIAL, {})
+    if name not in known and known:
+        raise KeyError(
+            f"No image of slide {name!r} is known: uns['spatial'] has {listed(known)}. The names of the slides must be "
+            "the same there and in obs['library_id']: read each with squidpy.read.visium(..., library_id=name)."
+        )
     raise KeyError(
         f"No full-resolution image of slide {name!r} is known: uns['spatial'][{name!r}]['metadata']"
         f"['source_image_path'] is not set. Pass image=, a path or an array; if a concatenation lost it, "

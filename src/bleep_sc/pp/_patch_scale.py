@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SAME_RESOLUTION = 0.05
 """How far µm per px of two sources may differ."""
+MOST_ENLARGED = 4
+"""How many px a px may become."""
 SAME_PITCH = 0.15
 """How far the distance of neighbouring spots may be off what it should be."""
 
@@ -52,6 +54,18 @@ def side_in_px(size_um: float, scale: float, scale_source: str, name: str) -> in
             "Pass mpp=, or pitch_um= with obs['array_row'] and obs['array_col']; or give size= in px alone."
         )
     return max(1, round(size_um / scale))
+
+
+def warn_of_enlarged_patches(side: int, size: int, scale: float, name: str) -> None:
+    """Warn where patches are drawn much larger than they are, as those of a scaled-down image are."""
+    if size > MOST_ENLARGED * side:
+        warnings.warn(
+            f"Patches of slide {name!r} are {side} px wide and are enlarged to {size} px: there is no more to see in "
+            f"them. At {scale:.3g} µm per px this may be a scaled-down image; pass the full-resolution one as image=, "
+            "or a smaller size=.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _warn_of_other_lattice(

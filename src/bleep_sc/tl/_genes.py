@@ -80,7 +80,10 @@ def match_genes(query: AnnData, ref: AnnData, genes: Sequence[str] | None, gene_
         absent = [gene for gene in wanted if gene not in unknown and position[query.var_names.get_loc(gene)] < 0]
         if unknown or absent:
             where = "query.var_names" if unknown else "the reference"
-            raise KeyError(f"genes= asks for {listed(unknown or absent)}, which {where} does not have.")
+            alike = {gene.upper(): gene for gene in query.var_names}
+            meant = [alike[gene.upper()] for gene in unknown if gene.upper() in alike]
+            hint = f" Did you mean {listed(meant)}?" if meant else ""
+            raise KeyError(f"genes= asks for {listed(unknown or absent)}, which {where} does not have.{hint}")
         position[~query.var_names.isin(wanted)] = -1
     return position
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bleep_sc.models.encoders import Encoder
 
 DEFAULT_ENCODER = "resnet50"
-NORMALIZE = "run bleep_sc.pp.normalize_stains(adata, ref=adata_ref) first"
+NORMALIZE = "bleep_sc.pp.normalize_stains(adata, ref=adata_ref)"
 
 
 def features(adata: AnnData, use_rep: Sequence[str]) -> NDArray[np.float32]:
@@ -127,7 +127,9 @@ def images_for(adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None
     if "use_rep" in recipe:
         return _features_for(adata, recipe, encoder, device)
     if not has_patches(adata, recipe["patches_key"]) and "stains" in recipe:
-        require_obsm(adata, recipe["patches_key"], f"The model was trained on normalised patches: {NORMALIZE}.")
+        require_obsm(
+            adata, recipe["patches_key"], f"The model was trained on normalised patches: run {NORMALIZE} first."
+        )
     images = patches_of(adata, recipe["patches_key"])
     check_same_patches(patch_recipe(adata, recipe["patches_key"]), recipe)
     return images if not recipe["fingerprint"] else _replay(images, recipe, encoder, device)
@@ -155,11 +157,23 @@ def _feature_block(
         values = _feature_block(adata, trained["context_of"], alone, encoder, device)
         return features_around(adata, values, trained["radius_um"])
     if not trained or not has_patches(adata, trained["patches_key"]):
-        remedy = "The model was trained on these features: compute them as for the reference"
-        stains = f"; their patches are normalised: {NORMALIZE}" if "stains" in trained else ""
-        require_obsm(adata, key, f"{remedy}, with bleep_sc.pp.image_features{stains}." if trained else f"{remedy}.")
+        require_obsm(adata, key, _how_made(trained))
     check_same_patches(patch_recipe(adata, trained["patches_key"]), trained)
     return _replay(patches_of(adata, trained["patches_key"]), trained, encoder, device)
+
+
+def _how_made(trained: dict[str, Any]) -> str:
+    """Say how features are made for a query, by which calls where they were made by bleep_sc."""
+    same = "The model was trained on these features: compute them as for the reference"
+    if not trained:
+        return f"{same}."
+    um = "" if not np.isfinite(trained["size_um"]) else f", size_um={trained['size_um']:.4g}"
+    symmetries = ", symmetries=True" if trained["symmetries"] else ""
+    stains = f", then {NORMALIZE}" if "stains" in trained else ""
+    return (
+        f"{same}, with bleep_sc.pp.extract_patches(adata, size={trained['size']}{um}){stains}, then "
+        f"bleep_sc.pp.image_features(adata, {trained['encoder'] or 'the same module'!r}{symmetries})."
+    )
 
 
 def _replay(

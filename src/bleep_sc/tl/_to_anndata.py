@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,10 +47,20 @@ def to_anndata(adata: AnnData, layer: str = "bleep") -> AnnData:
         np.asarray(values[:, genes], dtype=np.float32),
         obs=adata.obs.copy(),
         var=adata.var.loc[genes].drop(columns=[_keys.HIGHLY_VARIABLE], errors="ignore").assign(imputed=True),
-        uns={key: deepcopy(adata.uns[key]) for key in (_keys.SPATIAL, GRAPH, _keys.imputed(layer)) if key in adata.uns},
+        uns={key: deepcopy(adata.uns[key]) for key in (GRAPH, _keys.imputed(layer)) if key in adata.uns},
         obsm={key: value.copy() for key, value in adata.obsm.items()},
         obsp={key: value.copy() for key, value in adata.obsp.items() if key.startswith(_keys.SPATIAL)},
     )
+    if _keys.SPATIAL in adata.uns:
+        result.uns[_keys.SPATIAL] = deepcopy(_own_slides(adata))
     if record["transform"] == "log1p":
         result.uns[_keys.LOG1P] = {"base": None}
     return result
+
+
+def _own_slides(adata: AnnData) -> dict[str, Any]:
+    """Return the images of the slides that have spots: Squidpy asks which one is meant where there are others."""
+    images = adata.uns[_keys.SPATIAL]
+    names = set(adata.obs[_keys.LIBRARY].astype(str)) if _keys.LIBRARY in adata.obs else set()
+    own = {name: images[name] for name in images if name in names}
+    return own or dict(images)

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from bleep_sc.models.typicality import Around, Typicality
 
-MOSTLY = 0.75
-"""Share of foreign spots from which a slide is warned of."""
-
 
 def surroundings(adata: AnnData, library_key: str) -> Around | None:
     """Return what averages values over the tissue around every spot, or None where places in µm are not known."""
@@ -57,7 +54,7 @@ def typicality_of(adata: AnnData, images: Any, typicality: Typicality | None, li
 
 def warn_of_foreign_slides(typicality: NDArray[np.float32], slides: NDArray[np.str_], key: str) -> None:
     """Warn of slides of which most is unlike the reference."""
-    from bleep_sc.models.typicality import FOREIGN
+    from bleep_sc.models.typicality import FOREIGN, MOSTLY
 
     shares = {str(name): float((typicality[slides == name] < FOREIGN).mean()) for name in np.unique(slides)}
     foreign = {name: share for name, share in shares.items() if share > MOSTLY}
