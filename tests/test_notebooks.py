@@ -22,7 +22,7 @@ SMALL = {
     "own_encoder_and_method": {"n_slices": 2},
     "confidence_and_provenance": {"sections": ["C3", "C4", "C5"], "n_top_genes": 100, "config": SHORT},
 }
-REAL = ("her2st", "whole_slide", "confidence_and_provenance")
+REAL, SLOW = ("her2st", "whole_slide", "confidence_and_provenance"), ("her2st", "confidence_and_provenance")
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 PLACES = re.compile(r"(?<![\w.])/(work|home|root|tmp|Users|var)/|C:\\\\")
 
@@ -48,8 +48,9 @@ def run(source, names):
 
 
 @pytest.mark.parametrize(
-    "path", [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in REAL else []) for path in PATHS]
+    "path", [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else []) for path in PATHS]
 )
+@pytest.mark.filterwarnings("ignore:Call to deprecated class Scaler:DeprecationWarning")  # ome_zarr, of its own
 def test_a_notebook_runs(path, request, tmp_path, monkeypatch):
     if path.stem in REAL:
         request.getfixturevalue("data_folder")

@@ -13,7 +13,7 @@ from PIL import Image
 
 import bleep_sc as bs
 from bleep_sc import cli
-from bleep_sc._slide_report import SlideReport
+from bleep_sc._slide_report import SlideReport, varied_genes
 from bleep_sc.cli import _impute
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what spatialdata, dask and zarr say of each other
@@ -71,6 +71,16 @@ def test_the_page_of_a_slide_that_the_reference_knows_does_not_cry_wolf(files, f
     page = (files / "page.html").read_text()
     assert 'class="alarm"' not in page
     assert "0% of the tiles; of slides like the reference's own 5%" in page.replace("&#x27;", "'")
+
+
+def test_genes_that_show_the_same_are_not_drawn_twice():
+    rng = np.random.default_rng(0)
+    zones, vessels, noise = rng.normal(size=(3, 200))
+    patterns = np.column_stack([3 * zones, 2.9 * zones + 0.1 * noise, -2 * zones, 2 * vessels, noise, 0 * noise])
+    tiles = ad.AnnData(np.zeros_like(patterns, dtype=np.float32), layers={"bleep": patterns.astype(np.float32)})
+    tiles.var["bleep_predicted"] = True
+    assert varied_genes(tiles, "bleep", n=3) == ["0", "3", "4"]
+    assert varied_genes(tiles, "bleep", n=6) == ["0", "3", "4", "5", "1", "2"]  # as many as were asked for
 
 
 def test_what_is_there_is_not_lost(files):

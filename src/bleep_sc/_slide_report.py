@@ -34,6 +34,8 @@ PURPOSE = (
     "alike. They vary less than single spots do. Confidence ranks tiles, and is no error bar."
 )
 N_REFERENCES, N_ACROSS = 8, 2
+SAME_PATTERN = 0.8
+"""Correlation of genes above which one of them shows what the other does."""
 
 
 @dataclass(frozen=True)
@@ -212,10 +214,18 @@ class SlideReport:
 
 
 def varied_genes(tiles: AnnData, key: str, n: int = 4) -> list[str]:
-    """Return the predicted genes that vary most over a slide."""
+    """Return the predicted genes that vary most over a slide, each in a pattern of its own where there are such."""
     known = np.flatnonzero(tiles.var[_keys.predicted(key)].to_numpy(dtype=bool))
-    variance = dense(tiles.layers[key][:, known]).var(axis=0)
-    return tiles.var_names[known[np.argsort(-variance, kind="stable")[:n]]].tolist()
+    values = dense(tiles.layers[key][:, known])
+    order = np.argsort(-values.var(axis=0), kind="stable")
+    deviation = values - values.mean(axis=0)
+    unit = deviation / np.maximum(np.linalg.norm(deviation, axis=0), np.finfo(np.float32).tiny)
+    chosen: list[int] = []
+    for gene in order:
+        if len(chosen) < n and (not chosen or np.abs(unit[:, chosen].T @ unit[:, gene]).max() < SAME_PATTERN):
+            chosen.append(int(gene))
+    chosen += [int(gene) for gene in order if gene not in chosen][: n - len(chosen)]
+    return tiles.var_names[known[chosen]].tolist()
 
 
 def _closed(figure: Figure) -> Figure:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MARGIN_SPOTS = 1.5
+N_TICKS = 4
+"""Of a colour bar, at most, beside its ends."""
 BAR_SHARE = 0.2
 """The bar is at most as long a share of the tissue."""
 CORNER = (0.35, 0.2)
@@ -81,6 +83,7 @@ def draw_spots(
     """Draw the spots of a slide: numbers between limits with a colour bar, or categories with a legend."""
     from matplotlib.collections import EllipseCollection
     from matplotlib.patches import Patch
+    from matplotlib.ticker import MaxNLocator
 
     diameter = spot_diameter(adata, name, centers)
     size = np.full(len(centers), diameter)
@@ -96,7 +99,9 @@ def draw_spots(
         style["clim"] = limits
         spots = EllipseCollection(size, size, np.zeros_like(size), array=values, **shape, **{**style, **kwargs})
         ax.add_collection(spots)
-        ax.figure.colorbar(spots, ax=ax, shrink=0.6, pad=0.02, extend=_extend(values, limits))
+        # How many ticks there are must not depend on the size: room is made for their labels before it is known.
+        ticks = MaxNLocator(N_TICKS)
+        ax.figure.colorbar(spots, ax=ax, shrink=0.6, pad=0.02, extend=_extend(values, limits), ticks=ticks)
     low, high = centers.min(axis=0) - MARGIN_SPOTS * diameter, centers.max(axis=0) + MARGIN_SPOTS * diameter
     ax.set_xlim(low[0], high[0])
     ax.set_ylim(high[1], low[1])
