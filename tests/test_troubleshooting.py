@@ -59,6 +59,13 @@ def the_small_image(toy, **_):
 
 
 @mistake
+def an_overview(toy, **_):
+    part = one(toy)
+    part.obsm["spatial"] = part.obsm["spatial"] / 6
+    bs.pp.extract_patches(part, np.ascontiguousarray(scan(part)[::6, ::6]), mpp=6.0, size=224, size_um=112)
+
+
+@mistake
 def mirrored_coordinates(toy, **_):
     part = one(toy)
     part.obsm["spatial"][:, 0] = scan(part).shape[1] - 1 - part.obsm["spatial"][:, 0]
@@ -113,6 +120,12 @@ def counts(toy, **_):
 @mistake
 def scaled_values(toy, **_):
     toy.X = toy.X.toarray() - 1
+    fit(toy)
+
+
+@mistake
+def logarithms_of_counts(toy, **_):
+    toy.X = toy.layers["counts"].log1p()
     fit(toy)
 
 

@@ -247,7 +247,9 @@ def test_a_full_disk_is_named_and_the_last_checkpoint_kept(pairs, tmp_path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(OSError, match="The disk is full: a checkpoint takes 0 MiB"):
+    with pytest.raises(OSError, match=r"The disk is full: a checkpoint takes 0 MiB.* The last one is kept in "):
         run(pairs, tmp_path)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(OSError, match=r"The disk is full.* There is none yet in "):
+        run(pairs, tmp_path / "new")

@@ -215,9 +215,10 @@ def _replace(path: Path, content: bytes) -> None:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             draft.unlink(missing_ok=True)
+            kept = f"The last one is kept in {str(path)!r}" if path.exists() else f"There is none yet in {str(path)!r}"
             raise OSError(
                 errno.ENOSPC,
                 f"The disk is full: a checkpoint takes {len(content) / 2**20:.0f} MiB, twice that while it is "
-                f"replaced. The last one is kept in {str(path)!r}: make room and call again.",
+                f"replaced. {kept}: make room and call again.",
             ) from error
         raise
