@@ -145,7 +145,7 @@ def no_expression(toy, **_):
     def check(names):
         assert names["tiles"].n_obs > 20
         assert Path("slide.geojson").is_file()
-        assert Path("slide.zarr").is_dir()
+        assert Path("predicted.zarr").is_dir()
 
     return {}, check
 
@@ -269,6 +269,7 @@ def blocks(page):
 
 
 @pytest.mark.usefixtures("_small")
+@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")  # squidpy's, which nobody is shown
 @pytest.mark.parametrize(
     "page", [pytest.param(page, id=page.stem, marks=OF_OTHERS if page.parent.name == "howto" else ()) for page in PAGES]
 )

@@ -195,10 +195,9 @@ def _check_features(adata: AnnData, use_rep: Sequence[str]) -> None:
                 f"use_rep={key!r} not found (adata.obsm has: {listed(adata.obsm)}). Run "
                 "bleep_sc.pp.image_features(adata) first."
             )
-        record = feature_recipe(adata, key)
-        if "fingerprint" in record:
+        if feature_recipe(adata, key):
             continue
-        if "var_names" in record or EXPRESSION_REPS.fullmatch(key):  # the former by pp.batch_correct
+        if "var_names" in adata.uns.get(key, {}) or EXPRESSION_REPS.fullmatch(key):  # the former by pp.batch_correct
             raise ValueError(
                 f"use_rep={key!r} was computed from the expression of all spots, the held-out ones included. Pass "
                 "features of the images; if it holds nothing else, keep it under another name."
