@@ -178,7 +178,7 @@ def arrays(folder, name=""):
 
 def test_extraction_goes_on_where_it_was_killed(killed):
     folder, last, most, did = of(killed, "extract")
-    assert most > 0
+    assert most > 0 or killed[1]["extract"]["killed"] == 3  # three may all have come before anything was done
     assert did == [str(last)]
     alone, others = arrays(folder, "patches")
     assert len(alone) == 160
@@ -188,7 +188,7 @@ def test_extraction_goes_on_where_it_was_killed(killed):
 
 def test_features_go_on_where_they_were_killed(files, killed):
     folder, last, most, did = of(killed, "describe")
-    assert most > 0
+    assert most > 0 or killed[1]["describe"]["killed"] == 3
     assert did.count("4") == 40 - last
     alone, others = arrays(folder, "features")
     expected = ad.read_h5ad(files / "query.h5ad").obsm["X_stain_stats"]

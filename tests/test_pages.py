@@ -3,6 +3,7 @@
 A block below a line ``% not run: why`` is only compiled. Pages that need more have a test of their own.
 """
 
+import gc
 import json
 import re
 import shutil
@@ -269,7 +270,6 @@ def blocks(page):
 
 
 @pytest.mark.usefixtures("_small")
-@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")  # squidpy's, which nobody is shown
 @pytest.mark.parametrize(
     "page", [pytest.param(page, id=page.stem, marks=OF_OTHERS if page.parent.name == "howto" else ()) for page in PAGES]
 )
@@ -286,6 +286,8 @@ def test_the_page_runs(page, toy, request, tmp_path, monkeypatch):
             exec(compiled, names)
     if check is not None:
         check(names)
+    names.clear()
+    gc.collect()  # slides that are read when they are needed are closed by it, here, where their warnings are not heard
 
 
 def test_every_setup_has_its_page():

@@ -121,7 +121,9 @@ def microns_per_pixel(
     Four spots of original Spatial Transcriptomics, 200 µm apart, 400 px apart in the image:
 
     >>> import bleep_sc as bs
-    >>> bs.slides.microns_per_pixel([0, 1, 0, 1], [0, 0, 1, 1], [[0, 0], [400, 0], [0, 400], [400, 400]])
+    >>> corners = [[0, 0], [400, 0], [0, 400], [400, 400]]
+    >>> scale, source = bs.slides.microns_per_pixel([0, 1, 0, 1], [0, 0, 1, 1], corners)
+    >>> round(scale, 6), source
     (0.5, 'lattice fit, Spatial Transcriptomics pitch 200 µm')
     """
     lattice = fit_lattice(array_col, array_row, spatial)
