@@ -58,7 +58,7 @@ def require_layer(adata: AnnData, layer: str | None, remedy: str) -> Any:
             raise ValueError("adata.X is on disk (adata is backed). Load it first: adata = adata.to_memory().")
         return adata.X
     if layer not in names:
-        if "imputed" in adata.var and np.all(adata.var["imputed"]):
+        if _keys.IMPUTED in adata.var and np.all(adata.var[_keys.IMPUTED]):
             remedy = "This is what bleep_sc.tl.to_anndata made, whose X is the prediction: pass the query itself."
         raise KeyError(f"layers[{layer!r}] not found (adata.layers has: {listed(names)}). {remedy}")
     return adata.layers[layer]

@@ -34,6 +34,8 @@ PURPOSE = (
     "alike. They vary less than single spots do. Confidence ranks tiles, and is no error bar."
 )
 N_REFERENCES, N_ACROSS = 8, 2
+N_COMPARED = 64
+"""Of the genes that vary most, how many are compared."""
 SAME_PATTERN = 0.8
 """Correlation of genes above which one of them shows what the other does."""
 
@@ -218,14 +220,15 @@ def varied_genes(tiles: AnnData, key: str, n: int = 4) -> list[str]:
     known = np.flatnonzero(tiles.var[_keys.predicted(key)].to_numpy(dtype=bool))
     values = dense(tiles.layers[key][:, known])
     order = np.argsort(-values.var(axis=0), kind="stable")
-    deviation = values - values.mean(axis=0)
+    leading = order[:N_COMPARED]  # all genes of a large slide would be held twice more
+    deviation = values[:, leading] - values[:, leading].mean(axis=0)
     unit = deviation / np.maximum(np.linalg.norm(deviation, axis=0), np.finfo(np.float32).tiny)
     chosen: list[int] = []
-    for gene in order:
-        if len(chosen) < n and (not chosen or np.abs(unit[:, chosen].T @ unit[:, gene]).max() < SAME_PATTERN):
-            chosen.append(int(gene))
-    chosen += [int(gene) for gene in order if gene not in chosen][: n - len(chosen)]
-    return tiles.var_names[known[chosen]].tolist()
+    for place in range(len(leading)):
+        if len(chosen) < n and (not chosen or np.abs(unit[:, chosen].T @ unit[:, place]).max() < SAME_PATTERN):
+            chosen.append(place)
+    chosen += [place for place in range(len(leading)) if place not in chosen][: n - len(chosen)]
+    return tiles.var_names[known[leading[chosen]]].tolist()
 
 
 def _closed(figure: Figure) -> Figure:

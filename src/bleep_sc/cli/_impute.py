@@ -66,7 +66,7 @@ def tile(slide: Path, ref: Path | None, out: Path, **options: Any) -> None:
 )
 @click.option("--sheet", type=FILE, default=None, help="CSV of slides: columns slide, and if needed mpp, region, name.")
 @click.option("--genes", default="panel", show_default=True, help="panel (trained on), all, or names with commas.")
-@click.option("--draw", default="", help="Genes to draw, with commas. Default: four that vary, each otherwise.")
+@click.option("--draw", default="", help="Genes to draw, with commas. Default: four that vary, in different ways.")
 @click.option(
     "--index",
     type=click.Choice(["exact", "faiss"]),
