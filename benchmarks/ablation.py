@@ -23,7 +23,7 @@ from losses import FromInputs, Learned, cosine, hard, soft
 from sklearn.decomposition import PCA
 
 import bleep_sc as bs
-from bleep_sc._checks import dense
+from bleep_sc._arrays.blocks import dense
 from bleep_sc.training.chunks import embed_in_chunks
 from bleep_sc.training.validation import monitored_genes, validation_score
 

@@ -23,10 +23,10 @@ from sklearn.cluster import KMeans
 from stain_jitter import restain
 
 import bleep_sc as bs
-from bleep_sc.models.typicality import FOREIGN, RADIUS_UM
+from bleep_sc.models.known_tissue import FOREIGN, RADIUS_UM
 from bleep_sc.pp._tile_slide import THUMBNAIL
 from bleep_sc.pp._tissue import tissue_mask
-from bleep_sc.training.typicality import learn_typicality
+from bleep_sc.training.held_out_tissue import learn_typicality
 
 SECTIONS = ("C3", "C4")
 """Sections that are shown otherwise."""

@@ -32,10 +32,12 @@ from machine import describe
 from training import Case, bare, fitted, network
 
 from bleep_sc.models import retrieval
+from bleep_sc.models.embed import embed_expression, embed_images
 from bleep_sc.models.encode import encode
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.distributed import is_first, joined
-from bleep_sc.training.fit import Pairs, embed_expression, embed_images, fit_bleep
+from bleep_sc.training.fit import fit_bleep
+from bleep_sc.training.pairs import Pairs
+from bleep_sc.training.processes.group import is_first, joined
 
 PAPER = Case(
     n_spots=9269, n_genes=3467, side=224, encoder="resnet50", batch_size=512, n_models=1, precision="bfloat16",

@@ -39,7 +39,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from bleep_sc.models import retrieval
 from bleep_sc.models.search import search
 from bleep_sc.models.weighted_sums import weighted_sums
-from bleep_sc.tl._prediction import SPOTS, store_layer
+from bleep_sc.tl._predictions.record import SPOTS, store_layer
 
 N_QUERY, N_KEYS, N_GENES, N_DIMS, N_NEIGHBORS = 2277, 6992, 3467, 256, 50
 LARGE_QUERY, LARGE_KEYS, LARGE_GENES, LARGE_DIMS = 100_000, 1_000_000, 2000, 256

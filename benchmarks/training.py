@@ -29,8 +29,9 @@ from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.encoders import Encoder, Normalize, load_encoder
 from bleep_sc.models.losses import bleep_loss
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.distributed import is_first
-from bleep_sc.training.fit import Pairs, fit_bleep
+from bleep_sc.training.fit import fit_bleep
+from bleep_sc.training.pairs import Pairs
+from bleep_sc.training.processes.group import is_first
 
 N_COMPONENTS, TEMPERATURE, RATE = 256, 4.0, 1e-3
 

@@ -26,11 +26,11 @@ import anndata as ad, dask.array, torch, zarr.codecs
 
 import bleep_sc as bs
 from bleep_sc import cli
-from bleep_sc._disk import draft_path, read_json
+from bleep_sc._output.disk import draft_path, read_json
 from bleep_sc.cli import _impute
 from bleep_sc.pp import _extract_patches
 from bleep_sc.slides import _store
-from bleep_sc.tl import _prediction
+from bleep_sc.tl._predictions import record
 from bleep_sc.training import features
 
 torch.set_num_threads(1)

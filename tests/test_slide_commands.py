@@ -13,8 +13,8 @@ from PIL import Image
 
 import bleep_sc as bs
 from bleep_sc import cli
-from bleep_sc._slide_report import SlideReport, varied_genes
 from bleep_sc.cli import _impute
+from bleep_sc.cli._slide_report import SlideReport, varied_genes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what spatialdata, dask and zarr say of each other
 
@@ -176,7 +176,7 @@ def test_processes_and_tasks_take_every_slide_once(files, monkeypatch, names, pr
     """Whatever is done when they start."""
     taken = []
     monkeypatch.setattr(_impute, "_impute", lambda slide, ref, out, options, **how: taken.append(out.stem))
-    monkeypatch.setattr("bleep_sc.training.shares.together", contextlib.nullcontext)
+    monkeypatch.setattr("bleep_sc.training.processes.shares.together", contextlib.nullcontext)
     slides = [f"s{i}" for i in range(8)]
     (files / "sheet.csv").write_text("slide,name\n" + "".join(f"new.png,{name}\n" for name in slides))
     (files / "all" / "s4.zarr").mkdir(parents=True)

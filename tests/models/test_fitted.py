@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from bleep_sc.models import BLEEP, FittedModel, load, load_encoder, save
-from bleep_sc.models.fitted import Description, from_bytes
+from bleep_sc.models.fitted import Description
+from bleep_sc.models.saved import from_bytes
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import pytest
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
-from bleep_sc import _blocks
+from bleep_sc._arrays import blocks
 from bleep_sc.models.regression import EmbeddingRegression
 
 
@@ -78,7 +78,7 @@ def test_embeddings_and_expression_may_pass_by_in_blocks(data, kind, monkeypatch
     whole = [(slice(0, 30), slice(0, 9), retrieved)]
     results = []
     for n_rows, place in ((80, np.asarray), (7, OnDisk)):
-        monkeypatch.setattr(_blocks, "BLOCK_BYTES", 4 * 9 * n_rows)
+        monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 9 * n_rows)
         regression = EmbeddingRegression.fit(place(reference), 3.0, weights)
         stored = kind(values) if place is np.asarray else OnDisk(kind(values))
         corrected = [part for _, _, part in regression.correct(whole, query, stored, shrinkage)]

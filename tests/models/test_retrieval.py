@@ -4,7 +4,7 @@ import torch
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
-from bleep_sc import _blocks
+from bleep_sc._arrays import blocks
 from bleep_sc.models import retrieval, weighted_sums
 
 
@@ -120,7 +120,7 @@ def test_expression_on_disk_is_averaged_like_that_in_memory(embeddings, kind, mo
     weights = retrieval.neighbor_weights(similarity, "softmax")
     mean = retrieval.average(index, weights, values)
     variance = retrieval.variance(index, weights, values, mean)
-    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 4 * 30 * 10)  # ten spots
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 30 * 10)  # ten spots
     monkeypatch.setattr(retrieval, "RESULT_BYTES", 4 * 23 * 12)  # twelve genes of all queries
     stored = OnDisk(kind(values))
     np.testing.assert_allclose(retrieval.average(index, weights, stored, block=5), mean, atol=1e-6)
@@ -134,7 +134,7 @@ def test_expression_on_disk_is_averaged_like_that_in_memory(embeddings, kind, mo
 
 
 def test_only_spots_that_something_is_read_off_are_read(monkeypatch):
-    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 4 * 3 * 10)  # ten spots
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 3 * 10)  # ten spots
     stored = OnDisk(np.arange(300, dtype=np.float32).reshape(100, 3))
     index = torch.tensor([[12, 15], [17, 55]])
     result = retrieval.average(index, torch.full((2, 2), 0.5), stored)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import zarr
 
-from bleep_sc import _blocks
+from bleep_sc._arrays import blocks
 from bleep_sc.models import faiss_search, retrieval, search
 
 METRICS = pytest.mark.parametrize("metric", ["cosine", "euclidean"])
@@ -76,7 +76,7 @@ def test_blocks_and_groups_of_keys_do_not_show(clusters, metric, n_neighbors, ch
 def test_keys_on_disk_are_read_once_block_by_block(clusters, metric, monkeypatch, tmp_path):
     query, keys = clusters
     expected = retrieval.nearest(query, keys, n_neighbors=7, metric=metric)
-    monkeypatch.setattr(_blocks, "BLOCK_BYTES", 4 * 8 * 150)  # 150 keys
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 8 * 150)  # 150 keys
     watched = Watched(keys)
     np.save(tmp_path / "keys.npy", keys)
     mapped = np.load(tmp_path / "keys.npy", mmap_mode="r")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import bleep_sc as bs
-from bleep_sc.models.summary import some
+from bleep_sc.models.fitted import some
 
 
 def lines(model):
@@ -70,8 +70,7 @@ def test_features_of_other_software_and_trained_encoders_are_named(reference):
     )
     architecture = {"encoder": "resnet50"}
     recipe = {"patches_key": "patches", "size": 224, "size_um": float("nan"), "encoder": "resnet50", "fingerprint": ""}
-    from bleep_sc.models.fitted import Description
-    from bleep_sc.models.summary import images_of
+    from bleep_sc.models.fitted import Description, images_of
 
     trained = Description("bleep", architecture, ["A"], recipe)
     assert images_of(trained) == "resnet50, trained with the model, on patches of 224 px"

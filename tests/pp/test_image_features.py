@@ -27,7 +27,7 @@ def test_names_of_keys(toy):
     bs.pp.image_features(toy, Mean(), transform=nn.Identity(), show_progress_bar=False)
     assert "X_encoder" in toy.obsm
     assert "X_stain_stats" in toy.obsm
-    from bleep_sc._keys import features
+    from bleep_sc._adata.keys import features
 
     assert features("hf-hub:owner/model") == "X_owner_model"
 

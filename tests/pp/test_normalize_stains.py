@@ -7,7 +7,7 @@ from PIL import Image
 
 import bleep_sc as bs
 from bleep_sc import slides
-from bleep_sc._patches import patches_of
+from bleep_sc._adata.patches import patches_of
 from bleep_sc.slides import RestainedPatches
 
 METHODS = ("reinhard", "macenko")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import bleep_sc as bs
-from bleep_sc._patches import patches_of
+from bleep_sc._adata.patches import patches_of
 from bleep_sc.slides import ComputedPatches, CutPatches, StoredPatches
 
 SIZE = 24

@@ -199,7 +199,7 @@ def test_several_devices_train_in_processes_of_their_own(reference, monkeypatch)
     def fit_in_processes(pairs, slides, *, devices, **how):
         raise Started(len(pairs), len(slides), *map(str, devices), how["random_state"])
 
-    monkeypatch.setattr("bleep_sc.training.launch.fit_in_processes", fit_in_processes)
+    monkeypatch.setattr("bleep_sc.training.processes.launch.fit_in_processes", fit_in_processes)
     with pytest.raises(Started) as started:
         bs.tl.fit(reference, use_rep="X_stain_stats", devices=["cpu", "cpu"], random_state=3)
     assert started.value.args == (reference.n_obs, reference.n_obs, "cpu", "cpu", 3)

@@ -8,7 +8,8 @@ from torch import nn
 
 import bleep_sc as bs
 from bleep_sc.models.regression import EmbeddingRegression
-from bleep_sc.tl import FitConfig, _impute, _inputs
+from bleep_sc.tl import FitConfig, _impute
+from bleep_sc.tl._models import inputs
 
 QUICK = FitConfig(max_epochs=3)
 
@@ -287,9 +288,9 @@ def test_slips_are_named(fitted, query, kwargs, error, message):
 
 
 def test_a_stored_layer_holds_what_one_in_memory_holds(fitted, query, tmp_path, monkeypatch):
-    monkeypatch.setattr("bleep_sc.tl._prediction.GENES", 64)
-    monkeypatch.setattr("bleep_sc.tl._layers.SPOTS", 100)
-    monkeypatch.setattr("bleep_sc.tl._prediction.SPOTS", 100)
+    monkeypatch.setattr("bleep_sc.tl._predictions.record.GENES", 64)
+    monkeypatch.setattr("bleep_sc.tl._predictions.layers.SPOTS", 100)
+    monkeypatch.setattr("bleep_sc.tl._predictions.record.SPOTS", 100)
     chosen = [*fitted.var_names[3:40], *fitted.var_names[200:203]]
     for i, genes in enumerate((None, chosen)):
         bs.tl.impute(query, ref=fitted, genes=genes)
@@ -302,7 +303,7 @@ def test_a_stored_layer_holds_what_one_in_memory_holds(fitted, query, tmp_path, 
         bs.tl.score(query, ["bleep", "kept"])
         scores = [query.uns[key]["pearson"] for key in ("kept_score", "bleep_score")]
         np.testing.assert_allclose(*scores, rtol=1e-4)
-    monkeypatch.setattr(_inputs, "images_for", None)  # what takes long is not begun
+    monkeypatch.setattr(inputs, "images_for", None)  # what takes long is not begun
     with pytest.raises(FileExistsError, match=r"store=.*0\.zarr' exists already"):
         bs.tl.impute(query, ref=fitted, store=tmp_path / "0.zarr", key_added="kept")
 

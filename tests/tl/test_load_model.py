@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import bleep_sc as bs
-from bleep_sc.training.fit import embed_expression, embed_images
+from bleep_sc.models.embed import embed_expression, embed_images
 
 
 def test_the_model_is_the_one_that_was_trained(fitted):

@@ -12,7 +12,8 @@ from torch import nn
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.training import checkpoint, fit
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.fit import Pairs, fit_bleep
+from bleep_sc.training.fit import fit_bleep
+from bleep_sc.training.pairs import Pairs
 
 CONFIG = FitConfig(max_epochs=6, n_dims=8, n_models=2, n_components=5, batch_size=16)
 KILLED = """
@@ -20,7 +21,7 @@ import os, random, signal, sys, time
 import numpy as np, torch
 from bleep_sc.training import checkpoint
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.fit import Pairs
+from bleep_sc.training.pairs import Pairs
 from bleep_sc.training.reference import fit_reference
 
 torch.set_num_threads(1)

@@ -11,7 +11,8 @@ from bleep_sc.models.encoders import load_encoder
 from bleep_sc.models.losses import bleep_loss
 from bleep_sc.training.chunks import embed_in_chunks
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.fit import Pairs, fit_bleep
+from bleep_sc.training.fit import fit_bleep
+from bleep_sc.training.pairs import Pairs
 
 
 def batch(n=23):

@@ -5,7 +5,7 @@ from bleep_sc.models.calibration import PROBABILITIES, Calibration, disagreement
 from bleep_sc.training.calibration import calibrate
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.cross_fit import HeldOut, cross_fit
-from bleep_sc.training.fit import Pairs
+from bleep_sc.training.pairs import Pairs
 
 CONFIG = FitConfig(max_epochs=30, n_models=1)
 

@@ -3,9 +3,11 @@ import pytest
 import torch
 from torch import nn
 
+from bleep_sc.models.embed import embed_expression, embed_images
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.fit import Pairs, embed_expression, embed_images, fit_bleep
+from bleep_sc.training.fit import fit_bleep
+from bleep_sc.training.pairs import Pairs
 
 
 @pytest.fixture

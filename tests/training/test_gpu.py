@@ -8,7 +8,8 @@ from torch import nn
 from bleep_sc.models.encoders import Normalize, load_encoder
 from bleep_sc.training import checkpoint
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.fit import Pairs, fit_bleep
+from bleep_sc.training.fit import fit_bleep
+from bleep_sc.training.pairs import Pairs
 
 pytestmark = [
     pytest.mark.gpu,

@@ -6,7 +6,8 @@ from torch import nn
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.training import fit
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.fit import Pairs, fit_bleep
+from bleep_sc.training.fit import fit_bleep
+from bleep_sc.training.pairs import Pairs
 
 SLIDES = np.repeat(["a", "b"], 24)
 

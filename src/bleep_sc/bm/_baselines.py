@@ -8,9 +8,11 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from bleep_sc import _keys, slides
-from bleep_sc._checks import dense, require_obsm
-from bleep_sc._resolution import microns_per_pixel
+from bleep_sc import slides
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obsm
+from bleep_sc._adata.places import microns_per_pixel
+from bleep_sc._arrays.blocks import dense
 from bleep_sc.metrics import highest_genes
 from bleep_sc.training.validation import validation_score
 
@@ -26,7 +28,7 @@ N_NEIGHBORS = (10, 25, 50, 100)
 
 def mean(train: AnnData, query: AnnData) -> NDArray[np.float32]:
     """Predict every spot as the mean of the training spots: a constant, whose correlation counts as zero."""
-    return np.tile(dense(train[:, train.var[_keys.HIGHLY_VARIABLE]].X).mean(axis=0), (query.n_obs, 1))
+    return np.tile(dense(train[:, train.var[keys.HIGHLY_VARIABLE]].X).mean(axis=0), (query.n_obs, 1))
 
 
 def location(train: AnnData, query: AnnData, *, patches_key: str) -> sparse.csr_matrix:
@@ -38,7 +40,7 @@ def location(train: AnnData, query: AnnData, *, patches_key: str) -> sparse.csr_
     sides = {"train": train, "query": query}
     points = _to_scale(sides)
     colors = {side: _colors(adata, patches_key) for side, adata in sides.items()}
-    names = {side: adata.obs[_keys.LIBRARY].astype(str).to_numpy() for side, adata in sides.items()}
+    names = {side: adata.obs[keys.LIBRARY].astype(str).to_numpy() for side, adata in sides.items()}
     weights = sparse.lil_matrix((query.n_obs, train.n_obs), dtype=np.float64)
     for slide in np.unique(names["query"]):
         rows = np.flatnonzero(names["query"] == slide)
@@ -68,9 +70,9 @@ def _to_scale(sides: dict[str, AnnData]) -> dict[str, NDArray[np.float64]]:
 
 def _scaled(adata: AnnData, *, in_microns: bool) -> NDArray[np.float64]:
     """Return the centres of the spots in µm, NaN where these are not known; or in distances between neighbours."""
-    centers = require_obsm(adata, _keys.SPATIAL, "Location copy needs coordinates.")
+    centers = require_obsm(adata, keys.SPATIAL, "Location copy needs coordinates.")
     centers = np.asarray(centers, dtype=np.float64)[:, :2]
-    names, result = adata.obs[_keys.LIBRARY].astype(str).to_numpy(), np.empty((adata.n_obs, 2))
+    names, result = adata.obs[keys.LIBRARY].astype(str).to_numpy(), np.empty((adata.n_obs, 2))
     for slide in np.unique(names):
         rows = np.flatnonzero(names == slide)
         if in_microns:
@@ -92,15 +94,15 @@ def knn(train: AnnData, query: AnnData, *, use_rep: Sequence[str]) -> sparse.csr
     How many is chosen inside the training slides, leaving out one after another, by the mean correlation over the most
     variable genes.
     """
-    keys, queries = _standardized(train, query, use_rep)
-    expression = dense(train[:, train.var[_keys.HIGHLY_VARIABLE]].X)
-    names = train.obs[_keys.LIBRARY].astype(str).to_numpy()
+    known, queries = _standardized(train, query, use_rep)
+    expression = dense(train[:, train.var[keys.HIGHLY_VARIABLE]].X)
+    names = train.obs[keys.LIBRARY].astype(str).to_numpy()
     expression = expression[:, highest_genes(expression, names, by="variance")]
     candidates = [k for k in N_NEIGHBORS if k < train.n_obs] or [1]
     if len(np.unique(names)) > 1:
-        scores = [_inner_score(keys, expression, names, k) for k in candidates]
-        return _nearest_weights(queries, keys, candidates[int(np.argmax(scores))])
-    return _nearest_weights(queries, keys, candidates[len(candidates) // 2])
+        scores = [_inner_score(known, expression, names, k) for k in candidates]
+        return _nearest_weights(queries, known, candidates[int(np.argmax(scores))])
+    return _nearest_weights(queries, known, candidates[len(candidates) // 2])
 
 
 def _standardized(
@@ -108,25 +110,25 @@ def _standardized(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     from sklearn.preprocessing import StandardScaler
 
-    keys, queries = (
+    known, queries = (
         np.concatenate([np.asarray(adata.obsm[key], dtype=np.float32) for key in use_rep], axis=1)
         for adata in (train, query)
     )
-    scaler = StandardScaler().fit(keys)
-    return scaler.transform(keys).astype(np.float32), scaler.transform(queries).astype(np.float32)
+    scaler = StandardScaler().fit(known)
+    return scaler.transform(known).astype(np.float32), scaler.transform(queries).astype(np.float32)
 
 
-def _inner_score(keys: NDArray[np.float32], expression: NDArray[np.float32], names: NDArray[np.str_], k: int) -> float:
+def _inner_score(known: NDArray[np.float32], expression: NDArray[np.float32], names: NDArray[np.str_], k: int) -> float:
     scores = []
     for name in np.unique(names):
         held_out = names == name
-        weights = _nearest_weights(keys[held_out], keys[~held_out], min(k, int((~held_out).sum())))
+        weights = _nearest_weights(known[held_out], known[~held_out], min(k, int((~held_out).sum())))
         scores.append(validation_score(weights @ expression[~held_out], expression[held_out]))
     return float(np.mean(scores))
 
 
-def _nearest_weights(queries: NDArray[np.float32], keys: NDArray[np.float32], k: int) -> sparse.csr_matrix:
+def _nearest_weights(queries: NDArray[np.float32], known: NDArray[np.float32], k: int) -> sparse.csr_matrix:
     from bleep_sc.models import retrieval
 
-    similarity, index = retrieval.nearest(queries, keys, n_neighbors=k)
-    return retrieval.weight_matrix(index, retrieval.neighbor_weights(similarity), len(keys))
+    similarity, index = retrieval.nearest(queries, known, n_neighbors=k)
+    return retrieval.weight_matrix(index, retrieval.neighbor_weights(similarity), len(known))

@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bleep_sc import _keys, metrics
-from bleep_sc._checks import dense, listed
-from bleep_sc._runtime import logger
+from bleep_sc import metrics
+from bleep_sc._adata import keys
+from bleep_sc._arrays.blocks import dense
+from bleep_sc._output.messages import listed, logger
 from bleep_sc.bm._folds import Fold, Split, folds, split
 from bleep_sc.bm._guards import check_groups_are_apart
+from bleep_sc.bm._runs import Run, open_store, read_run, run_file, settings_of, write_run
 from bleep_sc.bm._scores import ceilings, score_run
-from bleep_sc.bm._store import Run, open_store, read_run, run_file, settings_of, write_run
-from bleep_sc.tl._inputs import as_keys
+from bleep_sc.tl._models.inputs import as_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,9 +42,9 @@ def cross_validate(
     *,
     group_key: str,
     use_rep: str | Sequence[str] | None = None,
-    patches_key: str = _keys.PATCHES,
+    patches_key: str = keys.PATCHES,
     layer: str | None = None,
-    library_key: str = _keys.LIBRARY,
+    library_key: str = keys.LIBRARY,
     n_top_genes: int | None = 1000,
     markers: Sequence[str] = (),
     n_seeds: int = 1,
@@ -260,8 +261,8 @@ def _score_fold(data: Split, fold: Fold, runs: list[Run]) -> list[pd.DataFrame]:
     varying = [run for run in runs if np.nanmax(np.ptp(run.values, axis=0)) > 0] or runs
     shuffled = next((run for run in varying if run.method == "bleep"), varying[-1])
     values = shuffled.values.copy()
-    for slide in truth.obs[_keys.LIBRARY].unique():
-        rows = (truth.obs[_keys.LIBRARY] == slide).to_numpy()
+    for slide in truth.obs[keys.LIBRARY].unique():
+        rows = (truth.obs[keys.LIBRARY] == slide).to_numpy()
         values[rows] = metrics.permuted(values[rows], random_state=shuffled.seed)
     null = replace(shuffled, method=PERMUTED, values=values, weights=None, seconds=float("nan"))
     return [score_run(run, fold, truth, location, ceiling, data.markers) for run in [*runs, null]]

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _html, _keys, pl, tl
+from bleep_sc import pl, tl
+from bleep_sc._adata import keys
+from bleep_sc._output import html
 from bleep_sc.metrics import cluster_agreement
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def draw_figures(
     random_state: int,
 ) -> dict[str, tuple[bytes, str]]:
     """Draw every figure of one slide, with its caption; without a display."""
-    name = str(slide.obs[_keys.LIBRARY].iloc[0])
+    name = str(slide.obs[keys.LIBRARY].iloc[0])
     layers = [each for each in table["method"].unique() if each in slide.layers]
     shown = _side_by_side(slide, layers, method)
     if genes is None:
@@ -92,8 +94,7 @@ def _marked(slide: AnnData, method: str, mark: str | None) -> str:
     if mark is None:
         return ""
     seen = {
-        name: cluster_agreement(slide.obs[mark], slide.obs[_keys.clusters(name)])["ami"]
-        for name in ("measured", method)
+        name: cluster_agreement(slide.obs[mark], slide.obs[keys.clusters(name)])["ami"] for name in ("measured", method)
     }
     return f" Outlined: {mark}; the clusters tell it apart with an adjusted mutual information of " + (
         f"{seen['measured']:.2f} (measured) and {seen[method]:.2f} ({method})."
@@ -107,4 +108,4 @@ def _draw(draw: Callable[[], Any]) -> bytes:
     axes = np.asarray(draw(), dtype=object).ravel()
     figure = axes[0].figure
     plt.close(figure)
-    return _html.png(figure)
+    return html.png(figure)

@@ -12,17 +12,20 @@ import pandas as pd
 import scanpy as sc
 from anndata import AnnData
 
-from bleep_sc import _keys
-from bleep_sc._checks import holds_counts, libraries, listed, require_layer, require_obs, require_unique_genes
-from bleep_sc._records import feature_recipe
-from bleep_sc._runtime import logger
-from bleep_sc.bm._store import POSITIONS
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_layer, require_obs, require_unique_genes
+from bleep_sc._adata.expression import holds_counts
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.records import feature_recipe
+from bleep_sc._output.messages import listed, logger
 from bleep_sc.pp import select_genes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TARGET_SUM = 1e4
+POSITIONS = (keys.ARRAY_ROW, keys.ARRAY_COL, "in_tissue")
+"""Columns of obs that a method may see."""
 MIN_SPOTS = 10
 EXPRESSION_REPS = re.compile(
     r"X_(pca|umap|tsne|diffmap|draw_graph_\w+|scVI|scANVI|mde)|.*harmony.*|.*_(image|expression|umap|weights)"
@@ -46,7 +49,7 @@ class Fold:
     @property
     def panel(self) -> list[str]:
         """The genes to predict, in the order of ``train``."""
-        return self.train.var_names[self.train.var[_keys.HIGHLY_VARIABLE]].tolist()
+        return self.train.var_names[self.train.var[keys.HIGHLY_VARIABLE]].tolist()
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,10 @@ class Split:
         sc.pp.normalize_total(train, target_sum=TARGET_SUM)
         sc.pp.log1p(train)
         if self.n_top_genes is None:
-            train.var[_keys.HIGHLY_VARIABLE] = True
+            train.var[keys.HIGHLY_VARIABLE] = True
         else:
-            select_genes(train, batch_key=_keys.LIBRARY, n_top_genes=self.n_top_genes)
-            train.var[_keys.HIGHLY_VARIABLE] |= train.var_names.isin(self.markers)
+            select_genes(train, batch_key=keys.LIBRARY, n_top_genes=self.n_top_genes)
+            train.var[keys.HIGHLY_VARIABLE] |= train.var_names.isin(self.markers)
         query = AnnData(
             obs=self._obs(held_out),
             var=pd.DataFrame(index=train.var_names.copy()),
@@ -117,14 +120,14 @@ class Split:
         return whole[:, list(panel)].copy()
 
     def _obs(self, rows: NDArray[np.bool_]) -> pd.DataFrame:
-        columns = {_keys.LIBRARY: pd.Categorical(self.slides[rows])}
+        columns = {keys.LIBRARY: pd.Categorical(self.slides[rows])}
         columns |= {name: self.adata.obs[name].to_numpy()[rows] for name in POSITIONS if name in self.adata.obs}
         return pd.DataFrame(columns, index=self.adata.obs_names[rows].copy())
 
     def _uns(self, slides: NDArray[np.str_]) -> dict[str, Any]:
         """Return what belongs to these slides alone: their images and patches, and how features were made."""
         others = set(self.slides.tolist()) - set(slides.tolist())
-        records = {key: self.adata.uns.get(key) for key in (_keys.SPATIAL, *self.obsm)}
+        records = {key: self.adata.uns.get(key) for key in (keys.SPATIAL, *self.obsm)}
         return {
             key: {name: value for name, value in record.items() if name not in others}
             for key, record in records.items()
@@ -207,7 +210,7 @@ def _check_features(adata: AnnData, use_rep: Sequence[str]) -> None:
 
 def _visible(adata: AnnData, use_rep: Sequence[str], patches_key: str) -> tuple[str, ...]:
     """Return the keys of obsm that a method may see: coordinates, patches, and features of images."""
-    wanted = (_keys.SPATIAL, patches_key, *use_rep)
+    wanted = (keys.SPATIAL, patches_key, *use_rep)
     return tuple(dict.fromkeys(key for key in wanted if key in adata.obsm))
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import listed
-from bleep_sc.bm._store import canonical
+from bleep_sc._adata import keys
+from bleep_sc._output.messages import listed
+from bleep_sc.bm._runs import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ def check_groups_are_apart(data: Split) -> None:
     _check_pictures(data)
     _check_twins(data, "counts", _counts_of_spots(data))
     for key in data.obsm:
-        if key != _keys.SPATIAL:  # places on the array are the same on every slide
+        if key != keys.SPATIAL:  # places on the array are the same on every slide
             rows = np.asarray(data.adata.obsm[key])
             _check_twins(data, f"obsm[{key!r}]", [_digest(row) for row in rows])
 
@@ -70,7 +70,7 @@ def _check_pictures(data: Split) -> None:
 
 def _records(data: Split) -> dict[str, Mapping[str, Any]]:
     """Return what ``uns["spatial"]`` says of the slides that are compared."""
-    records = data.adata.uns.get(_keys.SPATIAL, {})
+    records = data.adata.uns.get(keys.SPATIAL, {})
     return {slide: record for slide, record in records.items() if slide in data.slides and isinstance(record, dict)}
 
 

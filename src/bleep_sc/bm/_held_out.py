@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import listed
+from bleep_sc._adata import keys
+from bleep_sc._output.messages import listed
 from bleep_sc.bm._folds import TARGET_SUM, split
-from bleep_sc.tl._prediction import write_prediction
+from bleep_sc.tl._predictions.record import write_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ def held_out(
     *,
     group_key: str,
     layer: str | None = None,
-    library_key: str = _keys.LIBRARY,
+    library_key: str = keys.LIBRARY,
 ) -> AnnData:
     """Return a held-out group as measured, with what every method predicted for it in a layer.
 
@@ -80,7 +80,7 @@ def training(
     *,
     group_key: str,
     layer: str | None = None,
-    library_key: str = _keys.LIBRARY,
+    library_key: str = keys.LIBRARY,
 ) -> AnnData:
     """Return the log-normalised profiles of the other groups, of some genes."""
     data = split(adata, group_key, use_rep=(), patches_key="", layer=layer, library_key=library_key, n_top_genes=None)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys, tl
-from bleep_sc._checks import require_obsm
+from bleep_sc import tl
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obsm
 from bleep_sc.bm import _baselines
 from bleep_sc.pp import batch_correct as correct
-from bleep_sc.tl._inputs import as_keys
+from bleep_sc.tl._models.inputs import as_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +36,7 @@ def methods(
     names: Sequence[str] | None = None,
     *,
     use_rep: str | Sequence[str] | None = None,
-    patches_key: str = _keys.PATCHES,
+    patches_key: str = keys.PATCHES,
     paper: bool = True,
     batch_correct: bool = False,
     show_progress_bar: bool = False,
@@ -123,7 +124,7 @@ def _histogene(
     train: AnnData, query: AnnData, *, random_state: int, paper: bool, patches_key: str, show_progress_bar: bool
 ) -> NDArray[np.float32]:
     config = tl.HisToGeneConfig.paper() if paper else tl.HisToGeneConfig()
-    if train.obs[_keys.LIBRARY].value_counts().max() > LARGEST_SECTION:
+    if train.obs[keys.LIBRARY].value_counts().max() > LARGEST_SECTION:
         config = replace(config, max_spots=WINDOW_SPOTS)
     for side in (train, query):
         _keep_middle(side, patches_key)
@@ -159,17 +160,17 @@ def _bleep(
     """Return the weights of the training spots, where what BLEEP predicts is their mean; else its predictions."""
     target_rep = None
     if batch_correct:
-        correct(train, batch_key=_keys.LIBRARY)
-        target_rep = _keys.HARMONY
+        correct(train, batch_key=keys.LIBRARY)
+        target_rep = keys.HARMONY
     config = tl.FitConfig.paper() if paper else tl.FitConfig()
     tl.fit(train, target_rep=target_rep, config=config, random_state=random_state, **kwargs)
-    genes = train.var_names[train.var[_keys.HIGHLY_VARIABLE]].tolist()
+    genes = train.var_names[train.var[keys.HIGHLY_VARIABLE]].tolist()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* looks unlike the reference")  # how wrong it is there, is measured here
         tl.impute(query, ref=train, genes=genes)
-    return query[:, genes].layers["bleep"] if config.regression else query.obsm[_keys.weights("bleep")]
+    return query[:, genes].layers["bleep"] if config.regression else query.obsm[keys.weights("bleep")]
 
 
 def _predicted(train: AnnData, query: AnnData, key: str) -> NDArray[np.float32]:
     tl.predict(query, ref=train, key=key)
-    return query[:, train.var[_keys.HIGHLY_VARIABLE].to_numpy()].layers[key]
+    return query[:, train.var[keys.HIGHLY_VARIABLE].to_numpy()].layers[key]

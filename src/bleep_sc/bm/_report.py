@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _html, _keys
-from bleep_sc._checks import listed, require_obs
-from bleep_sc._runtime import logger
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obs
+from bleep_sc._output import html
+from bleep_sc._output.messages import listed, logger
 from bleep_sc.bm._figures import draw_figures
 from bleep_sc.bm._held_out import held_out, training
 from bleep_sc.bm._structure import structure
@@ -46,7 +47,7 @@ def report(
     mark: str | None = None,
     patients: Mapping[str, str] | None = None,
     layer: str | None = None,
-    library_key: str = _keys.LIBRARY,
+    library_key: str = keys.LIBRARY,
     title: str = "Cross-validation",
     notes: str = "",
     random_state: int = 0,
@@ -94,10 +95,10 @@ def report(
     """
     path = Path(path)
     patients_of(table["library"].unique(), patients)
-    keys: dict[str, Any] = {"group_key": group_key, "layer": layer, "library_key": library_key}
+    given: dict[str, Any] = {"group_key": group_key, "layer": layer, "library_key": library_key}
     method = _shown_method(predictions, method)
     group = next(iter(predictions[method])) if group is None else group
-    slide = _shown_slide(held_out(adata, predictions, group, **keys), library_id)
+    slide = _shown_slide(held_out(adata, predictions, group, **given), library_id)
     _check_drawn(slide, genes, mark)
     path.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".report-", dir=path))
@@ -106,16 +107,16 @@ def report(
             "genes": table,
             "summary": summarise(table, patients=patients, random_state=random_state),
             "top_genes": best_genes(table).reset_index(),
-            "structure": _structure(adata, predictions, keys, random_state),
+            "structure": _structure(adata, predictions, given, random_state),
         }
-        train = training(adata, slide.var_names, group, **keys)
+        train = training(adata, slide.var_names, group, **given)
         figures = draw_figures(table, tables["summary"], slide, train, method, genes, mark, random_state)
         for name, frame in tables.items():
             frame.to_csv(draft / f"{name}.csv", index=False)
-        (draft / "summary.md").write_text(_html.markdown(_wide(tables["summary"])))
+        (draft / "summary.md").write_text(html.markdown(_wide(tables["summary"])))
         for name, (picture, _) in figures.items():
             (draft / f"{name}.png").write_bytes(picture)
-        page = _html.page(title, notes, _sections(tables, figures, patients))
+        page = html.page(title, notes, _sections(tables, figures, patients))
         (draft / "report.html").write_text(page)
         for file in sorted(draft.iterdir()):
             os.replace(file, path / file.name)
@@ -144,7 +145,7 @@ def _shown_method(predictions: Mapping[str, Mapping[str, pd.DataFrame]], method:
 
 
 def _shown_slide(held: AnnData, library_id: str | None) -> AnnData:
-    names = held.obs[_keys.LIBRARY].astype(str).to_numpy()
+    names = held.obs[keys.LIBRARY].astype(str).to_numpy()
     library_id = str(names[0]) if library_id is None else library_id
     if library_id not in names:
         raise KeyError(f"library_id={library_id!r} is not in the group (it has: {listed(np.unique(names))}).")
@@ -160,13 +161,13 @@ def _check_drawn(slide: AnnData, genes: list[str] | None, mark: str | None) -> N
 
 
 def _structure(
-    adata: AnnData, predictions: Mapping[str, Mapping[str, pd.DataFrame]], keys: dict[str, Any], random_state: int
+    adata: AnnData, predictions: Mapping[str, Mapping[str, pd.DataFrame]], given: dict[str, Any], random_state: int
 ) -> pd.DataFrame:
     import pandas as pd
 
     parts = []
     for group in dict.fromkeys(group for groups in predictions.values() for group in groups):
-        held = held_out(adata, predictions, group, **keys)
+        held = held_out(adata, predictions, group, **given)
         present = [name for name, groups in predictions.items() if group in groups]
         order = sorted(present, key=lambda name: name != "bleep")  # the first one is permuted, too
         parts.append(structure(held, order, random_state=random_state).assign(group=group))
@@ -219,13 +220,13 @@ def _sections(
     measures = columns.dropna(axis=1, how="all").map(_number).reset_index().rename_axis(None, axis=1)
     n_genes = tables["structure"]["n_genes"]
     spread = " to ".join(map(str, sorted({n_genes.min(), n_genes.max()})))
-    figure = {name: _html.figure(picture, caption) for name, (picture, caption) in figures.items()}
+    figure = {name: html.figure(picture, caption) for name, (picture, caption) in figures.items()}
     sections = {
-        "Correlation by gene set": _html.paragraph(
+        "Correlation by gene set": html.paragraph(
             "Pearson r over the spots of a held-out slide, mean over genes, seeds and slides. "
             + _inference(tables["genes"], patients)
         )
-        + _html.table(_wide(tables["summary"]))
+        + html.table(_wide(tables["summary"]))
         + figure["gene_sets"],
         "Best genes": figure["top_genes"],
         "Mean and variance": figure["mean_variance"],
@@ -233,11 +234,11 @@ def _sections(
         "Gene-gene correlation": figure.get("gene_gene", ""),
         "Clusters": figure.get("leiden", ""),
         "Predictions among the reference": figure.get("umap", ""),
-        "What correlations do not see": _html.paragraph(
+        "What correlations do not see": html.paragraph(
             "Means over slides, of the first seed, on the most variable genes that all methods predict "
             f"({spread} a slide). The permuted prediction keeps what says nothing about places."
         )
-        + _html.table(measures),
+        + html.table(measures),
     }
     return [(heading, content) for heading, content in sections.items() if content]
 

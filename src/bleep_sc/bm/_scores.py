@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bleep_sc import _keys, metrics
-from bleep_sc._checks import dense
+from bleep_sc import metrics
+from bleep_sc._adata import keys
+from bleep_sc._arrays.blocks import dense
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bleep_sc.bm._folds import Fold, Split
-    from bleep_sc.bm._store import Run
+    from bleep_sc.bm._runs import Run
 
 
 def ceilings(data: Split, fold: Fold) -> dict[str, NDArray[np.float64]]:
@@ -40,9 +41,9 @@ def score_run(
     markers: Sequence[str],
 ) -> pd.DataFrame:
     """Score one run against the truth, slide by slide; ``given`` is location copy."""
-    measured, slides = dense(truth.X), truth.obs[_keys.LIBRARY].astype(str).to_numpy()
+    measured, slides = dense(truth.X), truth.obs[keys.LIBRARY].astype(str).to_numpy()
     reference = dense(fold.train[:, fold.panel].X)
-    known_before = _membership("reference", reference, fold.train.obs[_keys.LIBRARY].astype(str).to_numpy())
+    known_before = _membership("reference", reference, fold.train.obs[keys.LIBRARY].astype(str).to_numpy())
     tables = []
     for slide in dict.fromkeys(slides.tolist()):
         rows = slides == slide

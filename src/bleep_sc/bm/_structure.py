@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bleep_sc import _keys, metrics, tl
-from bleep_sc._checks import dense, libraries, listed
-from bleep_sc._expression import predicted_genes
+from bleep_sc import metrics, tl
+from bleep_sc._adata import keys
+from bleep_sc._adata.expression import predicted_genes
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._arrays.blocks import dense
+from bleep_sc._output.messages import listed
 from bleep_sc.metrics.gene_sets import N_TOP
 
 if TYPE_CHECKING:
@@ -69,7 +72,7 @@ def structure(
     >>> bs.bm.structure(slide, ["ridge"])["metric"].nunique() > 5
     True
     """
-    names = libraries(adata, _keys.LIBRARY)
+    names = libraries(adata, keys.LIBRARY)
     known = np.all([predicted_genes(adata, layer) for layer in layers], axis=0)
     if not known.any():
         raise ValueError(f"There is no gene that all of layers={listed(layers)} hold.")
@@ -100,7 +103,7 @@ def _compare(slide: AnnData, method: str, random_state: int) -> Iterator[tuple[s
     agreement = {}
     if _varies(predicted):  # a constant prediction has no clusters
         tl.leiden(slide, method, resolutions=RESOLUTIONS, random_state=random_state)
-        agreement = slide.uns[_keys.clusters(method)].mean()
+        agreement = slide.uns[keys.clusters(method)].mean()
     for name in ("ari", "nmi", "ami"):
         yield f"Leiden, {name.upper()}", float(agreement.get(name, np.nan))
 
@@ -136,10 +139,10 @@ def _last(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _ssim(slide: AnnData, predicted: NDArray[np.float32], measured: NDArray[np.float32]) -> float:
     """Return the mean over genes; NaN where the spots have no lattice, or no gene varies."""
-    if _keys.ARRAY_ROW not in slide.obs or _keys.ARRAY_COL not in slide.obs:
+    if keys.ARRAY_ROW not in slide.obs or keys.ARRAY_COL not in slide.obs:
         return float("nan")
     # Original ST has places adjusted by image registration, next to whole numbers.
-    rows, columns = (np.rint(slide.obs[key].to_numpy(dtype=np.float64)) for key in (_keys.ARRAY_ROW, _keys.ARRAY_COL))
+    rows, columns = (np.rint(slide.obs[key].to_numpy(dtype=np.float64)) for key in (keys.ARRAY_ROW, keys.ARRAY_COL))
     if len(np.unique(np.column_stack([rows, columns]), axis=0)) < slide.n_obs:
         return float("nan")
     of_genes = metrics.ssim(predicted, measured, rows, columns)
@@ -159,7 +162,7 @@ def _morans_i(slide: AnnData, values: NDArray[np.float32]) -> NDArray[np.float64
         if varies.any():
             drawn = AnnData(values[:, varies].astype(np.float64))
             drawn.obsp["spatial_connectivities"] = kneighbors_graph(
-                slide.obsm[_keys.SPATIAL], min(N_NEAREST, slide.n_obs - 1)
+                slide.obsm[keys.SPATIAL], min(N_NEAREST, slide.n_obs - 1)
             )
             scores = sq.gr.spatial_autocorr(drawn, mode="moran", n_perms=None, copy=True, show_progress_bar=False)
             result[varies] = scores["I"].reindex(drawn.var_names)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc import metrics
-from bleep_sc._checks import listed
+from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

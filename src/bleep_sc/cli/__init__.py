@@ -7,7 +7,7 @@ import logging
 import click
 
 import bleep_sc as bs
-from bleep_sc._runtime import logger
+from bleep_sc._output.messages import logger
 from bleep_sc.cli._benchmark import benchmark
 from bleep_sc.cli._demo import demo
 from bleep_sc.cli._embed import embed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 import bleep_sc as bs
-from bleep_sc import _keys
+from bleep_sc._adata import keys
 from bleep_sc.cli._settings import ENCODER, MIN_COUNTS, N_TOP_GENES
 from bleep_sc.tl._score import MARKERS
 
@@ -79,7 +79,7 @@ def benchmark(
     adata = _load(data)
     _check_column(adata, group_key, "--group-key")
     patients = _patients(adata, patient_key)
-    use_rep = None if encoder == "none" else _keys.features(encoder)
+    use_rep = None if encoder == "none" else keys.features(encoder)
     names = [name.strip() for name in methods.split(",") if name.strip()]
     compared = bs.bm.methods(
         list(dict.fromkeys([*ALWAYS, *names])) if names else None,
@@ -109,7 +109,7 @@ def benchmark(
         group_key=group_key,
         mark="low_quality" if "low_quality" in adata.obs else None,
         patients=patients,
-        title=f"{Path(_tissue(data)).name}: leave one {'slide' if group_key == _keys.LIBRARY else group_key} out",
+        title=f"{Path(_tissue(data)).name}: leave one {'slide' if group_key == keys.LIBRARY else group_key} out",
         notes=f"Image features: {encoder}. Networks: {'published' if paper else 'small'}. Seeds: {seeds}.",
     )
     click.echo((out / "summary.md").read_text())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 import bleep_sc as bs
-from bleep_sc import _keys
-from bleep_sc._checks import dense
+from bleep_sc._adata import keys
+from bleep_sc._arrays.blocks import dense
 from bleep_sc.cli._settings import ENCODER, MIN_COUNTS, N_TOP_GENES
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def demo(data: str, out: Path, seed: int) -> None:
     bs.pp.select_genes(ref, batch_key="library_id", n_top_genes=N_TOP_GENES[data])
     panel = ref.var_names[ref.var["highly_variable"]].tolist()
     click.echo(f"Training on {ref.n_obs} spots of {ref.obs['library_id'].nunique()} slides and {len(panel)} genes.")
-    use_rep = _keys.features(ENCODER)
+    use_rep = keys.features(ENCODER)
     bs.tl.fit(ref, use_rep=use_rep, random_state=seed)
     bs.tl.fit_ridge(ref, use_rep=use_rep)
     bs.tl.impute(query, ref=ref, genes=panel)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import bleep_sc as bs
-from bleep_sc import _keys
+from bleep_sc._adata import keys
 from bleep_sc.cli._files import FILE, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
 from bleep_sc.cli._processes import first_of_group
 
@@ -51,9 +51,9 @@ def features(
     """  # noqa: D301 - click wants the character
     import anndata as ad
 
-    from bleep_sc.training.shares import step
+    from bleep_sc.training.processes.shares import step
 
-    key = key_added or _keys.features(encoder)
+    key = key_added or keys.features(encoder)
     writes = first_of_group()
     if step()[1] > 1 and store is None:
         raise click.UsageError(f"{step()[1]} processes share features out in a store. Pass --store.")

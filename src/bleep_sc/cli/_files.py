@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bleep_sc._disk import appears, require_room
+from bleep_sc._output.disk import appears, require_room
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import bleep_sc as bs
-from bleep_sc import _keys
-from bleep_sc._checks import require_model
-from bleep_sc._disk import appears
-from bleep_sc._slide_report import SlideReport, varied_genes
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_model
+from bleep_sc._output.disk import appears
 from bleep_sc.cli._files import FILE, OUT_FILE, require_free, write_h5ad
 from bleep_sc.cli._processes import require_alone, work_through
 from bleep_sc.cli._sheet import read_sheet
+from bleep_sc.cli._slide_report import SlideReport, varied_genes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +133,7 @@ def _tile(slide: Path, ref: AnnData | None, options: dict[str, Any]) -> AnnData:
         if options["mpp"] is not None or options["region"] is not None:
             raise ValueError(f"The tiles of {slide.name} are laid already: mpp and region are for images.")
         tiles = ad.read_h5ad(slide)
-        if _keys.TILES not in tiles.uns:
+        if keys.TILES not in tiles.uns:
             raise ValueError(
                 f"{slide.name} holds no tiles that bleep-sc tile laid. Predict spots with bleep_sc.tl.impute in Python."
             )

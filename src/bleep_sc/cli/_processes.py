@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bleep_sc._runtime import logger
+from bleep_sc._output.messages import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ def message(error: BaseException) -> str:
 
 def require_alone(what: str) -> None:
     """Refuse several processes where there is work for one."""
-    from bleep_sc.training.shares import step
+    from bleep_sc.training.processes.shares import step
 
     n = step()[1]
     if n > 1:
@@ -33,7 +33,7 @@ def require_alone(what: str) -> None:
 
 def first_of_group() -> bool:
     """Tell whether this process writes and logs: it is alone, or the first of those that work on one thing."""
-    from bleep_sc.training.shares import require_meeting, step
+    from bleep_sc.training.processes.shares import require_meeting, step
 
     require_meeting()
     number, _ = step()
@@ -48,7 +48,7 @@ def work_through(names: Sequence[str], work: Callable[[int], None], is_done: Cal
     Which are its own depends on their place in the list alone, so that no two processes take one, whatever is done.
     Slides that fail stop no others, and are named at the end.
     """
-    from bleep_sc.training.shares import share, together
+    from bleep_sc.training.processes.shares import share, together
 
     number, n = share()
     mine, failed = range(number, len(names), n), []

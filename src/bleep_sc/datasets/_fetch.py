@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bleep_sc._checks import listed
+from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

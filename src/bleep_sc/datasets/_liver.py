@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bleep_sc import _keys, slides
-from bleep_sc._checks import listed
+from bleep_sc import slides
+from bleep_sc._adata import keys
+from bleep_sc._output.messages import listed
 from bleep_sc.datasets._fetch import VARIABLE
 from bleep_sc.datasets._original_st import join_sections
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 CITATION = "GSE240429; Xie et al., NeurIPS 2023"
 IMAGES = {"1": "A1", "2": "B1", "3": "C1", "4": "D1"}
 PITCH_UM, SPOT_DIAMETER_UM = 100.0, 55.0
-POSITION_COLUMNS = ["barcode", "in_tissue", _keys.ARRAY_ROW, _keys.ARRAY_COL, "pixel_y", "pixel_x"]
+POSITION_COLUMNS = ["barcode", "in_tissue", keys.ARRAY_ROW, keys.ARRAY_COL, "pixel_y", "pixel_x"]
 
 
 def liver(path: str | Path | None = None, slices: str | Sequence[str] = ("1", "2", "3", "4")) -> AnnData:
@@ -92,14 +93,14 @@ def _read_slice(root: Path, name: str) -> AnnData:
         raise ValueError(f"Slice {name}: {absent} barcodes of the matrix have no position: the files do not match.")
     kept = ((positions["in_tissue"] == 1).to_numpy()) & (np.asarray(counts.sum(axis=1)).ravel() > 0)
     positions = positions[kept]
-    obs = positions[["in_tissue", _keys.ARRAY_ROW, _keys.ARRAY_COL]].astype(int)
-    obs.insert(0, _keys.LIBRARY, pd.Categorical([name] * len(obs)))
+    obs = positions[["in_tissue", keys.ARRAY_ROW, keys.ARRAY_COL]].astype(int)
+    obs.insert(0, keys.LIBRARY, pd.Categorical([name] * len(obs)))
     obs["patient"] = "C73"
     obs.index = pd.Index([f"{name}_{barcode}" for barcode in positions.index])
     symbols = ad.utils.make_index_unique(pd.Index(features[1].astype(str)))
     adata = ad.AnnData(counts[kept], obs=obs, var=pd.DataFrame({"gene_ids": features[0].to_numpy()}, index=symbols))
-    adata.obsm[_keys.SPATIAL] = positions[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
-    adata.uns[_keys.SPATIAL] = {name: _library(_find(root, f"*C73_{IMAGES[name]}_Merged.tif*"), adata)}
+    adata.obsm[keys.SPATIAL] = positions[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
+    adata.uns[keys.SPATIAL] = {name: _library(_find(root, f"*C73_{IMAGES[name]}_Merged.tif*"), adata)}
     return adata
 
 
@@ -117,7 +118,7 @@ def _find(root: Path, pattern: str) -> Path:
 
 def _library(image: Path, adata: AnnData) -> dict[str, dict[str, object]]:
     mpp, _ = slides.microns_per_pixel(
-        adata.obs[_keys.ARRAY_COL], adata.obs[_keys.ARRAY_ROW], adata.obsm[_keys.SPATIAL], pitch_um=PITCH_UM
+        adata.obs[keys.ARRAY_COL], adata.obs[keys.ARRAY_ROW], adata.obsm[keys.SPATIAL], pitch_um=PITCH_UM
     )
     with slides.open_slide(image) as slide:
         preview = slide.thumbnail()

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bleep_sc import _keys, slides
+from bleep_sc import slides
+from bleep_sc._adata import keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,21 +33,21 @@ def read_section(counts: Path, spots: Path, image: Path, section: str, *, pitch_
         sparse.csr_matrix(table.loc[kept].to_numpy(dtype=np.float32)),
         obs=pd.DataFrame(
             {
-                _keys.LIBRARY: pd.Categorical([section] * len(kept)),
+                keys.LIBRARY: pd.Categorical([section] * len(kept)),
                 "in_tissue": 1,
-                _keys.ARRAY_ROW: selection["y"].to_numpy(),
-                _keys.ARRAY_COL: selection["x"].to_numpy(),
+                keys.ARRAY_ROW: selection["y"].to_numpy(),
+                keys.ARRAY_COL: selection["x"].to_numpy(),
             },
             index=[f"{section}_{spot}" for spot in kept],
         ),
         var=pd.DataFrame(index=table.columns.astype(str)),
     )
     adata.var_names_make_unique()
-    adata.obsm[_keys.SPATIAL] = selection[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
+    adata.obsm[keys.SPATIAL] = selection[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
     mpp, _ = slides.microns_per_pixel(
-        adata.obs[_keys.ARRAY_COL], adata.obs[_keys.ARRAY_ROW], adata.obsm[_keys.SPATIAL], pitch_um=pitch_um
+        adata.obs[keys.ARRAY_COL], adata.obs[keys.ARRAY_ROW], adata.obsm[keys.SPATIAL], pitch_um=pitch_um
     )
-    adata.uns[_keys.SPATIAL] = {section: _library(image, mpp, source)}
+    adata.uns[keys.SPATIAL] = {section: _library(image, mpp, source)}
     return adata
 
 
@@ -75,5 +76,5 @@ def join_sections(sections: list[ad.AnnData]) -> ad.AnnData:
         return sections[0]
     joined = ad.concat(sections, join="outer", fill_value=0, uns_merge="unique", merge="first")
     joined.X = sparse.csr_matrix(joined.X, dtype=np.float32)
-    joined.obs[_keys.LIBRARY] = joined.obs[_keys.LIBRARY].astype("category")
+    joined.obs[keys.LIBRARY] = joined.obs[keys.LIBRARY].astype("category")
     return joined

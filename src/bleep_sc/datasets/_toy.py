@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bleep_sc import _keys
+from bleep_sc._adata import keys
 from bleep_sc.datasets._lobules import MARGIN_UM, draw_anatomy
 from bleep_sc.datasets._paint import paint
 
@@ -94,7 +94,7 @@ def toy(n_slices: int = 4, *, random_state: int = 0) -> ad.AnnData:
     level = np.where(program.isin(["none", "mitochondrial"]), level, rng.normal(0.6, 0.3, len(program)))
     slices = [_slice(f"slice{i + 1}", program, level, child) for i, child in enumerate(rng.spawn(n_slices))]
     adata = ad.concat(slices, uns_merge="unique", merge="same")
-    adata.obs[_keys.LIBRARY] = adata.obs[_keys.LIBRARY].astype("category")
+    adata.obs[keys.LIBRARY] = adata.obs[keys.LIBRARY].astype("category")
     return adata
 
 
@@ -108,19 +108,19 @@ def _slice(name: str, program: pd.Series, level: NDArray[np.float64], rng: np.ra
         sparse.csr_matrix(counts.astype(np.float32)),
         obs=pd.DataFrame(
             {
-                _keys.LIBRARY: name,
+                keys.LIBRARY: name,
                 "in_tissue": 1,
-                _keys.ARRAY_ROW: spots.row,
-                _keys.ARRAY_COL: spots.column,
+                keys.ARRAY_ROW: spots.row,
+                keys.ARRAY_COL: spots.column,
                 "zonation": signals["pericentral"],
                 "low_quality": low_quality,
             },
             index=[f"{name}_{row}x{column}" for row, column in zip(spots.row, spots.column, strict=True)],
         ),
         var=program.to_frame(),
-        obsm={_keys.SPATIAL: spots.centers},
+        obsm={keys.SPATIAL: spots.centers},
     )
-    adata.uns[_keys.SPATIAL] = {
+    adata.uns[keys.SPATIAL] = {
         name: {
             "images": {"hires": paint(anatomy, rng)},
             "scalefactors": {"tissue_hires_scalef": 1.0, "spot_diameter_fullres": SPOT_UM},

@@ -3,9 +3,10 @@
 from bleep_sc.models import retrieval
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.encoders import Encoder, load_encoder
-from bleep_sc.models.fitted import FittedModel, load, save
+from bleep_sc.models.fitted import FittedModel
 from bleep_sc.models.histogene import HisToGene
 from bleep_sc.models.losses import bleep_loss
+from bleep_sc.models.saved import load, save
 from bleep_sc.models.stnet import StNet, stnet_loss
 
 __all__ = [

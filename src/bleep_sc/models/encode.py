@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bleep_sc._batches import Unread
+from bleep_sc._arrays.unread import Unread
 from bleep_sc.models import symmetries as sym
-from bleep_sc.models.batches import map_batches
 from bleep_sc.models.encoders import Encoder
+from bleep_sc.models.map_batches import map_batches
 from bleep_sc.models.on_device import has_bfloat16, memory_format
 
 ON_GPU, CPU_PIXELS = 64, 2**19

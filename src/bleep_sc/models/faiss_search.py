@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from bleep_sc._blocks import row_blocks
-from bleep_sc._runtime import logger
-from bleep_sc.models.search import Neighbors, as_tensor, exact, finite
+from bleep_sc._arrays.blocks import row_blocks
+from bleep_sc._output.messages import logger
+from bleep_sc.models.exact_search import Neighbors, as_tensor, exact, finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from bleep_sc.models.search import Metric
+    from bleep_sc.models.exact_search import Metric
 
 FLAT = 100_000
 """References with fewer spots are searched exhaustively: there is little to gain."""

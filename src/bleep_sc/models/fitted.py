@@ -1,33 +1,21 @@
 """A fitted model with all that is needed to use it again, as bytes or as a folder. Nothing is ever pickled."""
 
-import copy
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bleep_sc import _html
-from bleep_sc._disk import appears
-from bleep_sc._version import __version__
-from bleep_sc.models.bleep import BLEEP
+from bleep_sc._output import html
 from bleep_sc.models.calibration import Calibration
-from bleep_sc.models.encoders import load_encoder
-from bleep_sc.models.histogene import HisToGene
-from bleep_sc.models.stnet import StNet
-from bleep_sc.models.summary import summary
-from bleep_sc.models.typicality import Typicality
+from bleep_sc.models.known_tissue import KnownTissue
 
-LEARNT: dict[str, Any] = {"calibration": Calibration, "typicality": Typicality}
+LEARNT: dict[str, Any] = {"calibration": Calibration, "typicality": KnownTissue}
 """What held-out slides taught, kept as tensors whose names begin with its own and a slash."""
-WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "model.json"
 
 
 @dataclass(frozen=True)
@@ -63,7 +51,7 @@ class FittedModel:
     description: Description
     calibration: Calibration | None = None
     """What it knows about its own predictions, where slides were held out."""
-    typicality: Typicality | None = None
+    typicality: KnownTissue | None = None
     """What it knows about the tissue of its reference, where slides were held out."""
 
     def __repr__(self) -> str:
@@ -72,7 +60,7 @@ class FittedModel:
 
     def _repr_html_(self) -> str:
         """Say the same in a notebook."""
-        return _html.facts(summary(self))
+        return html.facts(summary(self))
 
     def to_bytes(self) -> bytes:
         """Return the weights, and what held-out slides taught beside them, as safetensors bytes."""
@@ -95,113 +83,88 @@ def weights_hash(weights: bytes) -> str:
     return hashlib.sha256(weights).hexdigest()[:16]
 
 
-def from_bytes(description: Description, weights: bytes, *, encoder: nn.Module | None = None) -> FittedModel:
-    """Build a fitted model from its description and its weights.
-
-    ``encoder`` is needed only where a module given by hand was trained: its architecture is not in the description.
-    """
-    module = _build(description, encoder)
-    tensors = safetensors.torch.load(weights)
-    learnt = {}
-    for part, kind in LEARNT.items():
-        names = [name for name in tensors if name.startswith(f"{part}/")]
-        arrays = {name.removeprefix(f"{part}/"): tensors.pop(name).numpy() for name in names}
-        learnt[part] = kind.from_arrays(arrays) if arrays else None
-    module.load_state_dict(tensors)
-    return FittedModel(module.eval(), description, **learnt)
+METHODS = {"bleep": "BLEEP", "ridge": "ridge regression", "stnet": "ST-Net", "histogene": "HisToGene"}
 
 
-def _build(description: Description, encoder: nn.Module | None) -> nn.Module:
-    shape = dict(description.architecture)
-    name = shape.pop("encoder", None)
-    trained = (
-        None if name is None else copy.deepcopy(load_encoder(_architecture(name, encoder), pretrained=False)).cpu()
-    )
-    match description.method:
-        case "bleep":
-            return BLEEP(**shape, encoder=trained)
-        case "ridge":
-            return nn.Linear(shape["n_features"], shape["n_genes"])
-        case "stnet":
-            return StNet(**shape, encoder=trained)
-        case "histogene":
-            return HisToGene(**shape)
-    raise ValueError(f"The method {description.method!r} is not known to this version of bleep_sc.")
+SHOWN = 5
+"""Genes and slides that are named, at most."""
 
 
-def _architecture(name: str, encoder: nn.Module | None) -> str | nn.Module:
-    """Return what a trained encoder is built from: its name, or the module given by hand where it has none."""
-    if name:
-        return name
-    if encoder is None:
-        raise ValueError(
-            "This model trained an encoder given as a module; pass a module of the same architecture as encoder=."
-        )
-    return encoder
+def summary(model: FittedModel) -> dict[str, str]:
+    """Return the facts about a fitted model by their names."""
+    description = model.description
+    fitted = f"with bleep_sc {description.version}" if description.version else ""
+    facts = {
+        "method": METHODS.get(description.method, description.method),
+        "settings": description.preset,
+        "images": images_of(description),
+        "expression": expression_of(description),
+        "genes": f"{len(description.genes):,}: {some(description.genes)}",
+        "slides": slides_of(description),
+        "held out": held_out(model.calibration, description.genes),
+        "parameters": f"{sum(each.numel() for each in model.module.parameters()):,}",
+        "fitted": fitted,
+    }
+    return {name: fact for name, fact in facts.items() if fact}
 
 
-@contextmanager
-def new_folder(path: str | Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a folder to write a model to, which is at ``path`` when the block has ended.
-
-    An existing one is replaced only with ``overwrite=True``, and only by another model.
-    """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{str(path)!r} exists already. Choose another path, or pass overwrite=True.")
-    if path.exists() and not (path / DESCRIPTION_FILE).is_file():
-        raise FileExistsError(f"{str(path)!r} is no saved model, and would be lost. Choose another path.")
-    with appears(path) as draft:
-        draft.mkdir()
-        yield draft
+def images_of(description: Description) -> str:
+    """Say what the image side starts from."""
+    recipe = description.recipe
+    if "use_rep" in recipe:
+        parts = zip(recipe["use_rep"], recipe["features"], strict=True)
+        return "; ".join(f"{key} ({_encoded(made)})" if made else f"{key} (made elsewhere)" for key, made in parts)
+    if "encoder" in description.architecture:
+        return f"{description.architecture['encoder'] or 'a module'}, trained with the model, on {_patches(recipe)}"
+    if description.method == "histogene":
+        return f"pixels of {_patches(recipe)}"
+    return _encoded(recipe)
 
 
-def write(model: FittedModel, folder: Path) -> None:
-    """Write ``model.safetensors`` and ``model.json`` into a folder."""
-    (folder / WEIGHTS_FILE).write_bytes(model.to_bytes())
-    (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(model.description), indent=2))
+def _encoded(recipe: dict[str, Any]) -> str:
+    around = f", averaged within {recipe['radius_um']:g} µm" if "radius_um" in recipe else ""
+    return f"{recipe['encoder'] or 'a module'}, frozen, on {_patches(recipe)}{around}"
 
 
-def save(model: FittedModel, path: str | Path, *, overwrite: bool = False) -> None:
-    """Save a fitted model as a folder with ``model.safetensors`` and ``model.json``.
-
-    The folder appears when it is complete. An existing one is replaced only with ``overwrite=True``.
-
-    Examples
-    --------
-    After the example of :func:`bleep_sc.tl.load_model`:
-
-    >>> bs.models.save(model, "liver_model", overwrite=True)
-    """
-    with new_folder(path, overwrite=overwrite) as folder:
-        write(model, folder)
+def _patches(recipe: dict[str, Any]) -> str:
+    side = f"{recipe['size']} px"
+    stains = f" with stains normalised by {recipe['stains']}" if recipe.get("stains") else ""
+    um = f" showing {recipe['size_um']:.0f} µm" if np.isfinite(recipe["size_um"]) else ""
+    return f"patches of {side}{um}{stains}"
 
 
-def read_folder(path: str | Path) -> tuple[Description, bytes]:
-    """Read the description and the weights of a model from a folder that :func:`save` wrote."""
-    path = Path(path)
-    missing = [name for name in (WEIGHTS_FILE, DESCRIPTION_FILE) if not (path / name).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{str(path)!r} is no saved model: {' and '.join(missing)} not found in it.")
-    content = json.loads((path / DESCRIPTION_FILE).read_text())
-    unknown = [name for name in content if name not in {each.name for each in fields(Description)}]
-    if unknown:
-        raise ValueError(
-            f"{str(path)!r} was written by bleep_sc {content.get('version')}, which knows more than this version, "
-            f"{__version__}: {', '.join(unknown)}. Update bleep_sc."
-        )
-    return Description(**content), (path / WEIGHTS_FILE).read_bytes()
+def expression_of(description: Description) -> str:
+    """Say where the expression is, and in which units."""
+    params = description.params
+    units = params.get("units", {})
+    total = units.get("target_sum")
+    place = f"obsm[{params['target_rep']!r}]" if params.get("target_rep") else "X"
+    place = f"layers[{params['layer']!r}]" if params.get("layer") else place
+    return f"{place}, {units.get('transform', 'unknown')}" + (f" of counts per {total:,.0f}" if total else "")
 
 
-def load(path: str | Path, *, encoder: nn.Module | None = None) -> FittedModel:
-    """Load a fitted model from a folder that :func:`save` wrote.
+def slides_of(description: Description) -> str:
+    """Say which slides it was fitted on."""
+    counts = description.slides
+    if not counts:
+        return ""
+    named = some([f"{name} ({count:,})" for name, count in counts.items()])
+    return f"{len(counts)} with {sum(counts.values()):,} spots: {named}"
 
-    Examples
-    --------
-    After the example of :func:`bleep_sc.models.save`:
 
-    >>> bs.models.load("liver_model").description.method
-    'bleep'
-    """
-    description, weights = read_folder(path)
-    return from_bytes(description, weights, encoder=encoder)
+def held_out(calibration: Calibration | None, genes: Sequence[str]) -> str:
+    """Say how well genes were predicted on slides that were held out."""
+    if calibration is None:
+        return "no slide: neither predictability nor confidence nor intervals are known"
+    r = np.asarray(calibration.predictability, dtype=np.float64)
+    known = np.isfinite(r)
+    if not known.any():
+        return "no gene varied"
+    best = [f"{genes[i]} ({r[i]:.2f})" for i in np.argsort(-np.where(known, r, -np.inf), kind="stable")[:SHOWN]]
+    return f"median Pearson r {np.median(r[known]):.2f} over {known.sum():,} genes; best {', '.join(best)}"
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first of many names."""
+    rest = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._blocks import extremes, row_blocks
+from bleep_sc._arrays.blocks import extremes, row_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

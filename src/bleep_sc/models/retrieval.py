@@ -11,9 +11,9 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from bleep_sc._blocks import in_memory, row_blocks, squares
-from bleep_sc._checks import dense
-from bleep_sc.models.search import Index, Metric, as_tensor, search
+from bleep_sc._arrays.blocks import dense, in_memory, row_blocks, squares
+from bleep_sc.models.exact_search import Metric, as_tensor
+from bleep_sc.models.search import Index, search
 from bleep_sc.models.weighted_sums import batches, weighted_sums
 
 Weighting = Literal["uniform", "softmax"]

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bleep_sc._batches import Unread
+from bleep_sc._arrays.unread import Unread
 from bleep_sc.models import symmetries
-from bleep_sc.models.batches import map_batches
+from bleep_sc.models.map_batches import map_batches
 
 
 class Standardize(nn.Module):

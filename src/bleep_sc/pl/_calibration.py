@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import dense, require_layer, require_obs
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_layer, require_obs
+from bleep_sc._arrays.blocks import dense
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import GUIDE, INK
 
@@ -50,11 +51,11 @@ def calibration(
     from bleep_sc.metrics.correlation import pearson
 
     remedy = "Run bleep_sc.tl.impute(adata, ref=..., interval=0.9), from a reference of several slides."
-    confidence = require_obs(adata, _keys.confidence(layer), remedy).to_numpy(dtype=np.float64)
-    lower = np.asarray(require_layer(adata, _keys.lower(layer), remedy))
+    confidence = require_obs(adata, keys.confidence(layer), remedy).to_numpy(dtype=np.float64)
+    lower = np.asarray(require_layer(adata, keys.lower(layer), remedy))
     genes = np.isfinite(lower).all(axis=0)
     predicted, lower, upper = (
-        np.asarray(adata.layers[name])[:, genes] for name in (layer, _keys.lower(layer), _keys.upper(layer))
+        np.asarray(adata.layers[name])[:, genes] for name in (layer, keys.lower(layer), keys.upper(layer))
     )
     measured = dense(require_layer(adata, truth, "Pass truth=, the layer with the measured expression.")[:, genes])
     axes = axes_for(ax, 1, 3, (2.25, 2.4)).ravel()
@@ -69,13 +70,13 @@ def calibration(
     axes[0].set_ylabel("squared error / variance")
 
     covered = ((measured >= lower) & (measured <= upper)).mean(axis=0)
-    asked = float(adata.uns[_keys.imputed(layer)]["interval"])
+    asked = float(adata.uns[keys.imputed(layer)]["interval"])
     axes[1].hist(covered, bins=np.linspace(min(0.6, covered.min()), 1, 25), color=INK)
     axes[1].axvline(asked, color=GUIDE, linestyle="--", linewidth=1)
     axes[1].set_xlabel(f"share of spots within\nthe {asked:.0%} interval")
     axes[1].set_ylabel("genes")
 
-    expected = adata.var[_keys.predictability(layer)].to_numpy(dtype=np.float64)[genes]
+    expected = adata.var[keys.predictability(layer)].to_numpy(dtype=np.float64)[genes]
     axes[2].scatter(expected, pearson(predicted, measured), s=5, color=INK, alpha=0.4, linewidths=0)
     axes[2].axline((0, 0), slope=1, color=GUIDE, linestyle="--", linewidth=1)
     axes[2].set_xlabel("r on held-out slides\nof the reference")

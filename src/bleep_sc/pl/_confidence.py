@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import libraries, listed, require_obs, require_obsm
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obs, require_obsm
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._output.messages import listed
 from bleep_sc.pl._axes import as_list, axes_for
 from bleep_sc.pl._colors import GUIDE, INK, WARNING
 from bleep_sc.pl._slide import draw_slide, draw_spots
@@ -26,8 +28,8 @@ def confidence(
     layer: str = "bleep",
     *,
     library_id: str | Sequence[str] | None = None,
-    library_key: str = _keys.LIBRARY,
-    spatial_key: str = _keys.SPATIAL,
+    library_key: str = keys.LIBRARY,
+    spatial_key: str = keys.SPATIAL,
     ax: NDArray[np.object_] | None = None,
 ) -> NDArray[np.object_]:
     """Draw how far the prediction of every spot is to be trusted, and which tissue the reference does not know.
@@ -66,17 +68,17 @@ def confidence(
 
     >>> axes = bs.pl.confidence(adata_query)
     """
-    from bleep_sc.models.typicality import FOREIGN
+    from bleep_sc.models.known_tissue import FOREIGN
 
     remedy = "Run bleep_sc.tl.impute(adata, ref=...), from a reference of several slides."
-    values = require_obs(adata, _keys.confidence(layer), remedy).to_numpy(dtype=np.float64)
+    values = require_obs(adata, keys.confidence(layer), remedy).to_numpy(dtype=np.float64)
     centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[:, :2]
     names = libraries(adata, library_key)
     shown = list(dict.fromkeys(names.tolist())) if library_id is None else as_list(library_id)
     if absent := [name for name in shown if name not in names]:
         raise KeyError(f"library_id={listed(absent)} is not in adata (it has: {listed(np.unique(names))}).")
-    known = _keys.typicality(layer) in adata.obs
-    foreign = adata.obs[_keys.typicality(layer)].to_numpy() < FOREIGN if known else np.zeros(adata.n_obs, dtype=bool)
+    known = keys.typicality(layer) in adata.obs
+    foreign = adata.obs[keys.typicality(layer)].to_numpy() < FOREIGN if known else np.zeros(adata.n_obs, dtype=bool)
     axes = axes_for(ax, len(shown), 2, (3.35, 2.8))
     for (over, distribution), name in zip(axes, shown, strict=True):
         spots = np.flatnonzero(names == name)

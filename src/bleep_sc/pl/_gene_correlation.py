@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import listed
+from bleep_sc._adata import keys
+from bleep_sc._output.messages import listed
 from bleep_sc.metrics import gene_order
 from bleep_sc.pl._axes import as_list, axes_for
 
@@ -78,7 +78,7 @@ def gene_correlation(
 
 
 def _matrix(adata: AnnData, name: str) -> Any:
-    key = _keys.gene_correlation(name)
+    key = keys.gene_correlation(name)
     if key not in adata.varp:
         wanted = "bleep" if name == MEASURED else name
         raise KeyError(

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import libraries, listed, require_obs, require_obsm
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obs, require_obsm
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._output.messages import listed
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import categorical
 from bleep_sc.pl._slide import draw_slide, draw_spots
@@ -24,8 +26,8 @@ def leiden(
     *,
     mark: str | None = None,
     library_id: str | None = None,
-    library_key: str = _keys.LIBRARY,
-    spatial_key: str = _keys.SPATIAL,
+    library_key: str = keys.LIBRARY,
+    spatial_key: str = keys.SPATIAL,
     ax: NDArray[np.object_] | None = None,
     **kwargs: Any,
 ) -> NDArray[np.object_]:
@@ -73,7 +75,7 @@ def leiden(
         raise KeyError(f"library_id={slide!r} is not in adata (it has: {listed(slides)}).")
     remedy = f"Run bleep_sc.tl.leiden(adata, {layer!r}) first."
     measured, predicted = (
-        require_obs(adata, _keys.clusters(name), remedy).astype(str).to_numpy(dtype=object)[spots]
+        require_obs(adata, keys.clusters(name), remedy).astype(str).to_numpy(dtype=object)[spots]
         for name in (MEASURED, layer)
     )
     centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[spots, :2]

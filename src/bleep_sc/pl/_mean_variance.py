@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._expression import both_sides
+from bleep_sc._adata.expression import both_sides
 from bleep_sc.pl._axes import as_list, axes_for
 from bleep_sc.pl._colors import categorical
 

@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import libraries, listed, require_obsm
-from bleep_sc._patches import patches_of
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obsm
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.patches import patches_of
+from bleep_sc._output.messages import listed
 from bleep_sc.pl._colors import OWN
 from bleep_sc.pl._slide import draw_slide
 
@@ -31,9 +33,9 @@ def patches(
     *,
     library_id: str | None = None,
     n_patches: int = 12,
-    patches_key: str = _keys.PATCHES,
-    library_key: str = _keys.LIBRARY,
-    spatial_key: str = _keys.SPATIAL,
+    patches_key: str = keys.PATCHES,
+    library_key: str = keys.LIBRARY,
+    spatial_key: str = keys.SPATIAL,
     random_state: int = 0,
     ax: NDArray[np.object_] | None = None,
 ) -> NDArray[np.object_]:

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import libraries, listed, require_obsm
-from bleep_sc._patches import patches_of
-from bleep_sc._records import names_hash
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obsm
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.patches import patches_of
+from bleep_sc._adata.records import names_hash
+from bleep_sc._output.messages import listed
 from bleep_sc.pl._colors import INK, OWN
 from bleep_sc.pl._slide import draw_slide
 
@@ -32,9 +34,9 @@ def retrieval(
     key: str = "bleep",
     model_key: str = "bleep",
     n_patches: int = 6,
-    patches_key: str = _keys.PATCHES,
-    library_key: str = _keys.LIBRARY,
-    spatial_key: str = _keys.SPATIAL,
+    patches_key: str = keys.PATCHES,
+    library_key: str = keys.LIBRARY,
+    spatial_key: str = keys.SPATIAL,
 ) -> NDArray[np.object_]:
     """Draw what a predicted spot borrowed from: its patch, those of its neighbours, and where these lie.
 
@@ -76,8 +78,8 @@ def retrieval(
     import matplotlib.pyplot as plt
 
     row = _row(adata, spot)
-    weights = require_obsm(adata, _keys.weights(key), "Run bleep_sc.tl.impute(adata, ref=...) first.")[[row]]
-    record = adata.uns.get(_keys.imputed(key), {})
+    weights = require_obsm(adata, keys.weights(key), "Run bleep_sc.tl.impute(adata, ref=...) first.")[[row]]
+    record = adata.uns.get(keys.imputed(key), {})
     if weights.shape[1] != ref.n_obs or record.get("reference_hash") != names_hash(ref.obs_names):
         raise ValueError(
             f"ref= is not the reference that layers[{key!r}] was imputed from: it has {ref.n_obs} spots, and the "
@@ -115,9 +117,9 @@ def retrieval(
 
 def _similarity(adata: AnnData, ref: AnnData, row: int, neighbors: NDArray[np.intp], key: str) -> NDArray[np.floating]:
     """Return the cosines between a spot and its neighbours, which put neighbours of equal weight in order."""
-    query = np.asarray(adata.obsm[_keys.image_embedding(key)][row])
-    keys = np.asarray(ref.obsm[_keys.expression_embedding(key)])[neighbors]
-    cosines: NDArray[np.floating] = keys @ query / np.linalg.norm(keys, axis=1) / np.linalg.norm(query)
+    query = np.asarray(adata.obsm[keys.image_embedding(key)][row])
+    profiles = np.asarray(ref.obsm[keys.expression_embedding(key)])[neighbors]
+    cosines: NDArray[np.floating] = profiles @ query / np.linalg.norm(profiles, axis=1) / np.linalg.norm(query)
     return cosines
 
 

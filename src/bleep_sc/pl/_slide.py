@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._resolution import microns_per_pixel, spot_diameter
+from bleep_sc._adata import keys
+from bleep_sc._adata.places import microns_per_pixel, spot_diameter
 from bleep_sc.pl._colors import categorical
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ CORNER = (0.35, 0.2)
 
 def draw_slide(ax: Axes, adata: AnnData, name: str, spots: NDArray[np.intp], centers: NDArray[np.float64]) -> None:
     """Draw the image of a slide in full-resolution px, where there is one, and a bar in µm."""
-    record = adata.uns.get(_keys.SPATIAL, {}).get(name, {})
+    record = adata.uns.get(keys.SPATIAL, {}).get(name, {})
     for resolution in ("hires", "lowres"):
         if resolution in record.get("images", {}):
             image = record["images"][resolution]

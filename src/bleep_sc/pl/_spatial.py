@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bleep_sc import _keys
-from bleep_sc._checks import dense, libraries, listed, require_layer, require_obsm
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_layer, require_obsm
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._arrays.blocks import dense
+from bleep_sc._output.messages import listed
 from bleep_sc.pl._axes import as_list, axes_for
 from bleep_sc.pl._slide import draw_slide, draw_spots
 
@@ -31,8 +34,8 @@ def spatial(
     share_scale: bool = False,
     vmin: float | None = None,
     vmax: float | None = None,
-    library_key: str = _keys.LIBRARY,
-    spatial_key: str = _keys.SPATIAL,
+    library_key: str = keys.LIBRARY,
+    spatial_key: str = keys.SPATIAL,
     ax: Axes | NDArray[np.object_] | None = None,
     **kwargs: Any,
 ) -> Axes | NDArray[np.object_]:
@@ -106,7 +109,7 @@ def _origin(adata: AnnData, layer: str | None) -> str:
     if layer is None:
         imputed = IMPUTED in adata.var and bool(adata.var[IMPUTED].all())
         return "predicted" if imputed else "measured"
-    return f"predicted ({layer})" if _keys.imputed(layer) in adata.uns else layer
+    return f"predicted ({layer})" if keys.imputed(layer) in adata.uns else layer
 
 
 def _check_style(kwargs: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._checks import listed
+from bleep_sc._output.messages import listed
 from bleep_sc.pl._axes import axes_for
 
 if TYPE_CHECKING:

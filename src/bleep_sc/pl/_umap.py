@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import listed, require_obsm
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obsm
+from bleep_sc._output.messages import listed
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import OWN
 
@@ -40,8 +41,8 @@ def umap(adata: AnnData, layer: str = "bleep", *, ax: Axes | None = None, **kwar
 
     >>> ax = bs.pl.umap(adata_query)
     """
-    predicted = require_obsm(adata, _keys.umap(layer), f"Run bleep_sc.tl.joint_umap(adata, ref, {layer!r}) first.")
-    key = _keys.umap_record(layer)
+    predicted = require_obsm(adata, keys.umap(layer), f"Run bleep_sc.tl.joint_umap(adata, ref, {layer!r}) first.")
+    key = keys.umap_record(layer)
     if key not in adata.uns:
         raise KeyError(f"uns[{key!r}] not found (uns has: {listed(adata.uns)}). Run bleep_sc.tl.joint_umap again.")
     record = adata.uns[key]

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import dense, log_expression, panel, require_obs
-from bleep_sc._runtime import logger
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obs
+from bleep_sc._adata.expression import log_expression, panel
+from bleep_sc._arrays.blocks import dense
+from bleep_sc._output.messages import logger
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +29,7 @@ def batch_correct(
     batch_key: str,
     basis: Literal["genes", "pca"] = "genes",
     layer: str | None = None,
-    key_added: str = _keys.HARMONY,
+    key_added: str = keys.HARMONY,
     random_state: int = 0,
     copy: bool = False,
 ) -> AnnData | None:

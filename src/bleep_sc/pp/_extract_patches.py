@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bleep_sc import _keys, slides
-from bleep_sc._checks import is_by_slide, libraries, listed, require_obsm
-from bleep_sc._runtime import logger
+from bleep_sc import slides
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import is_by_slide, require_obsm
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._output.messages import listed, logger
 from bleep_sc.pp._cut import Part, as_dask, cut, write
 from bleep_sc.pp._patch_scale import scale_of, side_in_px, warn_of_enlarged_patches
 from bleep_sc.pp._spatialdata import from_spatialdata
@@ -33,9 +35,9 @@ def extract_patches(
     pad: Literal["reflect", "constant", "drop"] = "reflect",
     store: str | Path | None = None,
     table_key: str = "table",
-    library_key: str = _keys.LIBRARY,
-    spatial_key: str = _keys.SPATIAL,
-    key_added: str = _keys.PATCHES,
+    library_key: str = keys.LIBRARY,
+    spatial_key: str = keys.SPATIAL,
+    key_added: str = keys.PATCHES,
     copy: bool = False,
 ) -> AnnData | None:
     """Cut a square patch of the H&E image around every spot, slide by slide.
@@ -174,10 +176,10 @@ def extract_patches(
         adata._inplace_subset_obs(kept)
     adata.obsm[key_added] = patches
     adata.uns[key_added] = records
-    if _keys.store_rows(key_added) in adata.obs:  # of an earlier call
-        del adata.obs[_keys.store_rows(key_added)]
+    if keys.store_rows(key_added) in adata.obs:  # of an earlier call
+        del adata.obs[keys.store_rows(key_added)]
     if stored_at is not None:
-        adata.obs[_keys.store_rows(key_added)] = stored_at
+        adata.obs[keys.store_rows(key_added)] = stored_at
     if spatialdata is not None:
         spatialdata.tables[table_key] = adata
     return adata if copy else None
@@ -205,7 +207,7 @@ def _source(adata: AnnData, image: Any, name: str) -> Any:
 
 def _recorded_image(adata: AnnData, name: str) -> Image:
     """Return the full-resolution image that ``uns["spatial"]`` knows of."""
-    record = adata.uns.get(_keys.SPATIAL, {}).get(name, {})
+    record = adata.uns.get(keys.SPATIAL, {}).get(name, {})
     path = record.get("metadata", {}).get("source_image_path")
     if path:
         return str(path)
@@ -214,7 +216,7 @@ def _recorded_image(adata: AnnData, name: str) -> Image:
             return pixels
     stored = list(record.get("images", {}))
     hint = f" The stored images ({listed(stored)}) are scaled down and would blur the patches." if stored else ""
-    known = adata.uns.get(_keys.SPATIAL, {})
+    known = adata.uns.get(keys.SPATIAL, {})
     if name not in known and known:
         raise KeyError(
             f"No image of slide {name!r} is known: uns['spatial'] has {listed(known)}. The names of the slides must be "
@@ -228,5 +230,5 @@ def _recorded_image(adata: AnnData, name: str) -> Image:
 
 
 def _scale_factors(adata: AnnData, name: str) -> dict[str, float]:
-    factors = adata.uns.get(_keys.SPATIAL, {}).get(name, {}).get("scalefactors", {})
+    factors = adata.uns.get(keys.SPATIAL, {}).get(name, {}).get("scalefactors", {})
     return {key: float(value) for key, value in factors.items() if key.startswith("tissue_")}

@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys, slides
-from bleep_sc._patches import patches_of
-from bleep_sc._records import names_hash, patch_recipe
+from bleep_sc import slides
+from bleep_sc._adata import keys
+from bleep_sc._adata.patches import patches_of
+from bleep_sc._adata.records import names_hash, patch_recipe
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
     from torch import nn
 
-    from bleep_sc._batches import Unread
+    from bleep_sc._arrays.unread import Unread
     from bleep_sc.models.encoders import Transform
 
 SAMPLED = 256
@@ -25,7 +26,7 @@ def image_features(
     adata: AnnData,
     encoder: str | nn.Module = "resnet50",
     *,
-    patches_key: str = _keys.PATCHES,
+    patches_key: str = keys.PATCHES,
     transform: Transform | None = None,
     symmetries: bool = False,
     batch_size: int | None = None,
@@ -129,7 +130,7 @@ def image_features(
         identity = {**recipe, **_identity(adata, patches)}
         features = da.from_zarr(store_features(Path(store).resolve(), network, patches, recipe=identity, **how))
     adata = adata.copy() if copy else adata
-    key = key_added or _keys.features(network.name or "encoder")
+    key = key_added or keys.features(network.name or "encoder")
     adata.obsm[key] = features
     adata.uns[key] = recipe
     return adata if copy else None
@@ -140,7 +141,7 @@ def _identity(adata: AnnData, patches: NDArray[np.uint8] | Unread) -> dict[str, 
     some: Any = patches
     if not isinstance(patches, np.ndarray):
         some = patches[np.linspace(0, len(patches) - 1, min(SAMPLED, len(patches)), dtype=np.intp)]
-    places = [np.asarray(adata.obsm[_keys.SPATIAL])] if _keys.SPATIAL in adata.obsm else []
+    places = [np.asarray(adata.obsm[keys.SPATIAL])] if keys.SPATIAL in adata.obsm else []
     return {
         "spots": names_hash(adata.obs_names),
         "coordinates": slides.recipe_hash(places),

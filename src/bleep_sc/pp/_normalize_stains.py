@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bleep_sc import _keys, slides
-from bleep_sc._checks import libraries, listed
-from bleep_sc._patches import patches_of, restained
-from bleep_sc._records import stain_recipe
+from bleep_sc import slides
+from bleep_sc._adata import keys
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.patches import patches_of, restained
+from bleep_sc._adata.records import stain_recipe
+from bleep_sc._output.messages import listed
 from bleep_sc.pp._cut import BLOCK
 from bleep_sc.pp._stains import stains_of, with_stains
 
@@ -23,8 +25,8 @@ def normalize_stains(
     ref: AnnData | None = None,
     *,
     method: Literal["reinhard", "macenko"] | None = None,
-    patches_key: str = _keys.PATCHES,
-    library_key: str = _keys.LIBRARY,
+    patches_key: str = keys.PATCHES,
+    library_key: str = keys.LIBRARY,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -94,7 +96,7 @@ def normalize_stains(
     """
     if method is not None and method not in slides.FITS:
         raise ValueError(f"method={method!r} is not known; use {listed(slides.FITS)}.")
-    key = key_added or _keys.normalized(patches_key)
+    key = key_added or keys.normalized(patches_key)
     if key == patches_key:
         raise ValueError(f"key_added={key!r} would overwrite the patches as they are. Pass another key.")
     recorded = {} if ref is None else _recorded(ref, key, method)

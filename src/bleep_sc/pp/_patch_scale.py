@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import _keys, slides
-from bleep_sc._resolution import FACTORS, microns_per_pixel
+from bleep_sc import slides
+from bleep_sc._adata import keys
+from bleep_sc._adata.places import FACTORS, microns_per_pixel
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -72,9 +73,9 @@ def _warn_of_other_lattice(
     adata: AnnData, rows: NDArray[np.intp], centers: NDArray[np.float64], name: str, mpp: float
 ) -> None:
     """Warn where the places of the spots on their array contradict their coordinates, which still lie in the image."""
-    if _keys.ARRAY_ROW not in adata.obs or _keys.ARRAY_COL not in adata.obs or name in adata.uns.get(_keys.TILES, {}):
+    if keys.ARRAY_ROW not in adata.obs or keys.ARRAY_COL not in adata.obs or name in adata.uns.get(keys.TILES, {}):
         return
-    column, row = (adata.obs[key].to_numpy(dtype=np.float64)[rows] for key in (_keys.ARRAY_COL, _keys.ARRAY_ROW))
+    column, row = (adata.obs[key].to_numpy(dtype=np.float64)[rows] for key in (keys.ARRAY_COL, keys.ARRAY_ROW))
     try:
         lattice = slides.fit_lattice(column, row, centers)
     except ValueError:

@@ -6,8 +6,11 @@ import numpy as np
 import scanpy as sc
 from scipy import sparse
 
-from bleep_sc import _keys
-from bleep_sc._checks import libraries, listed, log_expression, require_obs
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obs
+from bleep_sc._adata.expression import log_expression
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +93,6 @@ def select_genes(
         slide = sc.AnnData(sparse.csr_matrix(part) if sparse.issparse(part) else part)
         ranking = sc.pp.highly_variable_genes(slide, n_top_genes=min(n_top_genes, adata.n_vars), inplace=False)
         chosen_by += ranking["highly_variable"].to_numpy(dtype=np.int64)
-    adata.var[_keys.HIGHLY_VARIABLE] = (chosen_by > 0) | adata.var_names.isin([] if genes is None else list(genes))
-    adata.var[_keys.CHOSEN_BY] = chosen_by
+    adata.var[keys.HIGHLY_VARIABLE] = (chosen_by > 0) | adata.var_names.isin([] if genes is None else list(genes))
+    adata.var[keys.CHOSEN_BY] = chosen_by
     return adata if copy else None

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import require_obsm
-from bleep_sc._context import features_around
-from bleep_sc._records import feature_recipe
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obsm
+from bleep_sc._adata.places import features_around
+from bleep_sc._adata.records import feature_recipe
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -20,8 +20,8 @@ def spatial_context(
     radius_um: float,
     mpp: float | None = None,
     pitch_um: float | None = None,
-    library_key: str = _keys.LIBRARY,
-    spatial_key: str = _keys.SPATIAL,
+    library_key: str = keys.LIBRARY,
+    spatial_key: str = keys.SPATIAL,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -87,7 +87,7 @@ def spatial_context(
         adata, values, radius_um, library_key=library_key, spatial_key=spatial_key, mpp=mpp, pitch_um=pitch_um
     )
     adata = adata.copy() if copy else adata
-    key = key_added or _keys.context(use_rep)
+    key = key_added or keys.context(use_rep)
     adata.obsm[key] = result
     adata.uns[key] = {**feature_recipe(adata, use_rep), "context_of": use_rep, "radius_um": float(radius_um)}
     return adata if copy else None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import is_by_slide, listed
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import is_by_slide
+from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -43,11 +44,11 @@ def from_spatialdata(sdata: SpatialData, image: Any, table_key: str) -> tuple[An
         if region in sdata.shapes and name is not None:
             centers[rows], side = _squares(sdata, region, name, table.obs[instance_key].to_numpy()[rows])
             _note_resolution(table, region, side)
-        elif _keys.SPATIAL in table.obsm:
-            centers[rows] = np.asarray(table.obsm[_keys.SPATIAL], dtype=np.float64)[rows, :2]
+        elif keys.SPATIAL in table.obsm:
+            centers[rows] = np.asarray(table.obsm[keys.SPATIAL], dtype=np.float64)[rows, :2]
         else:
             raise KeyError(f"Region {region!r} has no shapes (shapes: {listed(sdata.shapes)}), and the table no obsm.")
-    table.obsm[_keys.SPATIAL] = centers
+    table.obsm[keys.SPATIAL] = centers
     return table, images, region_key
 
 
@@ -73,7 +74,7 @@ def _note_resolution(table: AnnData, region: str, side: float) -> None:
     """Note µm per px of the bins of Visium HD, whose region is named after their side in µm; ``side`` is in px."""
     bins = re.search(r"square_(\d+)um$", region)
     if bins and np.isfinite(side):
-        library = table.uns.setdefault(_keys.SPATIAL, {}).setdefault(region, {})
+        library = table.uns.setdefault(keys.SPATIAL, {}).setdefault(region, {})
         library.setdefault("scalefactors", {}).setdefault("microns_per_pixel", float(bins[1]) / side)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc import slides
-from bleep_sc._batches import batches_of, subset
+from bleep_sc._arrays.unread import batches_of, subset
 from bleep_sc.slides import RestainedPatches
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bleep_sc._batches import Unread
+    from bleep_sc._arrays.unread import Unread
     from bleep_sc.slides import Stains
 
 

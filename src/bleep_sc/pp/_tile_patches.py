@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys, slides
-from bleep_sc._checks import require_model
-from bleep_sc._patches import patches_of
+from bleep_sc import slides
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_model
+from bleep_sc._adata.patches import patches_of
 from bleep_sc.pp._stains import stains_of, with_stains
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def patch_recipes(ref: AnnData | None, key: str, size: int, size_um: float | Non
     µm are NaN where a patch is a number of px of the full resolution.
     """
     if ref is None:
-        return {_keys.PATCHES: {"size": size, "size_um": float("nan") if size_um is None else size_um}}
+        return {keys.PATCHES: {"size": size, "size_um": float("nan") if size_um is None else size_um}}
     recipe = json.loads(require_model(ref, key)["recipe"])
     made = recipe.get("features", [recipe])
     if not all(each.get("patches_key") for each in made):  # features of other software
@@ -43,10 +44,10 @@ def give_patches(
     px, um = int(recipe["size"]), float(recipe["size_um"])
     side = px if not np.isfinite(um) else max(1, round(um / scale))
     record = {"size": px, "side_px": side, "size_um": side * scale, "mpp": scale, "mpp_source": scale_source}
-    rest = {"pad": "reflect", "image": slides.absolute(slide.name), "store": "", "library_key": _keys.LIBRARY}
+    rest = {"pad": "reflect", "image": slides.absolute(slide.name), "store": "", "library_key": keys.LIBRARY}
     tiles.uns[patches_key] = {name: {**record, **rest}}
     if slide.name == slides.IN_MEMORY:
-        tiles.obsm[patches_key] = slides.cut_patches(slide, tiles.obsm[_keys.SPATIAL], side=side, size=px)
+        tiles.obsm[patches_key] = slides.cut_patches(slide, tiles.obsm[keys.SPATIAL], side=side, size=px)
     if "stains" in recipe:
         _give_stains(tiles, patches_key, name, recipe)
 

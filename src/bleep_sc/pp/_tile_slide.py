@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bleep_sc import _keys, slides
-from bleep_sc._runtime import logger, progress
+from bleep_sc import slides
+from bleep_sc._adata import keys
+from bleep_sc._output.messages import logger, progress
 from bleep_sc.pp._tile_patches import give_patches, patch_recipes
 from bleep_sc.pp._tissue import tissue_mask
 
@@ -145,7 +146,7 @@ def tile_slide(
             raise ValueError(_why_none(name, counts, min_tissue, min_sharpness))
         obs = pd.DataFrame(
             {
-                _keys.LIBRARY: pd.Categorical([name] * int(kept.sum())),
+                keys.LIBRARY: pd.Categorical([name] * int(kept.sum())),
                 "in_tissue": 1,
                 "tissue": tissue[kept],
                 "sharpness": sharp[kept],
@@ -155,11 +156,11 @@ def tile_slide(
         if labels is not None:
             obs["region"] = pd.Categorical(labels[kept])
         if centers is None:
-            obs[_keys.ARRAY_ROW], obs[_keys.ARRAY_COL] = numbers[kept].T
+            obs[keys.ARRAY_ROW], obs[keys.ARRAY_COL] = numbers[kept].T
         tiles = AnnData(obs=obs, var=_genes(ref))
-        tiles.obsm[_keys.SPATIAL] = places[kept]
-        tiles.uns[_keys.SPATIAL] = {name: _library(slides.absolute(slide.name), thumbnail, shrink, scale, spacing)}
-        tiles.uns[_keys.TILES] = {
+        tiles.obsm[keys.SPATIAL] = places[kept]
+        tiles.uns[keys.SPATIAL] = {name: _library(slides.absolute(slide.name), thumbnail, shrink, scale, spacing)}
+        tiles.uns[keys.TILES] = {
             name: {"spacing_um": spacing_um, "layout": layout, "mpp": scale, "mpp_source": scale_source, **counts}
         }
         for patches_key, recipe in patch_recipes(ref, key, size, size_um).items():
@@ -251,7 +252,7 @@ def _sharpness(
 def _genes(ref: AnnData | None) -> pd.DataFrame:
     if ref is None:
         return pd.DataFrame(index=pd.Index([], dtype=str))
-    return ref.var[[name for name in _keys.GENE_IDENTIFIERS if name in ref.var]].copy()
+    return ref.var[[name for name in keys.GENE_IDENTIFIERS if name in ref.var]].copy()
 
 
 def _library(image: str, thumbnail: NDArray[np.uint8], shrink: float, mpp: float, spacing: float) -> dict[str, Any]:

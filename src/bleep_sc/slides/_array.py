@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._runtime import logger
+from bleep_sc._output.messages import logger
 from bleep_sc.slides._rgb import as_rgb, check_fits_memory, check_is_rgb
 from bleep_sc.slides._slide import IN_MEMORY, Level, Slide
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._runtime import logger
+from bleep_sc._output.messages import logger
 from bleep_sc.slides._resolution import from_dpi
 from bleep_sc.slides._rgb import as_rgb, broken, check_fits_memory
 from bleep_sc.slides._slide import Level, Slide, scaled_size

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._runtime import logger
+from bleep_sc._output.messages import logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

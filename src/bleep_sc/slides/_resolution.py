@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from bleep_sc._runtime import logger
+from bleep_sc._output.messages import logger
 
 if TYPE_CHECKING:
     import tifffile

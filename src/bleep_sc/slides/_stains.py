@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._batches import batches_of, subset
+from bleep_sc._arrays.unread import batches_of, subset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from bleep_sc._batches import Unread
+    from bleep_sc._arrays.unread import Unread
 
 FAINTEST = 0.15
 """Mean optical density (natural logarithm) up to which a pixel is glass."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._disk import RECIPE, draft_of, is_complete, read_json, room, write_json
-from bleep_sc._runtime import logger
+from bleep_sc._output.disk import RECIPE, draft_of, is_complete, read_json, room, write_json
+from bleep_sc._output.messages import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from bleep_sc import _keys
-from bleep_sc._checks import require_model
-from bleep_sc._expression import record_of
-from bleep_sc.tl import _inputs
-from bleep_sc.tl._store import model_hash, read_model
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_model
+from bleep_sc._adata.expression import record_of
+from bleep_sc.tl._models import inputs
+from bleep_sc.tl._models.in_uns import model_hash, read_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,8 +75,8 @@ def embed(
     >>> adata_query.obsm["X_bleep_expression"].shape[1]
     768
     """
+    from bleep_sc.models.embed import embed_expression, embed_images
     from bleep_sc.training.device import resolve_device
-    from bleep_sc.training.fit import embed_expression, embed_images
 
     model = read_model(ref, key, encoder=encoder)
     params = model.description.params
@@ -89,13 +89,13 @@ def embed(
         raise ValueError(f"layer={layer!r} is expression, which is embedded with expression=True alone.")
     resolved = resolve_device(device)
     module = model.module.to(resolved)
-    images = _inputs.images_for(adata, model.description.recipe, encoder, resolved)
-    embedding = embed_images(module, images, _inputs.slides_of(adata, params["library_key"]), device=resolved)
+    images = inputs.images_for(adata, model.description.recipe, encoder, resolved)
+    embedding = embed_images(module, images, inputs.slides_of(adata, params["library_key"]), device=resolved)
     embedded_expression = embed_expression(module, values, device=resolved) if expression else None
     adata = adata.copy() if copy else adata
-    adata.obsm[_keys.image_embedding(key)] = embedding
+    adata.obsm[keys.image_embedding(key)] = embedding
     if embedded_expression is not None:
-        adata.obsm[_keys.expression_embedding(key)] = embedded_expression
+        adata.obsm[keys.expression_embedding(key)] = embedded_expression
         adata.uns[key] = {**require_model(ref, key), "params": json.dumps({**params, "reference_layer": own})}
     return adata if copy else None
 
@@ -114,7 +114,7 @@ def _expression(adata: AnnData, ref: AnnData, key: str, layer: str | None, model
     """Return the expression of the model's genes, (n_obs, n_genes), in the units that the model was fitted on."""
     if key in adata.uns and model_hash(adata, key) != model_hash(ref, key):
         raise ValueError(f"adata holds another model in uns[{key!r}], which would be lost; pass adata without it.")
-    values = _inputs.panel_expression(adata, model.genes, layer, model.params["target_rep"])
+    values = inputs.panel_expression(adata, model.genes, layer, model.params["target_rep"])
     record = record_of(adata, layer)
     if record and (record["transform"] != model.params["units"]["transform"] or record["corrected"]):
         raise ValueError(

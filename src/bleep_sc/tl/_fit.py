@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bleep_sc import _keys
-from bleep_sc._checks import libraries
-from bleep_sc._expression import units, warn_of_uneven_slides
-from bleep_sc.tl import _inputs
-from bleep_sc.tl._store import write_model
-from bleep_sc.tl._typicality import learnt_typicality
+from bleep_sc._adata import keys
+from bleep_sc._adata.expression import units, warn_of_uneven_slides
+from bleep_sc._adata.libraries import libraries
+from bleep_sc.tl._models import inputs
+from bleep_sc.tl._models.in_uns import write_model
+from bleep_sc.tl._predictions.typicality import learnt_typicality
 from bleep_sc.training.config import FitConfig
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ def fit(
     adata: AnnData,
     *,
     use_rep: str | Sequence[str] | None = None,
-    patches_key: str = _keys.PATCHES,
+    patches_key: str = keys.PATCHES,
     encoder: str | nn.Module | None = None,
     layer: str | None = None,
     target_rep: str | None = None,
-    library_key: str = _keys.LIBRARY,
+    library_key: str = keys.LIBRARY,
     config: FitConfig | None = None,
     key_added: str = "bleep",
     random_state: int = 0,
@@ -137,26 +137,25 @@ def fit(
     >>> adata.obsm["X_bleep_image"].shape[1]
     768
     """
+    from bleep_sc.models.embed import embed_expression, embed_images
     from bleep_sc.models.encode import encode
     from bleep_sc.models.fitted import Description, FittedModel
     from bleep_sc.training.calibration import calibrate
     from bleep_sc.training.device import resolve_devices
-    from bleep_sc.training.distributed import is_first
-    from bleep_sc.training.fit import Pairs, embed_expression, embed_images
-    from bleep_sc.training.launch import fit_in_processes
+    from bleep_sc.training.pairs import Pairs
+    from bleep_sc.training.processes.group import is_first
+    from bleep_sc.training.processes.launch import fit_in_processes
     from bleep_sc.training.reference import fit_reference
 
     random_state = int(random_state)
     config = config or FitConfig()
-    values, genes = _inputs.expression(adata, layer, target_rep)
+    values, genes = inputs.expression(adata, layer, target_rep)
     slides = libraries(adata, library_key)
     warn_of_uneven_slides(adata, layer, slides)
     if use_rep is not None and config.stain_jitter:
         raise ValueError("use_rep= gives features, whose stains are settled; stain_jitter needs patches to change.")
     show_progress_bar = show_progress_bar and is_first()
-    images, recipe, network = _inputs.training_images(
-        adata, use_rep, patches_key, encoder, trained=config.train_encoder
-    )
+    images, recipe, network = inputs.training_images(adata, use_rep, patches_key, encoder, trained=config.train_encoder)
     trained_encoder = network if config.train_encoder else None
     resolved = resolve_devices(devices, several=trained_encoder is not None and bool(trained_encoder.name))
     if network is not None and trained_encoder is None:
@@ -195,9 +194,9 @@ def fit(
     write_model(adata, key_added, FittedModel(model, description, calibration, typicality), {"loss": trained.loss})
     if calibration is not None:
         predictability = pd.Series(calibration.predictability, index=genes).reindex(adata.var_names)
-        adata.var[_keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)
-    adata.obsm[_keys.image_embedding(key_added)] = image_embedding
-    adata.obsm[_keys.expression_embedding(key_added)] = expression_embedding
+        adata.var[keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)
+    adata.obsm[keys.image_embedding(key_added)] = image_embedding
+    adata.obsm[keys.expression_embedding(key_added)] = expression_embedding
     return adata if copy else None
 
 

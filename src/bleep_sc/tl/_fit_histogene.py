@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import libraries
-from bleep_sc._expression import units
-from bleep_sc._patches import patches_of
-from bleep_sc.tl import _inputs
-from bleep_sc.tl._store import write_model
+from bleep_sc._adata import keys
+from bleep_sc._adata.expression import units
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.patches import patches_of
+from bleep_sc.tl._models import inputs
+from bleep_sc.tl._models.in_uns import write_model
 from bleep_sc.training.histogene_config import HisToGeneConfig
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def fit_histogene(
     adata: AnnData,
     *,
-    patches_key: str = _keys.PATCHES,
+    patches_key: str = keys.PATCHES,
     layer: str | None = None,
     target_rep: str | None = None,
-    library_key: str = _keys.LIBRARY,
+    library_key: str = keys.LIBRARY,
     config: HisToGeneConfig | None = None,
     key_added: str = "histogene",
     random_state: int = 0,
@@ -100,10 +100,10 @@ def fit_histogene(
 
     random_state = int(random_state)
     config = config or HisToGeneConfig()
-    values, genes = _inputs.expression(adata, layer, target_rep)
+    values, genes = inputs.expression(adata, layer, target_rep)
     names = libraries(adata, library_key)
     patches = np.asarray(patches_of(adata, patches_key))
-    positions = _inputs.array_positions(adata)
+    positions = inputs.array_positions(adata)
     members = [names == name for name in np.unique(names)]
     sections = [Section(patches[spots], positions[spots], values[spots]) for spots in members]
     module, loss = fit_histogene(
@@ -124,7 +124,7 @@ def fit_histogene(
         "histogene",
         architecture(sections, config),
         genes,
-        _inputs.raw_patches_recipe(adata, patches_key),
+        inputs.raw_patches_recipe(adata, patches_key),
         asdict(config),
         params,
     )

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import libraries
-from bleep_sc._expression import units
-from bleep_sc.tl import _inputs
-from bleep_sc.tl._store import write_model
+from bleep_sc._adata import keys
+from bleep_sc._adata.expression import units
+from bleep_sc._adata.libraries import libraries
+from bleep_sc.tl._models import inputs
+from bleep_sc.tl._models.in_uns import write_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ def fit_ridge(
     use_rep: str | Sequence[str],
     layer: str | None = None,
     target_rep: str | None = None,
-    library_key: str = _keys.LIBRARY,
+    library_key: str = keys.LIBRARY,
     alphas: Sequence[float] = tuple(np.logspace(0, 6, 13)),
     key_added: str = "ridge",
     copy: bool = False,
@@ -74,15 +74,15 @@ def fit_ridge(
     from bleep_sc.models.fitted import Description, FittedModel
     from bleep_sc.models.ridge import linear
 
-    keys = _inputs.as_keys(use_rep)
-    values, genes = _inputs.expression(adata, layer, target_rep)
-    images = _inputs.features(adata, keys)
+    reps = inputs.as_keys(use_rep)
+    values, genes = inputs.expression(adata, layer, target_rep)
+    images = inputs.features(adata, reps)
     weight, bias, alpha = _fit(images, values, libraries(adata, library_key), alphas)
     description = Description(
         method="ridge",
         architecture={"n_features": images.shape[1], "n_genes": len(genes)},
         genes=genes,
-        recipe=_inputs.features_recipe(adata, keys),
+        recipe=inputs.features_recipe(adata, reps),
         params={
             "layer": layer,
             "target_rep": target_rep,

@@ -3,11 +3,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from bleep_sc import _keys
-from bleep_sc._checks import libraries
-from bleep_sc._expression import units
-from bleep_sc.tl import _inputs
-from bleep_sc.tl._store import write_model
+from bleep_sc._adata import keys
+from bleep_sc._adata.expression import units
+from bleep_sc._adata.libraries import libraries
+from bleep_sc.tl._models import inputs
+from bleep_sc.tl._models.in_uns import write_model
 from bleep_sc.training.stnet_config import StNetConfig
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ def fit_stnet(
     adata: AnnData,
     *,
     use_rep: str | Sequence[str] | None = None,
-    patches_key: str = _keys.PATCHES,
+    patches_key: str = keys.PATCHES,
     encoder: str | nn.Module | None = None,
     layer: str | None = None,
     target_rep: str | None = None,
-    library_key: str = _keys.LIBRARY,
+    library_key: str = keys.LIBRARY,
     config: StNetConfig | None = None,
     key_added: str = "stnet",
     random_state: int = 0,
@@ -113,14 +113,14 @@ def fit_stnet(
     """
     from bleep_sc.models.fitted import Description, FittedModel
     from bleep_sc.training.device import resolve_device
-    from bleep_sc.training.fit import Pairs
+    from bleep_sc.training.pairs import Pairs
     from bleep_sc.training.stnet import fit_stnet
 
     random_state = int(random_state)
     config = config or StNetConfig()
-    values, genes = _inputs.expression(adata, layer, target_rep)
+    values, genes = inputs.expression(adata, layer, target_rep)
     slides = libraries(adata, library_key)
-    images, recipe, network = _inputs.training_images(
+    images, recipe, network = inputs.training_images(
         adata, use_rep, patches_key, encoder, trained=True, default=BACKBONE
     )
     if network is None:

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from bleep_sc import _keys
-from bleep_sc._checks import listed, require_obs
-from bleep_sc._expression import both_sides
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obs
+from bleep_sc._adata.expression import both_sides
+from bleep_sc._output.messages import listed
 from bleep_sc.metrics import correlation_agreement
 from bleep_sc.metrics import gene_correlation as correlate
 
@@ -95,8 +96,8 @@ def gene_correlation(
     agreement = correlation_agreement(ours, theirs)
     places = np.flatnonzero(known)[chosen]
     adata = adata.copy() if copy else adata
-    adata.varp[_keys.gene_correlation(layer)] = _embedded(ours, places, adata.n_vars)
-    adata.varp[_keys.gene_correlation("measured")] = _embedded(theirs, places, adata.n_vars)
+    adata.varp[keys.gene_correlation(layer)] = _embedded(ours, places, adata.n_vars)
+    adata.varp[keys.gene_correlation("measured")] = _embedded(theirs, places, adata.n_vars)
     record: dict[str, Any] = {
         "genes": names[chosen].to_numpy(dtype=str),
         "pearson": agreement.pearson,
@@ -104,7 +105,7 @@ def gene_correlation(
         "n_pairs": agreement.n_pairs,
         "covariate": covariate or "",
     }
-    adata.uns[_keys.gene_gene(layer)] = record
+    adata.uns[keys.gene_gene(layer)] = record
     return adata if copy else None
 
 

@@ -5,20 +5,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import libraries
-from bleep_sc._records import names_hash
-from bleep_sc._runtime import logger
-from bleep_sc.tl import _inputs
-from bleep_sc.tl._intervals import Panel, check_interval, spot_confidence
-from bleep_sc.tl._layers import correction, predicted_layers
-from bleep_sc.tl._leakage import warn_of_shared_slides
-from bleep_sc.tl._on_disk import opened
-from bleep_sc.tl._prediction import check_layer_is_free, check_store_is_free, forget_prediction, write_layer
-from bleep_sc.tl._reference import as_references, read_references
-from bleep_sc.tl._same_slide import place_images
-from bleep_sc.tl._store import model_hash
-from bleep_sc.tl._typicality import typicality_of, warn_of_foreign_slides
+from bleep_sc._adata import keys
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.records import names_hash
+from bleep_sc._output.messages import logger
+from bleep_sc.tl._models import inputs
+from bleep_sc.tl._models.in_uns import model_hash
+from bleep_sc.tl._predictions.intervals import Panel, check_interval, spot_confidence
+from bleep_sc.tl._predictions.layers import correction, predicted_layers
+from bleep_sc.tl._predictions.record import check_layer_is_free, check_store_is_free, forget_prediction, write_layer
+from bleep_sc.tl._predictions.typicality import typicality_of, warn_of_foreign_slides
+from bleep_sc.tl._references.leakage import warn_of_shared_slides
+from bleep_sc.tl._references.on_disk import opened
+from bleep_sc.tl._references.read import as_references, read_references
+from bleep_sc.tl._references.same_slide import place_images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from bleep_sc.models.search import Index, Neighbors
-    from bleep_sc.tl._reference import Reference
+    from bleep_sc.models.exact_search import Neighbors
+    from bleep_sc.models.search import Index
+    from bleep_sc.tl._references.read import Reference
 
 
 def impute(
@@ -207,7 +208,7 @@ def impute(
     warn_of_shared_slides(adata, refs, params["library_key"])
 
     device = resolve_device(None)
-    images = _inputs.images_for(adata, model.description.recipe, encoder, device)
+    images = inputs.images_for(adata, model.description.recipe, encoder, device)
     embedding, of_refs = place_images(adata, refs, model, images, key=key, encoder=encoder, device=device)
     found = search(embedding, reference.keys, n_neighbors=n_neighbors, metric=config["metric"], index=index)
     weights = retrieval.neighbor_weights(found.similarity, config["weights"], config["softmax_temperature"])
@@ -218,10 +219,10 @@ def impute(
     of_spots = _of_spots(name, reference, found, weights)
     typicality = typicality_of(adata, images, model.typicality, params["library_key"])
     if typicality is not None:
-        of_spots[_keys.typicality(name)] = typicality
-        warn_of_foreign_slides(typicality, libraries(adata, params["library_key"]), _keys.typicality(name))
+        of_spots[keys.typicality(name)] = typicality
+        warn_of_foreign_slides(typicality, libraries(adata, params["library_key"]), keys.typicality(name))
     if reference.is_imputed.any():
-        of_spots[_keys.imputed_share(name)] = matrix @ reference.is_imputed.astype(np.float32)
+        of_spots[keys.imputed_share(name)] = matrix @ reference.is_imputed.astype(np.float32)
     shares = reference.shares(np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel())
     logger.info("Weights are on %s.", ", ".join(f"{slide} ({share:.1%})" for slide, share in shares.items()))
     layers = predicted_layers(name, adata.shape, reference, found.index, weights, correct, interval, store)
@@ -242,13 +243,13 @@ def impute(
 
     adata = adata.copy() if copy else adata
     forget_prediction(adata, name)
-    adata.obsm[_keys.image_embedding(key)] = embedding
-    adata.obsm[_keys.weights(name)] = matrix
+    adata.obsm[keys.image_embedding(key)] = embedding
+    adata.obsm[keys.weights(name)] = matrix
     for column, values in of_spots.items():
         adata.obs[column] = values
     if model.calibration is not None:
-        adata.var[_keys.predictability(name)] = np.full(adata.n_vars, np.nan, dtype=np.float32)
-        adata.var.loc[reference.genes, _keys.predictability(name)] = Panel(model, reference.names).predictability
+        adata.var[keys.predictability(name)] = np.full(adata.n_vars, np.nan, dtype=np.float32)
+        adata.var.loc[reference.genes, keys.predictability(name)] = Panel(model, reference.names).predictability
     for each, part in layers.items():
         adata.layers[each] = part
     write_layer(adata, name, layers[name], reference.genes, record)
@@ -271,4 +272,4 @@ def _of_spots(name: str, reference: Reference, found: Neighbors, weights: Tensor
     if calibration is None or not judges.any():
         return {}
     confidence = spot_confidence(calibration, judges, reference.judged, found.similarity, found.index, weights)
-    return {_keys.confidence(name): confidence}
+    return {keys.confidence(name): confidence}

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import dense, libraries, listed, log_expression
-from bleep_sc._expression import predicted_genes
+from bleep_sc._adata import keys
+from bleep_sc._adata.expression import log_expression, predicted_genes
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._arrays.blocks import dense
+from bleep_sc._output.messages import listed
 from bleep_sc.metrics import batch_mixing
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ def joint_umap(
     ref_layer: str | None = None,
     n_comps: int = 20,
     n_neighbors: int = 15,
-    library_key: str = _keys.LIBRARY,
+    library_key: str = keys.LIBRARY,
     random_state: int = 0,
     copy: bool = False,
 ) -> AnnData | None:
@@ -94,8 +96,8 @@ def joint_umap(
     mixing = batch_mixing(components, slides, perplexity=min(PERPLEXITY, (len(components) - 1) / 3))
     layout = np.asarray(joint.obsm["X_umap"], dtype=np.float32)
     adata = adata.copy() if copy else adata
-    adata.obsm[_keys.umap(layer)] = layout[ref.n_obs :]
-    adata.uns[_keys.umap_record(layer)] = {
+    adata.obsm[keys.umap(layer)] = layout[ref.n_obs :]
+    adata.uns[keys.umap_record(layer)] = {
         "reference": layout[: ref.n_obs],
         "reference_library": slides[: ref.n_obs],
         **asdict(mixing),

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bleep_sc import _keys
-from bleep_sc._expression import both_sides
+from bleep_sc._adata import keys
+from bleep_sc._adata.expression import both_sides
 from bleep_sc.metrics import cluster_agreement
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def leiden(
         for each in map(float, resolutions)
     ]
     adata = adata.copy() if copy else adata
-    for key, clusters in ((_keys.clusters("measured"), theirs), (_keys.clusters(layer), ours)):
+    for key, clusters in ((keys.clusters("measured"), theirs), (keys.clusters(layer), ours)):
         adata.obs[key] = pd.Categorical(clusters[float(resolution)].astype(str))
-    adata.uns[_keys.clusters(layer)] = pd.DataFrame(rows)
+    adata.uns[keys.clusters(layer)] = pd.DataFrame(rows)
     return adata if copy else None
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bleep_sc.tl._store import read_model
+from bleep_sc.tl._models.in_uns import read_model
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bleep_sc.tl._reference_files import REFERENCE_FILE, require_reference
-from bleep_sc.tl._store import model_record
+from bleep_sc.tl._models.in_uns import model_record
+from bleep_sc.tl._sharing.files import REFERENCE_FILE, require_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def load_reference(path: str | Path) -> AnnData:
     """
     from anndata import read_h5ad
 
-    from bleep_sc.models.fitted import read_folder
+    from bleep_sc.models.saved import read_folder
 
     path = require_reference(path)
     description, weights = read_folder(path)

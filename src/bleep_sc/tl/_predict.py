@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc._checks import libraries
-from bleep_sc._records import names_hash
-from bleep_sc._runtime import logger
-from bleep_sc.tl import _inputs
-from bleep_sc.tl._genes import columns_of
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.records import names_hash
+from bleep_sc._output.messages import logger
 from bleep_sc.tl._impute import impute
-from bleep_sc.tl._leakage import warn_of_shared_slides
-from bleep_sc.tl._prediction import check_layer_is_free, write_prediction
-from bleep_sc.tl._store import model_hash, read_model
+from bleep_sc.tl._models import inputs
+from bleep_sc.tl._models.in_uns import model_hash, read_model
+from bleep_sc.tl._predictions.record import check_layer_is_free, write_prediction
+from bleep_sc.tl._references.genes import columns_of
+from bleep_sc.tl._references.leakage import warn_of_shared_slides
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -111,9 +111,9 @@ def _values(model: FittedModel, adata: AnnData, encoder: nn.Module | None) -> ND
 
     description, device = model.description, resolve_device(None)
     if description.method == "histogene":
-        positions = _inputs.array_positions_for(adata, description.architecture["n_positions"])
+        positions = inputs.array_positions_for(adata, description.architecture["n_positions"])
         sections = libraries(adata, description.params["library_key"])
-    images = _inputs.images_for(adata, description.recipe, encoder, device)
+    images = inputs.images_for(adata, description.recipe, encoder, device)
     match description.method:
         case "ridge":
             return ridge.apply(model.module, images)

@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bleep_sc import _keys
-from bleep_sc._checks import dense, libraries, listed, require_obs, require_obsm
-from bleep_sc._records import names_hash
-from bleep_sc._runtime import logger
-from bleep_sc.tl._prediction import SPOTS, require_prediction
-from bleep_sc.tl._reference import as_references
-from bleep_sc.tl._reference_values import reference_values
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_obs, require_obsm
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.records import names_hash
+from bleep_sc._arrays.blocks import dense
+from bleep_sc._output.messages import listed, logger
+from bleep_sc.tl._predictions.record import SPOTS, require_prediction
+from bleep_sc.tl._references.read import as_references
+from bleep_sc.tl._references.values import reference_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +36,7 @@ def pseudobulk(
     min_predictability: float | None = MIN_PREDICTABILITY,
     n_draws: int = 0,
     ref: AnnData | Sequence[AnnData] | None = None,
-    donor_key: str | None = _keys.LIBRARY,
+    donor_key: str | None = keys.LIBRARY,
     random_state: int = 0,
 ) -> AnnData:
     """Average predicted expression over the spots of every sample, so that samples can be compared.
@@ -122,7 +124,7 @@ def pseudobulk(
         expected = dense(group_weights(weights, groups) @ expression)
         drawn = group_draws(weights, groups, samples, n_draws, donors=donors, random_state=random_state)
         for i, shares in enumerate(drawn):
-            layers[_keys.draw(i)] = (means + dense(shares @ expression) - expected).astype(np.float32)
+            layers[keys.draw(i)] = (means + dense(shares @ expression) - expected).astype(np.float32)
     params = {
         "sample_key": sample_key,
         "region_key": region_key,
@@ -134,10 +136,10 @@ def pseudobulk(
     return type(adata)(
         means.astype(np.float32),
         obs=obs,
-        var=adata.var.loc[genes].drop(columns=[_keys.HIGHLY_VARIABLE], errors="ignore").assign(imputed=True),
+        var=adata.var.loc[genes].drop(columns=[keys.HIGHLY_VARIABLE], errors="ignore").assign(imputed=True),
         uns={
-            _keys.imputed(layer): deepcopy(record),
-            _keys.PSEUDOBULK: {"layer": layer, "params": json.dumps(params)},
+            keys.imputed(layer): deepcopy(record),
+            keys.PSEUDOBULK: {"layer": layer, "params": json.dumps(params)},
         },
         layers=layers,
     )
@@ -149,7 +151,7 @@ def _predictable(
     """Return which genes are at least so predictable, (n_vars,)."""
     if min_predictability is None:
         return np.ones(adata.n_vars, dtype=bool)
-    key = _keys.predictability(layer)
+    key = keys.predictability(layer)
     if key not in adata.var:
         raise KeyError(
             f"var[{key!r}] not found, so min_predictability={min_predictability} can choose no genes. It is written "
@@ -174,23 +176,23 @@ def _groups(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], pd.DataFrame]:
     """Return the spots that belong to a group, sample and group of each as whole numbers, and a row for every group."""
     require_obs(adata, sample_key, "Pass sample_key=, the column that names the sample of every spot.")
-    keys, kept = [sample_key], np.arange(adata.n_obs)
+    by, kept = [sample_key], np.arange(adata.n_obs)
     libraries(adata, sample_key)  # none may be missing
     if region_key is not None:
         region = require_obs(adata, region_key, "Pass region_key=, a column with the region of every spot.")
-        keys.append(region_key)
+        by.append(region_key)
         kept = np.flatnonzero(region.notna())
         if not len(kept):
             raise ValueError(f"obs[{region_key!r}] names the region of no spot.")
         logger.info("%d spots without a region are left out.", adata.n_obs - len(kept))
     frame = adata.obs.iloc[kept]
-    grouped = frame.groupby(keys, observed=True, sort=True)
+    grouped = frame.groupby(by, observed=True, sort=True)
     groups = grouped.ngroup().to_numpy()
     first = np.unique(groups, return_index=True)[1]
-    constant = [key for key in frame if key in keys or (grouped[key].nunique(dropna=False) == 1).all()]
-    obs = frame.iloc[first][keys + [key for key in constant if key not in keys]]
-    obs = obs.assign(**{_keys.N_SPOTS: np.bincount(groups)})
-    obs.index = pd.Index(["_".join(map(str, row)) for row in obs[keys].itertuples(index=False)], dtype=str)
+    constant = [key for key in frame if key in by or (grouped[key].nunique(dropna=False) == 1).all()]
+    obs = frame.iloc[first][by + [key for key in constant if key not in by]]
+    obs = obs.assign(**{keys.N_SPOTS: np.bincount(groups)})
+    obs.index = pd.Index(["_".join(map(str, row)) for row in obs[by].itertuples(index=False)], dtype=str)
     return kept, pd.factorize(frame[sample_key])[0], groups, obs
 
 
@@ -210,7 +212,7 @@ def _means(
 
 def _weights(adata: AnnData, layer: str, record: dict[str, Any]) -> sparse.csr_matrix:
     """Return the weights of the reference spots, (n_obs, n_reference), complete."""
-    key = _keys.weights(layer)
+    key = keys.weights(layer)
     weights = require_obsm(adata, key, "Draws need the weights that bleep_sc.tl.impute writes; or pass n_draws=0.")
     if weights.shape[1] != record["n_reference"]:
         raise ValueError(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bleep_sc.tl._reference_files import CARD_FILE, REFERENCE_FILE, require_reference
+from bleep_sc.tl._sharing.files import CARD_FILE, REFERENCE_FILE, require_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def push_reference(path: str | Path, repo_id: str, *, private: bool = True, toke
             "the folder by hand; they are complete."
         ) from error
     from bleep_sc.models.encoder_licenses import refuse_forbidden
-    from bleep_sc.models.fitted import DESCRIPTION_FILE, WEIGHTS_FILE, read_folder
+    from bleep_sc.models.saved import DESCRIPTION_FILE, WEIGHTS_FILE, read_folder
 
     path = require_reference(path)
     description, _ = read_folder(path)

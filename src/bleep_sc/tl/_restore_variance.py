@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import dense, libraries, require_layer, require_model, stored_values
-from bleep_sc.tl._genes import match_genes
-from bleep_sc.tl._prediction import check_layer_is_free, require_prediction, write_prediction
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_layer, require_model
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._arrays.blocks import dense, stored_values
+from bleep_sc.tl._predictions.record import check_layer_is_free, require_prediction, write_prediction
+from bleep_sc.tl._references.genes import match_genes
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,7 +78,7 @@ def restore_variance(
     from bleep_sc.models import restored
 
     values, genes, record = require_prediction(adata, layer)
-    name = _keys.restored(layer) if key_added is None else key_added
+    name = keys.restored(layer) if key_added is None else key_added
     check_layer_is_free(adata, name)
     params = json.loads(record["params"])
     if params.get("target_rep") is not None:

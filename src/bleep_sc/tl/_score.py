@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from bleep_sc import _keys
-from bleep_sc._checks import dense, holds_counts, libraries, listed, require_layer
-from bleep_sc._expression import both_sides
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_layer
+from bleep_sc._adata.expression import both_sides, holds_counts
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._arrays.blocks import dense
+from bleep_sc._output.messages import listed
 from bleep_sc.metrics import highest_genes, pearson, spearman
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ def score(
     *,
     truth: str | None = None,
     gene_sets: AnnData | Mapping[str, Sequence[str]] | None = None,
-    library_key: str = _keys.LIBRARY,
+    library_key: str = keys.LIBRARY,
     copy: bool = False,
 ) -> AnnData | None:
     """Score predicted against measured expression: correlations over spots, gene by gene and slide by slide.
@@ -92,8 +95,8 @@ def score(
         for metric, of_genes in zip(("pearson", "spearman"), means, strict=True):
             column = np.full(adata.n_vars, np.nan)
             column[scored] = of_genes
-            adata.var[_keys.gene_score(each, metric)] = column
-        adata.uns[_keys.score(each)] = table
+            adata.var[keys.gene_score(each, metric)] = column
+        adata.uns[keys.score(each)] = table
     return adata if copy else None
 
 
@@ -173,8 +176,8 @@ def _summary(slide: str, r: NDArray[np.float64], sets: dict[str, tuple[str, NDAr
 
 def _with_mean(table: pd.DataFrame) -> pd.DataFrame:
     """Append the means over slides."""
-    keys = ["gene_set", "genes_from"]
-    means = table.groupby(keys, sort=False)[["n_genes", "n_undefined", "pearson", "spearman"]].mean().reset_index()
+    by = ["gene_set", "genes_from"]
+    means = table.groupby(by, sort=False)[["n_genes", "n_undefined", "pearson", "spearman"]].mean().reset_index()
     means.insert(0, "library", "mean")
     means = means.astype({"n_genes": int, "n_undefined": int})
     result = pd.concat([table, means], ignore_index=True)

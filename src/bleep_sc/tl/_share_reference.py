@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bleep_sc import _keys
-from bleep_sc._checks import dense, libraries, listed, require_layer, require_model, require_obsm
-from bleep_sc._expression import record_of
-from bleep_sc.tl._reference_card import Card
-from bleep_sc.tl._reference_files import CARD_FILE, REFERENCE_FILE
-from bleep_sc.tl._same_slide import embedding_of
-from bleep_sc.tl._store import read_description, read_model
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_layer, require_model, require_obsm
+from bleep_sc._adata.expression import record_of
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._arrays.blocks import dense
+from bleep_sc._output.messages import listed
+from bleep_sc.tl._models.in_uns import read_description, read_model
+from bleep_sc.tl._references.same_slide import embedding_of
+from bleep_sc.tl._sharing.card import Card
+from bleep_sc.tl._sharing.files import CARD_FILE, REFERENCE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +122,7 @@ def share_reference(
     'reference_1_1'
     """
     from bleep_sc.models.encoder_licenses import check_trained_encoder
-    from bleep_sc.models.fitted import new_folder, write
+    from bleep_sc.models.saved import new_folder, write
 
     description = read_description(adata, key)
     if description.method != "bleep":
@@ -180,14 +183,14 @@ def _reduced(adata: AnnData, genes: pd.DataFrame, key: str, description: Descrip
     shared = AnnData(matrix if layer is None else None, obs=obs, var=genes)
     if layer is not None:
         shared.layers[layer] = matrix
-    for name in (_keys.image_embedding(key), _keys.expression_embedding(key)):
+    for name in (keys.image_embedding(key), keys.expression_embedding(key)):
         shared.obsm[name] = embedding_of(adata, name)
     if target_rep is not None:
         shared.obsm[target_rep] = dense(require_obsm(adata, target_rep, "The model was fitted on it."))
         corrected = adata.uns.get(target_rep, {})
         shared.uns[target_rep] = {name: corrected[name] for name in ("var_names",) if name in corrected}
-    if _keys.LOG1P in adata.uns:
-        shared.uns[_keys.LOG1P] = {}
+    if keys.LOG1P in adata.uns:
+        shared.uns[keys.LOG1P] = {}
     for made in description.recipe.get("features", [description.recipe]):
         if made.get("stains"):  # for bleep_sc.pp.normalize_stains(query, ref=shared)
             target = {"stains": made["stains"], "stain_target": np.asarray(made["stain_target"])}
@@ -208,7 +211,7 @@ def _told_of_genes(adata: AnnData, key: str, gene_columns: Sequence[str]) -> pd.
     absent = [name for name in gene_columns if name not in adata.var]
     if absent:
         raise KeyError(f"gene_columns={listed(absent)} are no columns of var (it has: {listed(adata.var)}).")
-    told = (*_keys.GENE_IDENTIFIERS, _keys.HIGHLY_VARIABLE, _keys.predictability(key), *gene_columns)
+    told = (*keys.GENE_IDENTIFIERS, keys.HIGHLY_VARIABLE, keys.predictability(key), *gene_columns)
     genes = adata.var[[name for name in adata.var if name in told]].rename_axis(index=None)
     for name, column in genes.items():
         if isinstance(column.dtype, pd.CategoricalDtype):
@@ -222,8 +225,8 @@ def _encoders(description: Description, stated: str | None) -> dict[str, Encoder
 
     recipe: dict[str, Any] = description.recipe
     if "use_rep" in recipe:
-        keys = zip(recipe["use_rep"], recipe["features"], strict=True)
-        names = [made.get("encoder") or key for key, made in keys]
+        made_by_key = zip(recipe["use_rep"], recipe["features"], strict=True)
+        names = [made.get("encoder") or key for key, made in made_by_key]
     else:
         names = [description.architecture.get("encoder") or recipe["encoder"] or "a module"]
     found = {name: license_of(name) for name in names}

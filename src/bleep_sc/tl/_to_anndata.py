@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc.tl._prediction import require_prediction
+from bleep_sc._adata import keys
+from bleep_sc.tl._predictions.record import require_prediction
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -46,21 +46,21 @@ def to_anndata(adata: AnnData, layer: str = "bleep") -> AnnData:
     result = type(adata)(
         np.asarray(values[:, genes], dtype=np.float32),
         obs=adata.obs.copy(),
-        var=adata.var.loc[genes].drop(columns=[_keys.HIGHLY_VARIABLE], errors="ignore").assign(imputed=True),
-        uns={key: deepcopy(adata.uns[key]) for key in (GRAPH, _keys.imputed(layer)) if key in adata.uns},
+        var=adata.var.loc[genes].drop(columns=[keys.HIGHLY_VARIABLE], errors="ignore").assign(imputed=True),
+        uns={key: deepcopy(adata.uns[key]) for key in (GRAPH, keys.imputed(layer)) if key in adata.uns},
         obsm={key: value.copy() for key, value in adata.obsm.items()},
-        obsp={key: value.copy() for key, value in adata.obsp.items() if key.startswith(_keys.SPATIAL)},
+        obsp={key: value.copy() for key, value in adata.obsp.items() if key.startswith(keys.SPATIAL)},
     )
-    if _keys.SPATIAL in adata.uns:
-        result.uns[_keys.SPATIAL] = deepcopy(_own_slides(adata))
+    if keys.SPATIAL in adata.uns:
+        result.uns[keys.SPATIAL] = deepcopy(_own_slides(adata))
     if record["transform"] == "log1p":
-        result.uns[_keys.LOG1P] = {"base": None}
+        result.uns[keys.LOG1P] = {"base": None}
     return result
 
 
 def _own_slides(adata: AnnData) -> dict[str, Any]:
     """Return the images of the slides that have spots: Squidpy asks which one is meant where there are others."""
-    images = adata.uns[_keys.SPATIAL]
-    names = set(adata.obs[_keys.LIBRARY].astype(str)) if _keys.LIBRARY in adata.obs else set()
+    images = adata.uns[keys.SPATIAL]
+    names = set(adata.obs[keys.LIBRARY].astype(str)) if keys.LIBRARY in adata.obs else set()
     own = {name: images[name] for name in images if name in names}
     return own or dict(images)

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import _keys
-from bleep_sc._checks import dense, libraries, listed, require_layer, require_obs, require_obsm
-from bleep_sc._resolution import spot_diameter
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_layer, require_obs, require_obsm
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.places import spot_diameter
+from bleep_sc._arrays.blocks import dense
+from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,8 +34,8 @@ def to_geojson(
     layer: str = "bleep",
     classes: str | None = None,
     library_id: str | None = None,
-    library_key: str = _keys.LIBRARY,
-    spatial_key: str = _keys.SPATIAL,
+    library_key: str = keys.LIBRARY,
+    spatial_key: str = keys.SPATIAL,
 ) -> None:
     """Write predictions as GeoJSON that QuPath opens: a detection for every spot, with a measurement for every gene.
 
@@ -122,7 +125,7 @@ def _rows_of(names: NDArray[np.str_], library_id: str | None) -> tuple[NDArray[n
 def _outline(adata: AnnData, name: str, centers: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a closed outline around the origin, px: a square for tiles in squares, else a circle."""
     radius = spot_diameter(adata, name, centers) / 2
-    if adata.uns.get(_keys.TILES, {}).get(name, {}).get("layout") == "square":
+    if adata.uns.get(keys.TILES, {}).get(name, {}).get("layout") == "square":
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
     else:
         angles = 2 * np.pi * np.arange(CORNERS) / CORNERS

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bleep_sc import _keys, slides
-from bleep_sc._checks import is_by_slide, libraries, listed, require_obsm
-from bleep_sc._resolution import spot_diameter
+from bleep_sc import slides
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import is_by_slide, require_obsm
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.places import spot_diameter
+from bleep_sc._output.messages import listed
 from bleep_sc.tl._to_anndata import to_anndata
 
 if TYPE_CHECKING:
@@ -32,8 +35,8 @@ def to_spatialdata(
     layer: str = "bleep",
     *,
     image: Any = None,
-    library_key: str = _keys.LIBRARY,
-    spatial_key: str = _keys.SPATIAL,
+    library_key: str = keys.LIBRARY,
+    spatial_key: str = keys.SPATIAL,
 ) -> SpatialData:
     """Make a SpatialData object of a prediction: image, spots and predicted genes of every slide, in its px.
 
@@ -132,7 +135,7 @@ def _image(adata: AnnData, name: str, image: Any, centers: NDArray[np.float64]) 
     from spatialdata.models import Image2DModel
     from spatialdata.transformations import Identity, Scale
 
-    record = adata.uns.get(_keys.SPATIAL, {}).get(name, {})
+    record = adata.uns.get(keys.SPATIAL, {}).get(name, {})
     factors = {key: float(value) for key, value in record.get("scalefactors", {}).items() if key.startswith("tissue_")}
     if image is not None:
         slide = slides.open_slide(image)
@@ -174,7 +177,7 @@ def _shapes(adata: AnnData, name: str, spots: NDArray[np.intp], centers: NDArray
     from spatialdata.transformations import Identity
 
     radius = spot_diameter(adata, name, centers) / 2
-    if adata.uns.get(_keys.TILES, {}).get(name, {}).get("layout") != "square":
+    if adata.uns.get(keys.TILES, {}).get(name, {}).get("layout") != "square":
         return ShapesModel.parse(centers, geometry=0, radius=radius, index=spots, transformations={name: Identity()})
     import geopandas
     import shapely

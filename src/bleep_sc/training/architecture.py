@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from bleep_sc.models.batches import as_tensor
 from bleep_sc.models.bleep import BLEEP
+from bleep_sc.models.map_batches import channels_first
 
 if TYPE_CHECKING:
     from bleep_sc.models.encoders import Encoder
     from bleep_sc.models.slide_scale import SlideScale
     from bleep_sc.training.config import FitConfig
-    from bleep_sc.training.fit import Pairs
+    from bleep_sc.training.pairs import Pairs
     from bleep_sc.training.rotation import Rotation
 
 
@@ -28,7 +28,7 @@ def trained_on(pairs: Pairs, config: FitConfig, encoder: Encoder | None) -> BLEE
         raise ValueError("Patches need an encoder that turns them into features; pass encoder=.")
     encoder = copy.deepcopy(encoder).cpu()
     with torch.inference_mode():
-        n_features = encoder.eval()(as_tensor(pairs.images[:1])).shape[1]
+        n_features = encoder.eval()(channels_first(pairs.images[:1])).shape[1]
     return _heads(n_features, n_genes, config, encoder=encoder).train()
 
 

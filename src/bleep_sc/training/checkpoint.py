@@ -16,10 +16,10 @@ import safetensors
 import safetensors.torch
 import torch
 
-from bleep_sc._runtime import logger
+from bleep_sc._output.messages import logger
 from bleep_sc._version import __version__
 from bleep_sc.models.fitted import apart
-from bleep_sc.training.distributed import ALONE, Processes
+from bleep_sc.training.processes.group import ALONE, Processes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from bleep_sc.models.encoders import Encoder
     from bleep_sc.training.config import FitConfig
-    from bleep_sc.training.fit import Pairs
+    from bleep_sc.training.pairs import Pairs
 
 FILE, FORMAT = "checkpoint.safetensors", "bleep_sc checkpoint 1"
 MAX_SHARE = 0.05

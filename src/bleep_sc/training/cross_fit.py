@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc._checks import listed
-from bleep_sc._runtime import logger
+from bleep_sc._output.messages import listed, logger
 from bleep_sc.models import retrieval
+from bleep_sc.models.embed import embed_expression, embed_images
 from bleep_sc.models.regression import EmbeddingRegression
-from bleep_sc.training.distributed import is_first
-from bleep_sc.training.fit import Pairs, embed_expression, embed_images, fit_bleep
+from bleep_sc.training.fit import fit_bleep
+from bleep_sc.training.pairs import Pairs
+from bleep_sc.training.processes.group import is_first
 from bleep_sc.training.validation import folds
 
 if TYPE_CHECKING:

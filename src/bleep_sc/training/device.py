@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bleep_sc.training.distributed import launched
+from bleep_sc.training.processes.group import launched
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._batches import subset
-from bleep_sc._disk import draft_of, draft_path, is_complete, room
-from bleep_sc._runtime import logger, progress
+from bleep_sc._arrays.unread import subset
+from bleep_sc._output.disk import draft_of, draft_path, is_complete, room
+from bleep_sc._output.messages import logger, progress
 from bleep_sc.models.encode import encode
-from bleep_sc.training.shares import require_meeting, together
+from bleep_sc.training.processes.shares import require_meeting, together
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from bleep_sc._batches import Unread
+    from bleep_sc._arrays.unread import Unread
     from bleep_sc.models.encoders import Encoder
 
 BLOCK = 4096

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,18 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bleep_sc._batches import subset
 from bleep_sc.models import stain_jitter, symmetries
-from bleep_sc.models.batches import as_tensor, map_batches
-from bleep_sc.models.encode import patches_at_once
 from bleep_sc.models.losses import bleep_loss
 from bleep_sc.models.on_device import has_bfloat16, memory_format, transfer
 from bleep_sc.models.slide_scale import SlideScale
 from bleep_sc.training.architecture import trained_on, whole
 from bleep_sc.training.checkpoint import Checkpoint, fingerprint
 from bleep_sc.training.chunks import embed_in_chunks, number_of_chunks
-from bleep_sc.training.distributed import Processes, joined
 from bleep_sc.training.loop import train
+from bleep_sc.training.pairs import Pairs
+from bleep_sc.training.processes.group import Processes, joined
 from bleep_sc.training.rotation import Rotation
 
 if TYPE_CHECKING:
@@ -30,38 +28,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from bleep_sc._batches import Unread
     from bleep_sc.models.bleep import BLEEP
     from bleep_sc.models.encoders import Encoder
     from bleep_sc.training.config import FitConfig
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Spots whose image and expression are both known.
-
-    ``images`` are features (n, d) float32, or patches (n, S, S, 3) uint8, which need not be in memory;
-    ``expression`` is (n, genes) float32.
-    """
-
-    images: NDArray[np.float32] | NDArray[np.uint8] | Unread
-    expression: NDArray[np.float32]
-
-    def __getitem__(self, rows: NDArray[np.bool_]) -> Pairs:
-        return Pairs(subset(self.images, rows), self.expression[rows])
-
-    def __len__(self) -> int:
-        return len(self.expression)
-
-    @property
-    def are_patches(self) -> bool:
-        """Whether the images are patches, which an encoder turns into features."""
-        return self.images.ndim == 4
-
-    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (B, d) or images (B, 3, S, S), and expression (B, genes), of some spots."""
-        index = rows.numpy()
-        return as_tensor(self.images[index]), torch.from_numpy(self.expression[index])
 
 
 def fit_bleep(
@@ -214,34 +183,3 @@ def _shared(model: BLEEP, processes: Processes) -> BLEEP:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     processes.broadcast(model.state_dict().values())
     return model
-
-
-@torch.inference_mode()
-def embed_images(
-    model: BLEEP,
-    images: NDArray[np.float32] | NDArray[np.uint8] | Unread,
-    slides: NDArray[np.str_],
-    *,
-    batch_size: int | None = None,
-    device: torch.device | str = "cpu",
-    num_workers: int = 0,
-) -> NDArray[np.float32]:
-    """Embed features (n, d), or patches (n, S, S, 3), as (n, n_dims).
-
-    Features are taken in units of their slide (``slides``, (n,)) where the model was trained on such. Without
-    ``batch_size``, 256 of them are embedded at once, or as many patches as :func:`bleep_sc.models.encode.encode` takes.
-    """
-    scale = model.scale
-    if batch_size is None:
-        batch_size = 256 if images.ndim == 2 else patches_at_once(images.shape[1], torch.device(device))
-    images = images if scale is None else scale.apply(np.asarray(images), slides)
-    return map_batches(model.embed_images, images, batch_size=batch_size, device=device, num_workers=num_workers)
-
-
-@torch.inference_mode()
-def embed_expression(
-    model: BLEEP, expression: NDArray[np.float32], *, batch_size: int = 4096, device: torch.device | str = "cpu"
-) -> NDArray[np.float32]:
-    """Embed expression (n, genes) as (n, n_dims)."""
-    batches = torch.from_numpy(expression).split(batch_size)
-    return torch.cat([model.embed_expression(batch.to(device)).cpu() for batch in batches]).numpy()

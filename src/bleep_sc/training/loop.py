@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from bleep_sc._runtime import progress
+from bleep_sc._output.messages import progress
 from bleep_sc.training.checkpoint import Checkpoint
-from bleep_sc.training.distributed import ALONE, Processes
+from bleep_sc.training.processes.group import ALONE, Processes
 
 
 def batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc.training.cross_fit import HeldOut, cross_fit
-from bleep_sc.training.distributed import joined
-from bleep_sc.training.fit import Pairs, fit_bleep
+from bleep_sc.training.fit import fit_bleep
+from bleep_sc.training.pairs import Pairs
+from bleep_sc.training.processes.group import joined
 
 if TYPE_CHECKING:
     import torch

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bleep_sc._runtime import logger
+from bleep_sc._output.messages import logger
 from bleep_sc.models import symmetries
-from bleep_sc.models.batches import as_tensor
+from bleep_sc.models.map_batches import channels_first
 from bleep_sc.models.on_device import memory_format, transfer
 from bleep_sc.models.stnet import Standardize, StNet, predict, stnet_loss
 from bleep_sc.training.loop import train
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bleep_sc.models.encoders import Encoder
-    from bleep_sc.training.fit import Pairs
+    from bleep_sc.training.pairs import Pairs
     from bleep_sc.training.stnet_config import StNetConfig
 
 DIVERGED = -1.0
@@ -155,7 +155,7 @@ def _build(pairs: Pairs, encoder: Encoder | None) -> StNet:
     else:
         encoder = copy.deepcopy(encoder).cpu()
         with torch.inference_mode():
-            n_features = encoder.eval()(as_tensor(pairs.images[:1])).shape[1]
+            n_features = encoder.eval()(channels_first(pairs.images[:1])).shape[1]
         model = StNet(n_features, n_genes, encoder=encoder)
     model.start_at(torch.from_numpy(pairs.expression.mean(axis=0)))
     return model

@@ -1,0 +1,1 @@
+"""AnnData: its keys, what it must hold, where and what its spots are. Nothing here trains, draws or writes files."""

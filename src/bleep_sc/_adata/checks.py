@@ -1,0 +1,69 @@
+"""Checks at the boundary, whose errors say what is wrong, what exists and which call mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc._adata import keys
+from bleep_sc._output.messages import listed
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def is_by_slide(image: Any) -> bool:
+    """Tell a mapping from slides to images from an image of SpatialData with scales, which is a mapping too."""
+    return isinstance(image, Mapping) and not hasattr(image, "children")
+
+
+def require_obsm(adata: AnnData, key: str, remedy: str) -> Any:
+    """Return ``adata.obsm[key]``, or raise a KeyError that names the remedy."""
+    if key not in adata.obsm:
+        raise KeyError(f"obsm[{key!r}] not found (adata.obsm has: {listed(adata.obsm)}). {remedy}")
+    return adata.obsm[key]
+
+
+def require_obs(adata: AnnData, key: str, remedy: str) -> Any:
+    """Return ``adata.obs[key]``, or raise a KeyError that names the remedy."""
+    if key not in adata.obs:
+        raise KeyError(f"obs[{key!r}] not found (adata.obs has: {listed(adata.obs)}). {remedy}")
+    return adata.obs[key]
+
+
+def require_layer(adata: AnnData, layer: str | None, remedy: str) -> Any:
+    """Return ``adata.layers[layer]``, or ``adata.X`` for None, or raise a KeyError that names the remedy."""
+    names = [name for name in adata.layers if name is not None]  # anndata 0.13 keeps X among the layers, as None
+    if layer is None:
+        if adata.X is None:
+            raise KeyError(f"adata.X is empty (adata.layers has: {listed(names)}). {remedy}")
+        if adata.isbacked:
+            raise ValueError("adata.X is on disk (adata is backed). Load it first: adata = adata.to_memory().")
+        return adata.X
+    if layer not in names:
+        if keys.IMPUTED in adata.var and np.all(adata.var[keys.IMPUTED]):
+            remedy = "This is what bleep_sc.tl.to_anndata made, whose X is the prediction: pass the query itself."
+        raise KeyError(f"layers[{layer!r}] not found (adata.layers has: {listed(names)}). {remedy}")
+    return adata.layers[layer]
+
+
+def require_model(adata: AnnData, key: str) -> dict[str, Any]:
+    """Return ``uns[key]``, a fitted model, or raise a KeyError that says why there may be none."""
+    record = adata.uns.get(key)
+    if not isinstance(record, dict) or "model" not in record:
+        fitted = [name for name, entry in adata.uns.items() if isinstance(entry, dict) and "model" in entry]
+        raise KeyError(
+            f"The reference holds no model: uns[{key!r}] not found (models in its uns: {listed(fitted)}). Run "
+            "bleep_sc.tl.fit(adata_ref) first, and pass the query first and the reference as ref=. If it was fitted "
+            "before a concatenation: anndata.concat drops uns unless uns_merge='first' (or 'unique') is given."
+        )
+    return record
+
+
+def require_unique_genes(adata: AnnData) -> None:
+    """Refuse duplicate gene names, which would make columns ambiguous."""
+    if not adata.var_names.is_unique:
+        twice = adata.var_names[adata.var_names.duplicated()].unique()
+        raise ValueError(f"adata.var_names are not unique: {listed(twice)}. Run adata.var_names_make_unique() first.")

@@ -1,0 +1,203 @@
+"""What numbers of expression mean, and predicted beside measured ones."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_layer, require_unique_genes
+from bleep_sc._arrays.blocks import dense, stored_values
+from bleep_sc._output.messages import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+UNEVEN = 3.0
+"""Ratio of totals between slides that normalisation would not leave."""
+FEW = 256
+"""Spots that are looked at to tell what values are."""
+SAME_TOTAL = 0.05
+"""Totals that differ by less are of the same normalisation."""
+
+
+def record_of(adata: AnnData, layer: str | None) -> dict[str, Any] | None:
+    """Return the record of expression that was predicted (empty where it was lost); None where it was measured."""
+    if layer is not None:
+        names = [keys.imputed(layer), keys.imputed(layer.removesuffix(keys.retrieved("")))]
+        return next((adata.uns[name] for name in names if name in adata.uns), None)
+    if keys.IMPUTED not in adata.var or not adata.var[keys.IMPUTED].all():
+        return None
+    return next((record for name, record in adata.uns.items() if str(name).endswith(keys.imputed(""))), {})
+
+
+def units(ref: AnnData, layer: str | None, target_rep: str | None = None) -> dict[str, Any]:
+    """Say what the numbers of a reference mean: ``transform``, ``target_sum`` (0 where unknown) and ``corrected``."""
+    if target_rep is not None:
+        # Only what Harmony corrected in gene space is still expression.
+        corrected = "var_names" in ref.uns.get(target_rep, {})
+        return {"transform": "log1p" if corrected else "unknown", "target_sum": 0.0, "corrected": True}
+    matrix = require_layer(ref, layer, "Pass layer=, a layer of the reference.")
+    if record := record_of(ref, layer):
+        return {name: record[name] for name in ("transform", "target_sum", "corrected")}
+    if holds_counts(matrix):
+        return {"transform": "counts", "target_sum": 0.0, "corrected": False}
+    values = stored_values(matrix)
+    if not values.size:
+        return {"transform": "unknown", "target_sum": 0.0, "corrected": False}
+    if values.min() < 0 or (keys.LOG1P not in ref.uns and values.max() > LARGEST_LOG):
+        return {"transform": "unknown", "target_sum": 0.0, "corrected": False}
+    totals = _linear_totals(matrix)
+    constant = np.ptp(totals) < 1e-3 * totals.mean()
+    return {"transform": "log1p", "target_sum": round(float(totals.mean()), 1) if constant else 0.0, "corrected": False}
+
+
+def _linear_totals(matrix: Any) -> NDArray[np.float64]:
+    """Return the total of every spot before the logarithm."""
+    linear = matrix.expm1() if sparse.issparse(matrix) else np.expm1(np.asarray(matrix, dtype=np.float64))
+    return np.asarray(linear.sum(axis=1), dtype=np.float64).ravel()
+
+
+def _are_whole(matrix: Any) -> bool:
+    """Tell whether values are logarithms of whole counts, of the first spots and with more than one different count."""
+    some = matrix[:FEW]
+    linear = np.expm1((some.data if sparse.issparse(some) else np.asarray(some)).astype(np.float64)).ravel()
+    return bool(linear.size and linear.max() > 1.5 and np.allclose(linear, np.rint(linear), rtol=1e-4, atol=1e-3))
+
+
+def warn_of_uneven_slides(adata: AnnData, layer: str | None, slides: NDArray[np.str_]) -> None:
+    """Warn where spots were not normalised, or one slide to another total than the next."""
+    matrix = require_layer(adata, layer, "Pass layer=, the layer with logarithms.")
+    totals = _linear_totals(matrix)
+    if np.ptp(totals) > 0 and _are_whole(matrix):
+        warnings.warn(
+            "The expression is the logarithm of whole counts: spots were not brought to one total, so that deeply "
+            "sequenced ones count more. Run sc.pp.normalize_total(adata, target_sum=1e4) on the counts before "
+            "sc.pp.log1p, unless that is meant.",
+            UserWarning,
+            stacklevel=3,
+        )
+    medians = {str(slide): float(np.median(totals[slides == slide])) for slide in np.unique(slides)}
+    if max(medians.values()) > UNEVEN * min(medians.values()):
+        listed = ", ".join(f"{slide} {median:.4g}" for slide, median in medians.items())
+        warnings.warn(
+            f"The slides are not normalised alike (median total of a spot before the logarithm: {listed}). Run "
+            "sc.pp.normalize_total(adata, target_sum=1e4) on the counts of all of them, then sc.pp.log1p.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def predicted_genes(adata: AnnData, layer: str) -> NDArray[np.bool_]:
+    """Return which genes a predicted layer holds, (n_vars,); NaN in one of them is refused."""
+    predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
+    finite = np.asarray(np.isfinite(dense(predicted)).all(axis=0))
+    flag = keys.predicted(layer)
+    if flag not in adata.var:
+        return finite
+    known = adata.var[flag].to_numpy(dtype=bool)
+    if (known & ~finite).any():
+        raise ValueError(
+            f"layers[{layer!r}] holds NaN or infinite values in {int((known & ~finite).sum())} genes that "
+            f"var[{flag!r}] calls predicted ({listed(adata.var_names[known & ~finite], 3)}). Predict them again."
+        )
+    return known
+
+
+def both_sides(
+    adata: AnnData, layer: str | Sequence[str], truth: str | None
+) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return predicted and measured expression, (n_obs, n_genes) each, of the genes that all layers hold, and these.
+
+    Raises an error when a layer is not in the units of the truth, or either is not finite.
+    """
+    layers = [layer] if isinstance(layer, str) else list(layer)
+    measured = require_layer(adata, truth, "Measured expression is needed: pass truth=, the name of its layer.")
+    known = np.ones(adata.n_vars, dtype=bool)
+    for each in layers:
+        known &= predicted_genes(adata, each)
+        _check_units(adata, each, measured, truth)
+    if not layers or not known.any():
+        raise ValueError(f"There is no gene that was predicted in all of layer={listed(layers)}.")
+    values = dense(measured[:, known])
+    if not np.isfinite(values).all():
+        raise ValueError("The measured expression holds NaN or infinite values. Drop those spots or genes first.")
+    return {each: dense(adata.layers[each][:, known]) for each in layers}, values, known
+
+
+def _check_units(adata: AnnData, layer: str, measured: object, truth: str | None) -> None:
+    name = "X" if truth is None else f"layers[{truth!r}]"
+    record = adata.uns.get(keys.imputed(layer), {})
+    transform = record.get("transform", "unknown")
+    if transform == "log1p" and holds_counts(measured):
+        raise ValueError(
+            f"{name} holds counts, but layers[{layer!r}] holds logarithms. Log-normalise {name} as the reference was "
+            "(sc.pp.normalize_total, sc.pp.log1p), or pass truth=, a layer with logarithms."
+        )
+    if transform == "log1p" and record.get("target_sum"):
+        total = units(adata, truth)["target_sum"]
+        if total and abs(total / record["target_sum"] - 1) > SAME_TOTAL:
+            raise ValueError(
+                f"{name} is normalised to {total:.4g} counts a spot, but layers[{layer!r}] to "
+                f"{record['target_sum']:.4g}. Normalise both alike: sc.pp.normalize_total(adata, target_sum=...)."
+            )
+    if transform == "counts" and not holds_counts(measured):
+        raise ValueError(
+            f"{name} holds no counts, but layers[{layer!r}] was imputed in counts. Pass truth=, the layer with counts, "
+            "or impute from a layer of the reference with logarithms (layer=)."
+        )
+
+
+LARGEST_LOG = 25.0
+"""Logarithms of expression stay far below: log1p of a million is 14."""
+
+
+def holds_counts(matrix: Any) -> bool:
+    """Tell whether a matrix holds nothing but non-negative integers, and some above one."""
+    values = stored_values(matrix)
+    return bool(values.size and values.min() >= 0 and values.max() > 1 and np.all(values == np.floor(values)))
+
+
+def log_expression(adata: AnnData, layer: str | None = None) -> Any:
+    """Return a matrix of log-normalised expression, or raise an error that says why it is not one."""
+    require_unique_genes(adata)
+    matrix = require_layer(adata, layer, "Pass layer=, the name of the layer with log-normalised expression.")
+    name = "adata.X" if layer is None else f"layers[{layer!r}]"
+    values = stored_values(matrix)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinite values. Drop those spots or genes, or mend them, first.")
+    if values.size and values.min() < 0:
+        raise ValueError(
+            f"{name} holds negative values (down to {values.min():.3g}), which log-normalised expression does not. "
+            "Scaled or corrected values are no expression: keep them in obsm and pass target_rep=."
+        )
+    if holds_counts(matrix) or (values.size and values.max() > LARGEST_LOG):
+        raise ValueError(
+            f"{name} looks like counts, not logarithms (largest value {values.max():.4g}). Run "
+            "sc.pp.normalize_total(adata, target_sum=1e4) and sc.pp.log1p(adata) first, or pass layer=."
+        )
+    empty = int((np.asarray(matrix.sum(axis=1)).ravel() == 0).sum())
+    if empty:
+        raise ValueError(
+            f"{name} has {empty} empty spots, with no expression. Drop them: sc.pp.filter_cells(adata, min_counts=1)."
+        )
+    return matrix
+
+
+def panel(adata: AnnData) -> NDArray[np.bool_]:
+    """Return the genes to learn on, as ``sc.pp.pca`` does: ``var["highly_variable"]`` where present, else all."""
+    if keys.HIGHLY_VARIABLE not in adata.var:
+        return np.ones(adata.n_vars, dtype=bool)
+    # An outer join leaves NaN, which is not chosen.
+    chosen = np.asarray(adata.var[keys.HIGHLY_VARIABLE] == True, dtype=bool)  # noqa: E712
+    if not chosen.any():
+        raise ValueError(
+            "var['highly_variable'] chooses no gene. Run bleep_sc.pp.select_genes(adata) again, or drop it."
+        )
+    return chosen

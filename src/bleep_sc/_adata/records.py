@@ -1,0 +1,118 @@
+"""What is written into `uns` beside a result, so that a later call can replay it, or refuse."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc._adata import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anndata import AnnData
+
+
+def names_hash(names: Iterable[str]) -> str:
+    """Hash of an ordered list of names."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+def patch_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
+    """How the patches of all slides were cut: key, side in px, and mean side in µm (NaN where not known)."""
+    slides = adata.uns.get(patches_key, {})
+    present = set(adata.obs[keys.LIBRARY].astype(str)) if keys.LIBRARY in adata.obs else set(slides)
+    # A part of a cut-up AnnData still has the records of all slides.
+    sides = [slide["size_um"] for name, slide in slides.items() if name in present or not present & set(slides)]
+    return {
+        "patches_key": patches_key,
+        "size": _size(adata, patches_key, slides),
+        "size_um": float(np.mean(sides)) if sides else float("nan"),
+        **stain_recipe(adata, patches_key),
+    }
+
+
+def stain_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
+    """To which stains patches were carried: ``stains``, the method, and ``stain_target``; empty without any."""
+    targets = {
+        name: (record["stains"], np.asarray(record["stain_target"]).tolist()) if "stains" in record else None
+        for name, record in adata.uns.get(patches_key, {}).items()
+    }
+    several = {str(target): name for name, target in targets.items()}
+    if len(several) > 1:
+        raise ValueError(
+            f"uns[{patches_key!r}] says that the stains of slides {' and '.join(map(repr, several.values()))} were "
+            "normalised differently. Run bleep_sc.pp.normalize_stains on all of them together, or with the same ref=."
+        )
+    target = next(iter(targets.values()), None)
+    return {} if target is None else {"stains": str(target[0]), "stain_target": target[1]}
+
+
+def _size(adata: AnnData, patches_key: str, slides: dict[str, Any]) -> int:
+    """Return the side of the patches, px: of those that are there, or of those that are to be cut."""
+    if patches_key in adata.obsm:
+        return int(adata.obsm[patches_key].shape[1])
+    return int(next(iter(slides.values()))["size"])
+
+
+def feature_recipe(adata: AnnData, use_rep: str) -> dict[str, Any]:
+    """How features were made: the recipe that ``pp.image_features`` wrote, plain; empty for features made elsewhere."""
+    record = adata.uns.get(use_rep, {})
+    if not isinstance(record, Mapping) or "fingerprint" not in record:  # of other software, under the same name
+        return {}
+    plain = (np.generic, np.ndarray)
+    return {key: value.tolist() if isinstance(value, plain) else value for key, value in record.items()}
+
+
+def check_same_patches(seen: dict[str, Any], trained: dict[str, Any]) -> None:
+    """Refuse patches that show another field of view than those that a model was trained on."""
+    if seen["size"] != trained["size"]:
+        raise ValueError(
+            f"The patches are {seen['size']} px wide, but the model was trained on {trained['size']} px. "
+            f"Cut them with bleep_sc.pp.extract_patches(..., size={trained['size']}, ...)."
+        )
+    side, expected = seen["size_um"], trained["size_um"]
+    if np.isfinite(side) and np.isfinite(expected) and abs(side / expected - 1) > 0.05:
+        raise ValueError(
+            f"The patches show {side:.0f} µm of tissue, but the model was trained on {expected:.0f} µm. "
+            f"Cut them with bleep_sc.pp.extract_patches(..., size_um={expected:.0f})."
+        )
+    if _stains(seen) != _stains(trained):
+        call = "those that bleep_sc.pp.normalize_stains(adata, ref=adata_ref) makes"
+        raise ValueError(
+            f"The query's patches have {_stains(seen)}, but the model was trained on patches with {_stains(trained)}. "
+            f"Take {call if trained.get('stains') else 'patches as they are'}, and compute features again."
+        )
+
+
+def _stains(recipe: dict[str, Any]) -> str:
+    if not recipe.get("stains"):
+        return "their own stains"
+    target = ", ".join(f"{number:.4g}" for number in recipe["stain_target"])
+    return f"stains normalised by {recipe['stains']} to ({target})"
+
+
+def check_same_features(seen: dict[str, Any], trained: dict[str, Any], use_rep: str) -> None:
+    """Refuse features that another encoder made, or the same one from other patches."""
+    if not seen or not trained:
+        return
+    if seen["fingerprint"] != trained["fingerprint"] or seen["symmetries"] != trained["symmetries"]:
+        raise ValueError(
+            f"obsm[{use_rep!r}] was computed by another encoder than the model was trained on (encoder "
+            f"{seen['encoder'] or 'module'!r} against {trained['encoder'] or 'module'!r}, "
+            f"symmetries={seen['symmetries']} "
+            f"against {trained['symmetries']}). Compute it with bleep_sc.pp.image_features as for the reference."
+        )
+    if seen.get("radius_um") != trained.get("radius_um"):
+        raise ValueError(
+            f"obsm[{use_rep!r}] describes {_surroundings(seen)}, but the model was trained on "
+            f"{_surroundings(trained)}. Compute it as for the reference: bleep_sc.pp.spatial_context."
+        )
+    check_same_patches(seen, trained)
+
+
+def _surroundings(recipe: dict[str, Any]) -> str:
+    return f"the tissue within {recipe['radius_um']:g} µm" if "radius_um" in recipe else "the patch of every spot alone"

@@ -1,0 +1,1 @@
+"""Arrays that pass by in parts, in memory or not. Nothing here knows AnnData or torch."""

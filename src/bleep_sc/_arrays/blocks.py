@@ -1,0 +1,84 @@
+"""Arrays that pass by in blocks of rows, whether they are in memory or read when they are needed.
+
+What is not in memory has a ``shape``, and ``values[start:stop]`` reads rows as an array or a CSR matrix: zarr arrays,
+HDF5 datasets, and what :mod:`bleep_sc.tl` makes of references on disk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+BLOCK_BYTES = 2**27
+"""Of the rows that are read at once, if they are dense."""
+
+
+def in_memory(values: Any) -> bool:
+    """Tell whether an array is in memory, or mapped into it."""
+    return isinstance(values, np.ndarray) or sparse.issparse(values)
+
+
+def row_blocks(
+    values: Any, *, within: slice | None = None, needed: NDArray[np.bool_] | None = None
+) -> Iterator[tuple[slice, Any]]:
+    """Give rows and their values, one block after another.
+
+    ``within`` are the rows to begin and end at. Of a block in which some rows are ``needed``, (n_rows,), those from the
+    first to the last are given; others are not read.
+    """
+    n_rows = max(1, BLOCK_BYTES // (4 * max(1, values.shape[1])))
+    first, end = (0, values.shape[0]) if within is None else (within.start, within.stop)
+    for start in range(first, end, n_rows):
+        stop = min(start + n_rows, end)
+        if needed is not None:
+            found = np.flatnonzero(needed[start:stop])
+            start, stop = (start + found[0], start + found[-1] + 1) if len(found) else (start, start)
+        if start < stop:
+            yield slice(int(start), int(stop)), values[start:stop]
+
+
+def extremes(values: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the least and the largest value of every column, (n_columns,) each."""
+    lowest = np.full(values.shape[1], np.inf, dtype=np.float32)
+    highest = -lowest
+    for _, block in row_blocks(values):
+        lowest = np.minimum(lowest, _along(block, "min"))
+        highest = np.maximum(highest, _along(block, "max"))
+    return lowest, highest
+
+
+def _along(block: Any, extreme: str) -> NDArray[np.float32]:
+    found = getattr(block, extreme)(axis=0)
+    return np.asarray(found.toarray() if sparse.issparse(found) else found, dtype=np.float32).ravel()
+
+
+def squares(values: Any) -> Any:
+    """Return the squares of an array; what is not in memory stays there, and is squared when it is read."""
+    if not in_memory(values):
+        return _Squares(values)
+    return values.multiply(values).tocsr() if sparse.issparse(values) else np.square(values)
+
+
+class _Squares:
+    def __init__(self, values: Any) -> None:
+        self.values, self.shape = values, values.shape
+
+    def __getitem__(self, rows: slice) -> Any:
+        return squares(self.values[rows])
+
+
+def stored_values(matrix: Any) -> NDArray[Any]:
+    """Return the numbers that a dense or sparse matrix stores."""
+    return matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
+
+
+def dense(matrix: Any) -> NDArray[np.float32]:
+    """Return a dense float32 array of a dense or sparse matrix."""
+    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix, dtype=np.float32)

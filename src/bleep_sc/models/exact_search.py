@@ -1,0 +1,129 @@
+"""Finding the nearest reference spots by comparing every query with every key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import max_pool1d, normalize
+
+from bleep_sc._arrays.blocks import row_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+Metric = Literal["cosine", "euclidean"]
+
+
+GROUP = 16
+"""Keys of which the most similar one is found first."""
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """The most similar keys of every query, best first."""
+
+    similarity: Tensor
+    """(n_query, n_neighbors)."""
+    index: Tensor
+    """Of the keys, (n_query, n_neighbors)."""
+    recall: float | None = None
+    """Share of the exact neighbours among those that an approximate search found; None for an exact search."""
+
+
+@torch.no_grad()
+def exact(
+    query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metric: Metric, chunk: int = 8192
+) -> Neighbors:
+    """Compare every query with every key.
+
+    Keys pass by once, in blocks, and the best are kept of every query: memory is bounded by ``chunk``.
+    """
+    query = finite(as_tensor(query))
+    center = query.mean(dim=0) if metric == "euclidean" else None  # far from the origin products cancel
+    query = normalize(query) if center is None else query - center
+    best = query.new_full((len(query), n_neighbors), -torch.inf)
+    index = torch.zeros(len(query), n_neighbors, dtype=torch.int32, device=query.device)
+    chunk = min(chunk, keys.shape[0])
+    n_rows = max(1, min(chunk // 8, len(query)))
+    room = query.new_empty(n_rows * _whole_groups(chunk))  # new memory for every product would take longer than it
+    for rows, block in row_blocks(keys):
+        for start in range(0, len(block), chunk):
+            part = finite(as_tensor(block[start : start + chunk]).to(query.device))
+            part = normalize(part) if center is None else part - center
+            for first in range(0, len(query), n_rows):
+                some = slice(first, first + n_rows)
+                n_some, width = len(query[some]), _whole_groups(len(part))
+                similarity = room[: n_some * width].view(n_some, width)
+                torch.mm(query[some], part.T, out=similarity[:, : len(part)])
+                if center is not None:
+                    similarity[:, : len(part)] -= part.square().sum(dim=1) / 2
+                similarity[:, len(part) :] = -torch.inf
+                _keep_the_best(best[some], index[some], similarity, rows.start + start)
+    if not best.isfinite().all():
+        raise ValueError("The embeddings are so large that their distances overflow.")
+    best, order = best.sort(dim=1, descending=True)
+    if center is not None:
+        best = (best - query.square().sum(dim=1, keepdim=True) / 2).clamp(max=0)
+    return Neighbors(best, index.gather(1, order))
+
+
+def _whole_groups(n_keys: int) -> int:
+    return -(-n_keys // GROUP) * GROUP
+
+
+def _keep_the_best(best: Tensor, index: Tensor, similarity: Tensor, offset: int) -> None:
+    """Keep what is more similar among some keys, (b, n), instead of the least of the best so far, (b, n_neighbors).
+
+    What is not below that least is found by the maxima of groups of keys: the fewest are looked into. The best are in
+    no order, since sorting takes longer than choosing.
+    """
+    n_neighbors, width = best.shape[1], similarity.shape[1] // GROUP
+    groups = None
+    if width > n_neighbors:
+        largest = max_pool1d(similarity.unsqueeze(1), GROUP).squeeze(1)  # (b, width)
+        # So many are at least as similar.
+        at_least = best if offset else largest.topk(n_neighbors, dim=1, sorted=False).values
+        least = at_least.amin(dim=1)
+        groups = (largest >= least[:, None]).flatten().nonzero().squeeze(1)
+    if groups is None or len(groups) > 4 * n_neighbors * len(best):  # too few keys, or too many that are alike
+        values, columns = similarity.topk(min(n_neighbors, similarity.shape[1]), dim=1, sorted=False)
+    else:
+        members, row = similarity.view(-1, GROUP).index_select(0, groups), groups // width  # (n_groups, GROUP)
+        found = (members >= least[row, None]).flatten().nonzero().squeeze(1)
+        group, member = found // GROUP, found % GROUP
+        column = groups[group] % width * GROUP + member
+        values, columns = _side_by_side(row[group], members.flatten()[found], column, len(best))
+    columns = columns.int() + offset
+    if offset or values.shape[1] < n_neighbors:
+        values, columns = torch.cat([best, values], dim=1), torch.cat([index, columns], dim=1)
+    best[:], kept = values.topk(n_neighbors, dim=1, sorted=False)
+    index[:] = columns.gather(1, kept)
+
+
+def _side_by_side(row: Tensor, values: Tensor, columns: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
+    """Return values and columns, sorted by row, as one row each, (n_rows, n_most), filled up with -inf."""
+    count = torch.bincount(row, minlength=n_rows)
+    place = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
+    n_most = int(count.max())
+    of_rows, columns_of_rows = values.new_full((n_rows, n_most), -torch.inf), columns.new_zeros(n_rows, n_most)
+    of_rows[row, place], columns_of_rows[row, place] = values, columns
+    return of_rows, columns_of_rows
+
+
+def finite(embedding: Tensor) -> Tensor:
+    """Return embeddings, or refuse NaN and infinite values."""
+    if not embedding.sum().isfinite():
+        raise ValueError("The embeddings hold NaN or infinite values, which are similar to nothing.")
+    return embedding
+
+
+def as_tensor(values: Any) -> Tensor:
+    """Return an array as a float32 tensor; what must not be written to is copied, since PyTorch would warn."""
+    if isinstance(values, np.ndarray) and not values.flags.writeable:
+        values = values.copy()
+    return torch.as_tensor(values, dtype=torch.float32)

@@ -1,0 +1,248 @@
+"""Images and expression of an AnnData as the arrays that a model takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_layer, require_obs, require_obsm, require_unique_genes
+from bleep_sc._adata.expression import log_expression, panel, record_of
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.patches import has_patches, patches_of
+from bleep_sc._adata.places import features_around
+from bleep_sc._adata.records import check_same_features, check_same_patches, feature_recipe, patch_recipe
+from bleep_sc._arrays.blocks import dense
+from bleep_sc._output.messages import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from bleep_sc._arrays.unread import Unread
+    from bleep_sc.models.encoders import Encoder
+
+DEFAULT_ENCODER = "resnet50"
+NORMALIZE = "bleep_sc.pp.normalize_stains(adata, ref=adata_ref)"
+
+
+def features(adata: AnnData, use_rep: Sequence[str]) -> NDArray[np.float32]:
+    """Return image features from ``obsm``, several side by side."""
+    remedy = "Run bleep_sc.pp.image_features(adata), or pass the key of features as use_rep=."
+    parts = [np.asarray(require_obsm(adata, key, remedy), dtype=np.float32) for key in use_rep]
+    for key, part in zip(use_rep, parts, strict=True):
+        if part.ndim != 2:
+            raise ValueError(f"obsm[{key!r}] has shape {part.shape}; features are (n_obs, n_features).")
+        if not np.isfinite(part).all():
+            raise ValueError(f"obsm[{key!r}] holds NaN or infinite values.")
+    return np.concatenate(parts, axis=1)
+
+
+def features_recipe(adata: AnnData, use_rep: Sequence[str]) -> dict[str, Any]:
+    """Return how the features in ``obsm`` were made, for the record of a model."""
+    return {"use_rep": list(use_rep), "features": [feature_recipe(adata, key) for key in use_rep]}
+
+
+def patches_recipe(adata: AnnData, patches_key: str, encoder: Encoder, *, trained: bool) -> dict[str, Any]:
+    """Return how patches become features inside a model, for its record."""
+    fingerprint = "" if trained else encoder.fingerprint()
+    return {**patch_recipe(adata, patches_key), "encoder": encoder.name, "fingerprint": fingerprint}
+
+
+def raw_patches_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
+    """Return how patches enter a model that takes their pixels, for its record."""
+    return {**patch_recipe(adata, patches_key), "encoder": "", "fingerprint": ""}
+
+
+def training_images(
+    adata: AnnData,
+    use_rep: str | Sequence[str] | None,
+    patches_key: str,
+    encoder: str | nn.Module | None,
+    *,
+    trained: bool,
+    default: str = DEFAULT_ENCODER,
+) -> tuple[Any, dict[str, Any], Encoder | None]:
+    """Return what a model is fitted on, how that was made, and the encoder where it is patches and not features."""
+    from bleep_sc.models.encoders import load_encoder
+
+    if use_rep is None:
+        images = patches_of(adata, patches_key)
+        network = load_encoder(encoder or default)
+        return images, patches_recipe(adata, patches_key, network, trained=trained), network
+    if encoder is not None:
+        raise ValueError("use_rep= gives features and encoder= would make them from patches; pass one of them.")
+    reps = as_keys(use_rep)
+    return features(adata, reps), features_recipe(adata, reps), None
+
+
+def array_positions(adata: AnnData) -> NDArray[np.int64]:
+    """Return row and column of every spot on its array, (n_obs, 2), rounded to whole numbers."""
+    remedy = "Number the rows and columns of the spots from 0; squidpy.read.visium and bleep_sc.datasets bring them."
+    columns = []
+    for key in (keys.ARRAY_ROW, keys.ARRAY_COL):
+        places = require_obs(adata, key, remedy).to_numpy(dtype=np.float64)
+        if not (np.isfinite(places).all() and (np.rint(places) >= 0).all()):
+            raise ValueError(f"obs[{key!r}] is missing or negative for some spots (least: {np.min(places)}). {remedy}")
+        columns.append(np.rint(places).astype(np.int64))
+    return np.column_stack(columns)
+
+
+def array_positions_for(adata: AnnData, n_positions: int) -> NDArray[np.int64]:
+    """Return the array positions of a query, or refuse those for which a model has no vectors."""
+    positions = array_positions(adata)
+    if positions.max(initial=0) >= n_positions:
+        row, column = positions.max(axis=0)
+        raise ValueError(
+            f"obs['array_row'] goes up to {row}, obs['array_col'] up to {column}, but the model knows positions from "
+            f"0 to {n_positions - 1}. Fit it with HisToGeneConfig(n_positions={max(row, column) + 1}), or count from 0."
+        )
+    return positions
+
+
+def slides_of(adata: AnnData, library_key: str) -> NDArray[np.str_]:
+    """Return the slide of every spot of a query, which is one slide where it has no names of slides."""
+    if library_key not in adata.obs:
+        return np.full(adata.n_obs, "query")
+    return libraries(adata, library_key)
+
+
+def images_for(adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None, device: Any) -> Any:
+    """Return the images of a query as a model of this recipe takes them, or refuse.
+
+    Features are taken from ``obsm``, or made from patches by the recorded encoder; patches are returned as they are
+    where the model holds its encoder itself.
+    """
+    if "use_rep" in recipe:
+        return _features_for(adata, recipe, encoder, device)
+    if not has_patches(adata, recipe["patches_key"]) and "stains" in recipe:
+        require_obsm(
+            adata, recipe["patches_key"], f"The model was trained on normalised patches: run {NORMALIZE} first."
+        )
+    images = patches_of(adata, recipe["patches_key"])
+    check_same_patches(patch_recipe(adata, recipe["patches_key"]), recipe)
+    return images if not recipe["fingerprint"] else _replay(images, recipe, encoder, device)
+
+
+def _features_for(
+    adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None, device: Any
+) -> NDArray[np.float32]:
+    parts = [
+        _feature_block(adata, key, trained, encoder, device)
+        for key, trained in zip(recipe["use_rep"], recipe["features"], strict=True)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _feature_block(
+    adata: AnnData, key: str, trained: dict[str, Any], encoder: nn.Module | None, device: Any
+) -> NDArray[np.float32]:
+    """Return one of a model's features: as they are in ``obsm``, or made as they were made for the reference."""
+    if key in adata.obsm:
+        check_same_features(feature_recipe(adata, key), trained, key)
+        return features(adata, [key])
+    if "context_of" in trained:
+        alone = {name: value for name, value in trained.items() if name not in ("context_of", "radius_um")}
+        values = _feature_block(adata, trained["context_of"], alone, encoder, device)
+        return features_around(adata, values, trained["radius_um"])
+    if not trained or not has_patches(adata, trained["patches_key"]):
+        require_obsm(adata, key, _how_made(trained))
+    check_same_patches(patch_recipe(adata, trained["patches_key"]), trained)
+    return _replay(patches_of(adata, trained["patches_key"]), trained, encoder, device)
+
+
+def _how_made(trained: dict[str, Any]) -> str:
+    """Say how features are made for a query, by which calls where they were made by bleep_sc."""
+    same = "The model was trained on these features: compute them as for the reference"
+    if not trained:
+        return f"{same}."
+    um = "" if not np.isfinite(trained["size_um"]) else f", size_um={trained['size_um']:.4g}"
+    symmetries = ", symmetries=True" if trained["symmetries"] else ""
+    stains = f", then {NORMALIZE}" if "stains" in trained else ""
+    return (
+        f"{same}, with bleep_sc.pp.extract_patches(adata, size={trained['size']}{um}){stains}, then "
+        f"bleep_sc.pp.image_features(adata, {trained['encoder'] or 'the same module'!r}{symmetries})."
+    )
+
+
+def _replay(
+    images: NDArray[np.uint8] | Unread, recipe: dict[str, Any], encoder: nn.Module | None, device: Any
+) -> NDArray[np.float32]:
+    from bleep_sc.models.encode import encode
+    from bleep_sc.models.encoders import load_encoder
+
+    if encoder is None and not recipe["encoder"]:
+        raise ValueError(
+            "The model was trained on features of a module given by hand; pass the same module as encoder=."
+        )
+    network = load_encoder(recipe["encoder"] if encoder is None else encoder)
+    if network.fingerprint() != recipe["fingerprint"]:
+        raise ValueError(
+            f"encoder={network.name or 'module'!r} has other weights, or another normalisation, than the one that the "
+            "model was trained with. Pass the same encoder."
+        )
+    return encode(network, images, symmetries=recipe.get("symmetries", False), device=device)
+
+
+def expression(adata: AnnData, layer: str | None, target_rep: str | None) -> tuple[NDArray[np.float32], list[str]]:
+    """Return the expression to learn on, (n_obs, n_genes), and the names of its columns."""
+    if target_rep is None:
+        matrix, genes = log_expression(adata, layer), panel(adata)
+        return dense(matrix[:, genes]), adata.var_names[genes].tolist()
+    if layer is not None:
+        raise ValueError(f"layer={layer!r} and target_rep={target_rep!r} both say what to learn on; pass one of them.")
+    target = dense(require_obsm(adata, target_rep, "Run bleep_sc.pp.batch_correct(adata, batch_key=...) first."))
+    if not np.isfinite(target).all():
+        raise ValueError(f"obsm[{target_rep!r}] holds NaN or infinite values.")
+    names = adata.uns.get(target_rep, {}).get("var_names")
+    if names is not None and len(names) != target.shape[1]:
+        raise ValueError(
+            f"obsm[{target_rep!r}] has {target.shape[1]} columns, but uns[{target_rep!r}] names {len(names)} genes: "
+            "they do not belong together. Run bleep_sc.pp.batch_correct again."
+        )
+    return target, [f"{target_rep}_{i}" for i in range(target.shape[1])] if names is None else [str(n) for n in names]
+
+
+def panel_expression(
+    adata: AnnData, genes: list[str], layer: str | None, target_rep: str | None
+) -> NDArray[np.float32]:
+    """Return the expression of a model's genes, in its order; of a prediction, where the layer is one."""
+    if target_rep is not None:
+        values, names = expression(adata, None, target_rep)
+    elif record_of(adata, layer) is not None:
+        return _predicted_panel(adata, genes, layer)
+    else:
+        values, names = log_expression(adata, layer), adata.var_names.tolist()
+    position = {name: i for i, name in enumerate(names)}
+    missing = [gene for gene in genes if gene not in position]
+    if missing:
+        raise KeyError(f"{len(missing)} of the model's {len(genes)} genes are missing, among them {missing[:5]}.")
+    return dense(values[:, [position[gene] for gene in genes]])
+
+
+def _predicted_panel(adata: AnnData, genes: list[str], layer: str | None) -> NDArray[np.float32]:
+    """Return a model's genes from a prediction, which must hold all of them."""
+    require_unique_genes(adata)
+    position = adata.var_names.get_indexer(genes)
+    matrix = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
+    values = dense(matrix[:, np.maximum(position, 0)])
+    missing = (position < 0) | np.isnan(values).all(axis=0)
+    name = "adata.X" if layer is None else f"layers[{layer!r}]"
+    if missing.any():
+        raise KeyError(
+            f"{name} is a prediction without {missing.sum()} of the model's {len(genes)} genes, such as "
+            f"{listed(np.array(genes)[missing], 3)}. Impute all genes of the panel first: bleep_sc.tl.impute(adata, "
+            "ref=adata_ref) without genes=, with the panel in adata.var_names."
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinite values in some spots. Predict it again.")
+    return values
+
+
+def as_keys(use_rep: str | Sequence[str] | None) -> list[str]:
+    """Return one key or several as a list."""
+    return [] if use_rep is None else [use_rep] if isinstance(use_rep, str) else list(use_rep)

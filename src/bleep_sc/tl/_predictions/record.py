@@ -1,0 +1,103 @@
+"""The output contract of predictions: a layer, the genes that it holds, and a record of what its numbers mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc._adata import keys
+from bleep_sc._adata.checks import require_layer
+from bleep_sc._output.disk import appears
+from bleep_sc._output.messages import listed
+from bleep_sc._version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+SPOTS, GENES = 4096, 512
+"""Chunks of a stored layer."""
+
+
+def require_prediction(adata: AnnData, layer: str) -> tuple[Any, NDArray[np.bool_], dict[str, Any]]:
+    """Return a predicted layer, the genes that it holds and its record, or raise an error that says what there is."""
+    values = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
+    record, flag = keys.imputed(layer), keys.predicted(layer)
+    if record not in adata.uns or flag not in adata.var:
+        done = [key.removesuffix("_imputed") for key in adata.uns if str(key).endswith("_imputed")]
+        raise KeyError(f"layers[{layer!r}] is no prediction of bleep_sc (predicted layers: {listed(done)}).")
+    return values, adata.var[flag].to_numpy(dtype=bool), adata.uns[record]
+
+
+def check_layer_is_free(adata: AnnData, name: str) -> None:
+    """Refuse to write a prediction over a layer that is none."""
+    if name in adata.layers and keys.imputed(name) not in adata.uns:
+        raise ValueError(f"layers[{name!r}] exists and is no prediction; it would be lost. Pass another key_added=.")
+
+
+def forget_prediction(adata: AnnData, name: str) -> None:
+    """Remove what an earlier prediction of this name wrote beside its layer: the next may have no such thing."""
+    if keys.imputed(name) not in adata.uns:
+        return
+    of_genes = [keys.predictability(name)]
+    of_spots = [keys.confidence(name), keys.typicality(name), keys.imputed_share(name)]
+    layers = [keys.retrieved(name), keys.lower(name), keys.upper(name)]
+    for where, names in ((adata.layers, layers), (adata.obs, of_spots), (adata.var, of_genes)):
+        for each in names:
+            if each in where:
+                del where[each]
+
+
+def write_prediction(
+    adata: AnnData, name: str, predicted: NDArray[np.float32], genes: NDArray[np.bool_], record: dict[str, Any]
+) -> None:
+    """Write predicted expression (n_obs, n_predicted) and its record."""
+    values = np.full(adata.shape, np.nan, dtype=np.float32)
+    values[:, genes] = predicted
+    write_layer(adata, name, values, genes, record)
+
+
+def write_layer(adata: AnnData, name: str, values: Any, genes: NDArray[np.bool_], record: dict[str, Any]) -> None:
+    """Write a predicted layer (n_obs, n_vars), in memory or not, and its record."""
+    adata.layers[name] = values
+    adata.var[keys.predicted(name)] = genes
+    adata.uns[keys.imputed(name)] = {**record, "version": __version__}
+
+
+def check_store_is_free(path: str | Path | None) -> None:
+    """Refuse to write a layer where something is."""
+    if path is not None and Path(path).exists():
+        raise FileExistsError(f"store={str(path)!r} exists already. Pass another path, or remove it.")
+
+
+def store_layer(
+    path: str | Path,
+    shape: tuple[int, int],
+    genes: NDArray[np.bool_],
+    blocks: Callable[[Sequence[int]], Iterator[tuple[slice, slice, NDArray[np.float32]]]],
+) -> Any:
+    """Write predicted expression to a zarr array (n_obs, n_vars), NaN where a gene is not predicted; return it as dask.
+
+    ``blocks`` is called with the edges of blocks of predicted genes, and gives rows, columns among these, and values.
+    The folder appears when it is complete; a call that was killed leaves what the next one removes.
+    """
+    import dask.array as da
+    import zarr
+
+    check_store_is_free(path)
+    path = Path(path)
+    columns = np.flatnonzero(genes)
+    edges = np.searchsorted(columns, np.arange(0, shape[1] + GENES, GENES))  # of the genes in every chunk
+    with appears(path) as draft:
+        chunks = (min(SPOTS, shape[0]), min(GENES, shape[1]))
+        array = zarr.create_array(draft, shape=shape, chunks=chunks, dtype=np.float32, fill_value=np.nan)
+        for rows, of_block, mean in blocks(edges.tolist()):
+            first = columns[of_block.start] // GENES * GENES
+            whole = np.full((len(mean), min(GENES, shape[1] - first)), np.nan, dtype=np.float32)
+            whole[:, columns[of_block] - first] = mean
+            array[rows, first : first + whole.shape[1]] = whole
+    return da.from_zarr(path)

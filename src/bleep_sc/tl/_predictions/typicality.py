@@ -1,0 +1,68 @@
+"""Whether the tissue of a query looks like that of its reference."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.places import centers_um, features_around
+from bleep_sc._output.messages import logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+    from bleep_sc.models.known_tissue import Around, KnownTissue
+
+
+def surroundings(adata: AnnData, library_key: str) -> Around | None:
+    """Return what averages values over the tissue around every spot, or None where places in µm are not known."""
+    from bleep_sc.models.known_tissue import RADIUS_UM
+
+    try:
+        centers_um(adata, libraries(adata, library_key))
+    except (KeyError, ValueError) as error:
+        logger.info("Whether tissue looks like that of the reference is left open: %s", error)
+        return None
+    return partial(features_around, adata, radius_um=RADIUS_UM, library_key=library_key)
+
+
+def learnt_typicality(
+    adata: AnnData, images: Any, slides: NDArray[np.str_], library_key: str, random_state: int
+) -> KnownTissue | None:
+    """Learn what the tissue of a reference looks like, where several slides and their places are known."""
+    from bleep_sc.training.held_out_tissue import learn_typicality
+
+    if images.ndim != 2 or len(np.unique(slides)) < 2:
+        return None
+    around = surroundings(adata, library_key)
+    return None if around is None else learn_typicality(np.asarray(images), slides, around, random_state)
+
+
+def typicality_of(adata: AnnData, images: Any, typicality: KnownTissue | None, library_key: str) -> Any:
+    """Return how typical of the reference the tissue around every spot is, (n_obs,), where that can be known."""
+    around = None if typicality is None else surroundings(adata, library_key)
+    if typicality is None or around is None:
+        return None
+    return typicality.share_beyond(np.asarray(images), around)
+
+
+def warn_of_foreign_slides(typicality: NDArray[np.float32], slides: NDArray[np.str_], key: str) -> None:
+    """Warn of slides of which most is unlike the reference."""
+    from bleep_sc.models.known_tissue import FOREIGN, MOSTLY
+
+    shares = {str(name): float((typicality[slides == name] < FOREIGN).mean()) for name in np.unique(slides)}
+    foreign = {name: share for name, share in shares.items() if share > MOSTLY}
+    if foreign:
+        listed = ", ".join(f"{share:.0%} of slide {name!r}" for name, share in foreign.items())
+        warnings.warn(
+            f"{listed} looks unlike the reference (obs[{key!r}] below {FOREIGN}; so does {FOREIGN:.0%} of slides like "
+            "the reference's own): another stain, scanner, magnification or tissue, or out of focus. Predictions there "
+            "are a guess. Look at bleep_sc.pl.confidence, and compare patches by bleep_sc.pl.retrieval.",
+            UserWarning,
+            stacklevel=3,
+        )

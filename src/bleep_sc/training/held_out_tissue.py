@@ -1,0 +1,43 @@
+"""What tissue a reference knows, judged by slides that were held out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bleep_sc.models.known_tissue import N_PERCENTILES, KnownTissue
+from bleep_sc.training.validation import folds
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bleep_sc.models.known_tissue import Around
+
+MAX_FOLDS = 5
+
+
+def learn_typicality(
+    features: NDArray[np.float32], slides: NDArray[np.str_], around: Around, random_state: int = 0
+) -> KnownTissue:
+    """Learn how far from a reference the tissue of slides like its own is.
+
+    Parameters
+    ----------
+    features
+        Image features of the reference, (n, n_features).
+    slides
+        Slide of every spot, (n,); two or more.
+    around
+        Averages values (n, d) over the tissue around every spot, within slides.
+    random_state
+        Seeds which slides are held out together, where there are more than five, and which spots are looked at.
+    """
+    parts = []
+    for is_held_out in folds(slides, MAX_FOLDS, random_state):
+        others = KnownTissue.fit(features, around, ~is_held_out, random_state)
+        parts.append(others.distance(features, around)[is_held_out])
+    whole = KnownTissue.fit(features, around, np.ones(len(features), dtype=bool), random_state)
+    percentiles = np.percentile(np.concatenate(parts), np.linspace(0, 100, N_PERCENTILES))
+    return replace(whole, percentiles=np.maximum.accumulate(percentiles).astype(np.float32))

@@ -1,0 +1,46 @@
+"""Spots to learn on: images and expression, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bleep_sc._arrays.unread import subset
+from bleep_sc.models.map_batches import channels_first
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bleep_sc._arrays.unread import Unread
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Spots whose image and expression are both known.
+
+    ``images`` are features (n, d) float32, or patches (n, S, S, 3) uint8, which need not be in memory;
+    ``expression`` is (n, genes) float32.
+    """
+
+    images: NDArray[np.float32] | NDArray[np.uint8] | Unread
+    expression: NDArray[np.float32]
+
+    def __getitem__(self, rows: NDArray[np.bool_]) -> Pairs:
+        return Pairs(subset(self.images, rows), self.expression[rows])
+
+    def __len__(self) -> int:
+        return len(self.expression)
+
+    @property
+    def are_patches(self) -> bool:
+        """Whether the images are patches, which an encoder turns into features."""
+        return self.images.ndim == 4
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (B, d) or images (B, 3, S, S), and expression (B, genes), of some spots."""
+        index = rows.numpy()
+        return channels_first(self.images[index]), torch.from_numpy(self.expression[index])
