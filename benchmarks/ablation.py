@@ -17,6 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import scanpy as sc
+import torch
 from anndata import AnnData, read_h5ad
 from lite0 import load_lite0
 from losses import FromInputs, Learned, cosine, hard, soft
@@ -24,6 +25,7 @@ from sklearn.decomposition import PCA
 
 import bleep_sc as bs
 from bleep_sc._arrays.blocks import dense
+from bleep_sc.models.retrieval import average, nearest, neighbor_weights
 from bleep_sc.training.chunks import embed_in_chunks
 from bleep_sc.training.validation import monitored_genes, validation_score
 
@@ -32,6 +34,7 @@ FIELDS_UM = {"her2st": (154.0, 308.0, 616.0), "mob": (280.32, 140.16, 560.64)}
 GROUPS = {"her2st": "library_id", "mob": "animal"}
 CONTEXT_UM = 400.0
 EMBED = "bleep_sc.training.fit.embed_in_chunks"
+WEIGHTS = "bleep_sc.models.retrieval.neighbor_weights"
 SOFTMAX = (0.02, 0.05, 0.1, 0.2)
 PAPER, DEFAULT = bs.tl.FitConfig.paper(), bs.tl.FitConfig(cross_fit=False)
 
@@ -48,8 +51,9 @@ class Row:
     """Look for neighbours among the image embeddings of the reference."""
     n_components: int | None = None
     """Read principal components of the expression of the reference instead of the expression."""
-    softmax: bool = False
-    """Weigh 200 neighbours by a softmax, with the temperature that was best on slides left out of the reference."""
+    softmax: tuple[float, ...] = ()
+    """Weigh neighbours by the softmax of their similarity, with that of these temperatures which was best on slides
+    left out of the reference."""
 
 
 def rows(names: list[str]) -> dict[str, Row]:
@@ -77,7 +81,7 @@ def rows(names: list[str]) -> dict[str, Row]:
         "temperature 1": Row(replace(DEFAULT, temperature=1.0)),
         "25 neighbours": Row(replace(DEFAULT, n_neighbors=25)),
         "100 neighbours": Row(replace(DEFAULT, n_neighbors=100)),
-        "softmax of .05 over 200": Row(replace(DEFAULT, n_neighbors=200, weights="softmax", softmax_temperature=0.05)),
+        "softmax of .05 over 200": Row(replace(DEFAULT, n_neighbors=200), softmax=(0.05,)),
         "dropout .3, weight decay .1": Row(replace(DEFAULT, dropout=0.3, weight_decay=0.1)),
         f"with context of {CONTEXT_UM:.0f} µm": Row(DEFAULT, (*names, *wide)),
         "hard targets": Row(DEFAULT, loss=hard),
@@ -86,7 +90,7 @@ def rows(names: list[str]) -> dict[str, Row]:
         "embeddings of norm one, temperature .07": Row(replace(DEFAULT, temperature=0.07), loss=cosine),
         "a temperature that is learned": Row(DEFAULT, loss=Learned),
         "targets from features and expression": Row(DEFAULT, loss=FromInputs),
-        "softmax over 200, temperature by left-out slides": Row(DEFAULT, softmax=True),
+        "softmax over 200, temperature by left-out slides": Row(replace(DEFAULT, n_neighbors=200), softmax=SOFTMAX),
         "image embeddings as keys": Row(DEFAULT, image_keys=True),
         "values of 20 components": Row(DEFAULT, n_components=20),
         "and stain statistics": Row(DEFAULT, (*names, "X_stain_stats")),
@@ -117,8 +121,6 @@ def load(data: str, cache: Path) -> AnnData:
 
 def bleep(train: AnnData, query: AnnData, *, random_state: int, row: Row) -> object:
     """Fit and impute."""
-    if row.softmax:
-        row = replace(row, config=softmax_of(train, row, random_state))
     loss = row.loss() if isinstance(row.loss, type) else row.loss
     with patch("bleep_sc.training.fit.bleep_loss", loss), patch(EMBED, getattr(loss, "embed", embed_in_chunks)):
         fit(train, row, random_state)
@@ -130,8 +132,17 @@ def bleep(train: AnnData, query: AnnData, *, random_state: int, row: Row) -> obj
         layer = "components"
         train.layers[layer] = np.zeros(train.shape, dtype=np.float32)
         train.layers[layer][:, train.var["highly_variable"]] = components(train[:, genes].X, row.n_components)
-    bs.tl.impute(query, ref=train, genes=genes, layer=layer)
+    weights = neighbor_weights
+    if row.softmax:
+        weights = partial(softmax, temperature=temperature_of(train, row, random_state))
+    with patch(WEIGHTS, weights):
+        bs.tl.impute(query, ref=train, genes=genes, layer=layer)
     return query[:, genes].layers["bleep"]
+
+
+def softmax(similarity: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Weigh neighbours by the softmax of their similarity, (n_query, n_neighbors)."""
+    return torch.softmax(similarity / temperature, dim=1)
 
 
 def fit(train: AnnData, row: Row, random_state: int) -> None:
@@ -146,15 +157,12 @@ def components(expression: object, n: int) -> np.ndarray:
     return np.maximum(pca.inverse_transform(pca.fit_transform(values)), 0).astype(np.float32)
 
 
-def softmax_of(train: AnnData, row: Row, random_state: int) -> bs.tl.FitConfig:
-    """Return the configuration whose softmax predicts slides of the reference best that were left out."""
+def temperature_of(train: AnnData, row: Row, random_state: int) -> float:
+    """Return the temperature whose softmax predicts slides of the reference best that were left out."""
     slides = train.obs["library_id"].astype(str)
-    candidates = {
-        each: replace(row.config, n_neighbors=200, weights="softmax", softmax_temperature=each) for each in SOFTMAX
-    }
-    if slides.nunique() == 1:
-        return candidates[SOFTMAX[1]]
-    scores = dict.fromkeys(SOFTMAX, 0.0)
+    if len(row.softmax) == 1 or slides.nunique() == 1:
+        return row.softmax[len(row.softmax) // 3]
+    scores = dict.fromkeys(row.softmax, 0.0)
     for name in slides.unique():
         inner, left_out = train[slides != name].copy(), train[slides == name].copy()
         fit(inner, replace(row, config=replace(row.config, n_models=1)), random_state)
@@ -162,14 +170,12 @@ def softmax_of(train: AnnData, row: Row, random_state: int) -> bs.tl.FitConfig:
         embedded = bs.tl.embed(left_out, inner, copy=True).obsm["X_bleep_image"]
         values, truth = (dense(each[:, genes].X) for each in (inner, left_out))
         judges = monitored_genes(values, inner.obs["library_id"].astype(str).to_numpy())
-        for each, config in candidates.items():
-            keys = inner.obsm["X_bleep_expression"]
-            k = min(config.n_neighbors, len(keys))
-            predicted, _ = bs.models.retrieval.impute(
-                embedded, keys, values[:, judges], n_neighbors=k, weights="softmax", temperature=each
-            )
+        keys = inner.obsm["X_bleep_expression"]
+        similarity, index = nearest(embedded, keys, n_neighbors=min(row.config.n_neighbors, len(keys)))
+        for each in row.softmax:
+            predicted = average(index, softmax(similarity, each), values[:, judges])
             scores[each] += validation_score(predicted, truth[:, judges])
-    return candidates[max(scores, key=scores.__getitem__)]
+    return max(scores, key=scores.__getitem__)
 
 
 def main() -> None:

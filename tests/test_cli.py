@@ -167,10 +167,10 @@ def test_a_reference_gets_its_model_in_place_and_keeps_the_one_that_it_has(unfit
 
 
 def test_hyper_parameters_are_set_by_name():
-    settings = ("chunk_size=64", "temperature=2", "weights=softmax", "cross_fit=True", "n_components=none")
+    settings = ("chunk_size=64", "temperature=2", "metric=euclidean", "cross_fit=True", "n_components=none")
     config = _fit._config(True, settings)
     paper = vars(bs.tl.FitConfig.paper())
-    changed = {"chunk_size": 64, "temperature": 2.0, "weights": "softmax", "cross_fit": True, "n_components": None}
+    changed = {"chunk_size": 64, "temperature": 2.0, "metric": "euclidean", "cross_fit": True, "n_components": None}
     assert vars(config) == {**paper, **changed}
     assert type(config.temperature) is float
     assert _fit._config(False, ()) == bs.tl.FitConfig()

@@ -60,14 +60,23 @@ def test_pixels_enter_raw_as_published_or_scaled(section):
 
 def test_rows_and_columns_have_tables_of_their_own(model, section):
     patches, positions = section
-    before = predict(model, patches, positions, sections_of(patches))
-    swapped = predict(model, patches, np.ascontiguousarray(positions[:, ::-1]), sections_of(patches))
+    before = predict(model, patches, positions=positions, sections=sections_of(patches), config={"max_spots": None})
+    swapped = predict(
+        model,
+        patches,
+        positions=np.ascontiguousarray(positions[:, ::-1]),
+        sections=sections_of(patches),
+        config={"max_spots": None},
+    )
     assert not np.allclose(before, swapped, atol=1e-3)
     with torch.no_grad():
         model.row_embedding.weight.zero_()
         model.column_embedding.weight.zero_()
-    without = predict(model, patches, positions, sections_of(patches))
-    np.testing.assert_array_equal(predict(model, patches, positions + 2, sections_of(patches)), without)
+    without = predict(model, patches, positions=positions, sections=sections_of(patches), config={"max_spots": None})
+    np.testing.assert_array_equal(
+        predict(model, patches, positions=positions + 2, sections=sections_of(patches), config={"max_spots": None}),
+        without,
+    )
     assert not np.allclose(before, without, atol=1e-3)
 
 
@@ -75,8 +84,16 @@ def test_rows_and_columns_have_tables_of_their_own(model, section):
 def test_the_order_of_the_spots_does_not_matter(model, section, max_spots):
     patches, positions = section
     order = np.random.default_rng(1).permutation(len(patches))
-    expected = predict(model, patches, positions, sections_of(patches), max_spots=max_spots)
-    permuted = predict(model, patches[order], positions[order], sections_of(patches), max_spots=max_spots)
+    expected = predict(
+        model, patches, positions=positions, sections=sections_of(patches), config={"max_spots": max_spots}
+    )
+    permuted = predict(
+        model,
+        patches[order],
+        positions=positions[order],
+        sections=sections_of(patches),
+        config={"max_spots": max_spots},
+    )
     np.testing.assert_allclose(permuted, expected[order], atol=1e-5)
 
 
@@ -84,11 +101,21 @@ def test_sections_are_read_each_for_itself(model, section):
     patches, positions = section
     half = np.arange(42) < 20
     names = np.where(half, "a", "b")
-    together = predict(model, patches, positions, names)
+    together = predict(model, patches, positions=positions, sections=names, config={"max_spots": None})
     for rows in (half, ~half):
-        apart = predict(model, patches[rows], positions[rows], sections_of(patches[rows]))
+        apart = predict(
+            model,
+            patches[rows],
+            positions=positions[rows],
+            sections=sections_of(patches[rows]),
+            config={"max_spots": None},
+        )
         np.testing.assert_allclose(together[rows], apart, atol=1e-5)
-    assert not np.allclose(together, predict(model, patches, positions, sections_of(patches)), atol=1e-3)
+    assert not np.allclose(
+        together,
+        predict(model, patches, positions=positions, sections=sections_of(patches), config={"max_spots": None}),
+        atol=1e-3,
+    )
 
 
 def test_a_window_holds_the_nearest_spots(section):
@@ -118,5 +145,5 @@ def test_a_spot_in_several_windows_gets_the_mean(model, section):
             predictions[spot].append(values)
     assert max(map(len, predictions)) > 1
     expected = np.array([np.mean(values, axis=0) for values in predictions])
-    result = predict(model, patches, positions, sections_of(patches), max_spots=10)
+    result = predict(model, patches, positions=positions, sections=sections_of(patches), config={"max_spots": 10})
     np.testing.assert_allclose(result, expected, atol=1e-6)

@@ -31,20 +31,19 @@ def test_more_neighbors_than_keys_are_refused(embeddings, n_neighbors):
         retrieval.nearest(*embeddings, n_neighbors=n_neighbors)
 
 
-def test_weights_sum_to_one_and_softmax_prefers_the_nearest(embeddings):
+def uneven(similarity):
+    """Weights that are not all alike; rows sum to one."""
+    return torch.softmax(similarity / 0.1, dim=1)
+
+
+def test_neighbors_count_alike(embeddings):
     similarity, _ = retrieval.nearest(*embeddings, n_neighbors=5)
-    for weights in ("uniform", "softmax"):
-        torch.testing.assert_close(retrieval.neighbor_weights(similarity, weights).sum(dim=1), torch.ones(23))
-    soft = retrieval.neighbor_weights(similarity, "softmax", temperature=0.1).numpy()
-    expected = np.exp(similarity.numpy() / 0.1) / np.exp(similarity.numpy() / 0.1).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(soft, expected, rtol=1e-4)
-    with pytest.raises(ValueError, match="weights='nearest' is not known"):
-        retrieval.neighbor_weights(similarity, "nearest")
+    torch.testing.assert_close(retrieval.neighbor_weights(similarity), torch.full((23, 5), 0.2))
 
 
 def test_what_a_key_counts_multiplies_its_weight(embeddings):
     similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
-    weights = retrieval.neighbor_weights(similarity, "softmax")
+    weights = uneven(similarity)
     counts = np.random.default_rng(1).uniform(0.1, 5, size=101).astype(np.float32)
     matrix = retrieval.weight_matrix(index, retrieval.reweighted(weights, index, counts), 101).toarray()
     expected = retrieval.weight_matrix(index, weights, 101).toarray() * counts
@@ -53,7 +52,7 @@ def test_what_a_key_counts_multiplies_its_weight(embeddings):
 
 def test_the_matrix_leaves_neighbors_and_weights_in_their_order(embeddings):
     similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
-    weights = retrieval.neighbor_weights(similarity, "softmax")
+    weights = uneven(similarity)
     before = index.clone(), weights.clone()
     retrieval.weight_matrix(index, weights, 101)
     assert (index == before[0]).all()
@@ -61,19 +60,17 @@ def test_the_matrix_leaves_neighbors_and_weights_in_their_order(embeddings):
 
 
 @pytest.mark.parametrize("as_sparse", [False, True])
-@pytest.mark.parametrize("weights", ["uniform", "softmax"])
-def test_imputation_is_the_weighted_mean_of_the_neighbors(embeddings, as_sparse, weights):
+def test_imputation_is_the_mean_of_the_neighbors(embeddings, as_sparse):
     query, keys = embeddings
     values = np.random.default_rng(1).poisson(1.0, size=(101, 13)).astype(np.float32)
     stored = sparse.csr_matrix(values) if as_sparse else values
-    predicted, matrix = retrieval.impute(query, keys, stored, n_neighbors=4, weights=weights)
+    predicted, matrix = retrieval.impute(query, keys, stored, n_neighbors=4)
     assert matrix.shape == (23, 101)
     assert matrix.nnz == 23 * 4
     np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(predicted, matrix @ values, rtol=1e-5, atol=1e-6)
-    if weights == "uniform":
-        nearest = NearestNeighbors(n_neighbors=4, metric="cosine", algorithm="brute").fit(keys).kneighbors(query)[1]
-        np.testing.assert_allclose(predicted, values[nearest].mean(axis=1), rtol=1e-5, atol=1e-6)
+    nearest = NearestNeighbors(n_neighbors=4, metric="cosine", algorithm="brute").fit(keys).kneighbors(query)[1]
+    np.testing.assert_allclose(predicted, values[nearest].mean(axis=1), rtol=1e-5, atol=1e-6)
 
 
 def test_blocks_of_genes_do_not_show(embeddings):
@@ -93,7 +90,7 @@ def test_the_only_neighbor_is_copied():
 
 def test_a_table_too_large_to_be_dense_is_averaged_as_it_is(embeddings, monkeypatch):
     similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
-    weights = retrieval.neighbor_weights(similarity, "softmax")
+    weights = uneven(similarity)
     values = sparse.random(101, 40, 0.2, format="csr", dtype=np.float32, random_state=0)
     at_once = retrieval.average(index, weights, values)
     monkeypatch.setattr(retrieval, "TABLE_BYTES", 8)
@@ -117,7 +114,7 @@ class OnDisk:
 def test_expression_on_disk_is_averaged_like_that_in_memory(embeddings, kind, monkeypatch):
     values = np.random.default_rng(1).poisson(0.5, size=(101, 30)).astype(np.float32)
     similarity, index = retrieval.nearest(*embeddings, n_neighbors=4)
-    weights = retrieval.neighbor_weights(similarity, "softmax")
+    weights = uneven(similarity)
     mean = retrieval.average(index, weights, values)
     variance = retrieval.variance(index, weights, values, mean)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 30 * 10)  # ten spots
@@ -157,7 +154,7 @@ def test_weighted_sums_are_the_product_of_matrices(kind, laid, monkeypatch):
 
 def test_sparse_expression_is_averaged_like_dense_whatever_its_density(embeddings):
     similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
-    weights = retrieval.neighbor_weights(similarity, "softmax")
+    weights = uneven(similarity)
     for density in (0.02, 0.5):
         values = sparse.random(101, 40, density, format="csr", dtype=np.float32, random_state=0)
         expected = retrieval.average(index, weights, values.toarray())

@@ -5,6 +5,7 @@ import torch
 from bleep_sc.models.histogene import HisToGene, predict
 from bleep_sc.training.histogene import Section, architecture, fit_histogene
 from bleep_sc.training.histogene_config import HisToGeneConfig
+from bleep_sc.training.pairs import Pairs
 
 SMALL = {"n_dims": 16, "n_layers": 1, "n_heads": 2, "max_epochs": 3}
 
@@ -24,9 +25,17 @@ def sections():
 
 
 def run(sections, seed=0, **config):
-    return fit_histogene(
-        sections, config=HisToGeneConfig(**{**SMALL, **config}), random_state=seed, show_progress_bar=False
+    pairs = Pairs(*(np.concatenate([getattr(each, name) for each in sections]) for name in ("patches", "expression")))
+    slides = np.repeat([str(number) for number in range(len(sections))], [len(each.patches) for each in sections])
+    learnt = fit_histogene(
+        pairs,
+        slides,
+        positions=np.concatenate([each.positions for each in sections]),
+        config=HisToGeneConfig(**{**SMALL, **config}),
+        random_state=seed,
+        show_progress_bar=False,
     )
+    return learnt.module, learnt.history["loss"]
 
 
 def weights(model):

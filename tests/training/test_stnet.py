@@ -73,18 +73,18 @@ def test_a_step_is_momentum_descent_on_the_summed_loss(linked):
     x = ((pairs.images - pairs.images.mean(axis=0)) / pairs.images.std(axis=0)).astype(np.float64)
     y, weight, bias = pairs.expression.astype(np.float64), np.zeros((10, 6)), pairs.expression.mean(axis=0, dtype="f8")
     velocity = [0.0, 0.0]
-    for epoch in range(len(trained.loss)):
+    for epoch in range(len(trained.history["loss"])):
         error = x @ weight.T + bias - y
-        np.testing.assert_allclose(trained.loss[epoch], (error**2).sum() / 10, rtol=1e-4)
+        np.testing.assert_allclose(trained.history["loss"][epoch], (error**2).sum() / 10, rtol=1e-4)
         gradients = (2 / 10 * error.T @ x, 2 / 10 * error.sum(axis=0))
         velocity = [0.9 * v + g for v, g in zip(velocity, gradients, strict=True)]
         weight, bias = weight - 1e-4 * velocity[0], bias - 1e-4 * velocity[1]
-    np.testing.assert_allclose(predict(trained.model, pairs.images), x @ weight.T + bias, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(predict(trained.module, pairs.images), x @ weight.T + bias, rtol=1e-3, atol=1e-3)
 
 
 def test_the_loss_starts_at_that_of_the_mean(linked):
     pairs, groups = linked
-    loss = run(pairs, groups, learning_rates=(1e-12,), max_epochs=1, batch_size=120).loss
+    loss = run(pairs, groups, learning_rates=(1e-12,), max_epochs=1, batch_size=120).history["loss"]
     mean = torch.from_numpy(np.tile(pairs.expression.mean(axis=0), (120, 1)))
     assert loss[0] == pytest.approx(float(stnet_loss(mean, torch.from_numpy(pairs.expression))), rel=1e-4)
 
@@ -104,10 +104,10 @@ def test_rate_and_epochs_are_those_that_predict_held_out_slides_best(linked):
                 slow[i, epoch] += (
                     validation_score(predict(model, held_out.images)[:, genes], held_out.expression[:, genes]) / 3
                 )
-    np.testing.assert_allclose(trained.validation_pearson, slow, atol=1e-6)
+    np.testing.assert_allclose(trained.history["validation_pearson"], slow, atol=1e-6)
     rate, epoch = np.unravel_index(slow.argmax(), slow.shape)
-    assert (trained.learning_rate, len(trained.loss)) == (rates[rate], epoch + 1)
-    assert torch.equal(weights(trained.model), weights(train_for(pairs, rates[rate], int(epoch) + 1)))
+    assert (trained.params["learning_rate"], len(trained.history["loss"])) == (rates[rate], epoch + 1)
+    assert torch.equal(weights(trained.module), weights(train_for(pairs, rates[rate], int(epoch) + 1)))
 
 
 def train_for(pairs, rate, n_epochs):
@@ -123,15 +123,15 @@ def test_a_seed_decides_everything_and_leaves_the_users_alone(linked):
     expected = torch.rand(3)
     torch.manual_seed(5)
     first, second, other = (run(*linked, seed=seed) for seed in (0, 0, 1))
-    assert torch.equal(weights(first.model), weights(second.model))
-    assert not torch.equal(weights(first.model), weights(other.model))
+    assert torch.equal(weights(first.module), weights(second.module))
+    assert not torch.equal(weights(first.module), weights(other.module))
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_rate_that_diverges_is_not_chosen_and_alone_it_is_refused(linked):
     trained = run(*linked, learning_rates=(1e-3, 1e30))
-    assert trained.learning_rate == 1e-3
-    np.testing.assert_array_equal(trained.validation_pearson[1], -1)
+    assert trained.params["learning_rate"] == 1e-3
+    np.testing.assert_array_equal(trained.history["validation_pearson"][1], -1)
     with pytest.raises(ValueError, match=r"ST-Net diverged with StNetConfig.learning_rates=\(1e\+30,\); pass smaller"):
         run(*linked, learning_rates=(1e30,))
 
@@ -140,13 +140,13 @@ def test_a_slide_that_does_not_vary_counts_as_zero(linked):
     pairs, groups = linked
     pairs.expression[groups == "b"] = 1.0
     trained = run(pairs, groups)
-    assert np.isfinite(trained.validation_pearson).all()
-    assert np.isfinite(predict(trained.model, pairs.images)).all()
+    assert np.isfinite(trained.history["validation_pearson"]).all()
+    assert np.isfinite(predict(trained.module, pairs.images)).all()
 
 
 def test_one_slide_holds_spots_out(linked):
     pairs, _ = linked
-    assert run(pairs, np.full(120, "a")).validation_pearson.max() > 0.5
+    assert run(pairs, np.full(120, "a")).history["validation_pearson"].max() > 0.5
 
 
 def test_every_layer_of_the_encoder_is_trained_on_a_copy():
@@ -160,9 +160,9 @@ def test_every_layer_of_the_encoder_is_trained_on_a_copy():
     before = {name: parameter.clone() for name, parameter in encoder.named_parameters()}
     pairs, groups = Pairs(patches, expression), np.repeat(["a", "b"], 30)
     trained = run(pairs, groups, encoder=encoder, learning_rates=(3e-3,), max_epochs=20, batch_size=8)
-    assert np.corrcoef(predict(trained.model, patches)[:, 0], brightness)[0, 1] > 0.9
+    assert np.corrcoef(predict(trained.module, patches)[:, 0], brightness)[0, 1] > 0.9
     assert all(torch.equal(encoder.get_parameter(name), value) for name, value in before.items())
-    after = dict(trained.model.encoder.named_parameters())
+    after = dict(trained.module.encoder.named_parameters())
     assert all(not torch.equal(after[name], value) for name, value in before.items() if name != "network.0.bias")
     with pytest.raises(ValueError, match="pass encoder="):
         run(pairs, groups)

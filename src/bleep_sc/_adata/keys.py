@@ -1,5 +1,7 @@
 """Every AnnData key that bleep_sc reads or writes. The table in docs/design.md says what each one holds."""
 
+from collections.abc import Callable
+
 LIBRARY = "library_id"
 SPATIAL = "spatial"
 PATCHES = "patches"
@@ -137,3 +139,15 @@ def gene_gene(layer: str) -> str:
 def umap_record(layer: str) -> str:
     """Uns key of the reference profiles around a predicted layer."""
     return f"{layer}_umap"
+
+
+PREDICTION: dict[str, tuple[Callable[[str], str], ...]] = {
+    "layers": (str, retrieved, lower, upper),
+    "obs": (confidence, typicality, imputed_share),
+    "var": (predicted, predictability),
+    "obsm": (weights,),
+    "uns": (imputed,),
+}
+"""All that a prediction consists of, slot by slot: the functions give its keys from its name."""
+FROM_EXPRESSION = (image_embedding, expression_embedding, umap, weights)
+"""Keys of obsm that are computed from expression; the image side of a joint embedding was bent towards it."""

@@ -8,20 +8,39 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
+from bleep_sc._adata.recorded import recorded
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+UNNAMED = "slide"
+"""Of the only slide there is, where nothing says what it is called."""
 
-def libraries(adata: AnnData, library_key: str) -> NDArray[np.str_]:
-    """Return the slide of every spot: ``obs[library_key]``, or the one library of ``uns["spatial"]``."""
-    if library_key in adata.obs:
-        column = adata.obs[library_key]
-        if column.isna().any():
-            raise ValueError(f"obs[{library_key!r}] is missing for {int(column.isna().sum())} spots; name their slide.")
-        return column.astype(str).to_numpy(dtype=str)
+
+def library_column(adata: AnnData, library_key: str | None = None, *of_model: str) -> str:
+    """Return the column of ``obs`` that names the slides.
+
+    It is ``library_key`` where that is given. Else the first that is there of those that a model was fitted with
+    (``of_model``) and that an earlier call on ``adata`` was told; else ``library_id``.
+    """
+    if library_key is not None:
+        return library_key
+    return next((key for key in (*of_model, *recorded(adata, "library_key")) if key in adata.obs), keys.LIBRARY)
+
+
+def libraries(adata: AnnData, library_key: str | None = None, *of_model: str) -> NDArray[np.str_]:
+    """Return the slide of every spot, (n_obs,): :func:`library_column`, else the one library of ``uns["spatial"]``.
+
+    Where neither is there, all spots are of one slide, ``UNNAMED``, that is taken for no other of that name.
+    """
+    column = library_column(adata, library_key, *of_model)
+    if column in adata.obs:
+        slides = adata.obs[column]
+        if slides.isna().any():
+            raise ValueError(f"obs[{column!r}] is missing for {int(slides.isna().sum())} spots; name their slide.")
+        return slides.astype(str).to_numpy(dtype=str)
     names = list(adata.uns.get(keys.SPATIAL, {}))
-    if library_key != keys.LIBRARY or len(names) > 1:
-        require_obs(adata, library_key, "Pass library_key=, the column that names the slide of every spot.")
-    return np.full(adata.n_obs, names[0] if names else "slide")
+    if column != keys.LIBRARY or len(names) > 1:
+        require_obs(adata, column, "Pass library_key=, the column that names the slide of every spot.")
+    return np.full(adata.n_obs, names[0] if names else UNNAMED)

@@ -10,6 +10,7 @@ import numpy as np
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.places import centers_px, spatial_slot
 from bleep_sc.slides import (
     IN_MEMORY,
     ComputedPatches,
@@ -34,7 +35,7 @@ def has_patches(adata: AnnData, key: str) -> bool:
         return True
     records = adata.uns.get(key, {})
     images = {str(record.get("image", IN_MEMORY)) for record in records.values() if isinstance(record, dict)}
-    return bool(images) and IN_MEMORY not in images and keys.SPATIAL in adata.obsm
+    return bool(images) and IN_MEMORY not in images and spatial_slot(adata) in adata.obsm
 
 
 def patches_of(adata: AnnData, key: str) -> NDArray[np.uint8] | Unread:
@@ -66,7 +67,7 @@ def _has_store(adata: AnnData, key: str) -> bool:
 def _stored(adata: AnnData, key: str) -> StoredPatches:
     """Return the rows of the store that are the spots' own, whatever was cut out of the AnnData since."""
     records = adata.uns[key]
-    names = libraries(adata, _library_key(records))
+    names = libraries(adata)
     paths = sorted({records[name]["store"] for name in np.unique(names)})
     which = np.array([paths.index(records[name]["store"]) for name in names], dtype=np.intp)
     return StoredPatches(tuple(paths), which, adata.obs[keys.store_rows(key)].to_numpy(dtype=np.intp))
@@ -76,7 +77,7 @@ def _cut(adata: AnnData, key: str) -> CutPatches | RestainedPatches:
     if not has_patches(adata, key):
         require_obsm(adata, key, REMEDY)
     records = adata.uns[key]
-    names = libraries(adata, _library_key(records))
+    names = libraries(adata)
     slides = list(dict.fromkeys(names.tolist()))
     unknown = [name for name in slides if not Path(str(records.get(name, {}).get("image", ""))).is_file()]
     if unknown:
@@ -85,7 +86,7 @@ def _cut(adata: AnnData, key: str) -> CutPatches | RestainedPatches:
             f"{records.get(unknown[0], {}).get('image')!r}. Say where it is now, "
             f"bleep_sc.pp.extract_patches(adata, {{{unknown[0]!r}: 'path', ...}}), with the same size= and size_um=."
         )
-    centers = np.asarray(require_obsm(adata, keys.SPATIAL, REMEDY), dtype=np.float64)[:, :2]
+    centers = centers_px(adata)
     first = records[slides[0]]
     which = np.array([slides.index(name) for name in names], dtype=np.intp)
     patches = CutPatches(
@@ -103,7 +104,3 @@ def restained(patches: Unread, which: NDArray[np.intp], records: list[dict[str, 
     """Return patches that get the stains that ``pp.normalize_stains`` recorded for their slides when they are read."""
     own = tuple(stains_from(record["stains"], record["stains_own"]) for record in records)
     return RestainedPatches(patches, which, own, stains_from(records[0]["stains"], records[0]["stain_target"]))
-
-
-def _library_key(records: Any) -> str:
-    return str(next(iter(records.values())).get("library_key", keys.LIBRARY))

@@ -1,4 +1,4 @@
-"""µm per px of the slides in an AnnData and how they are known, and how large their spots are."""
+"""Where spots are on their slides, in px and in µm, and how large they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.recorded import recorded, recorded_mpp
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 FACTORS = "scale factors"
 SPOT_SHARE = 0.55
 """Diameter of a spot as a share of the distance to its neighbour, where the scale factors have none."""
+
+
+def spatial_slot(adata: AnnData, spatial_key: str | None = None, *of_model: str) -> str:
+    """Return the key of the coordinates in ``obsm``, found as :func:`library_column` finds that of the slides."""
+    if spatial_key is not None:
+        return spatial_key
+    return next((key for key in (*of_model, *recorded(adata, "spatial_key")) if key in adata.obsm), keys.SPATIAL)
+
+
+def centers_px(adata: AnnData, spatial_key: str | None = None, *of_model: str) -> NDArray[np.float64]:
+    """Return the centres of the spots, (x, y) in full-resolution px, (n_obs, 2)."""
+    remedy = "Pass spatial_key=, or read the slides with squidpy: it holds (x, y) in full-resolution px."
+    return np.asarray(require_obsm(adata, spatial_slot(adata, spatial_key, *of_model), remedy), dtype=np.float64)[:, :2]
 
 
 def microns_per_pixel(
@@ -31,8 +44,26 @@ def microns_per_pixel(
 ) -> tuple[float, str]:
     """Return µm per full-resolution px of a slide and how they are known; NaN and the reason where they are not.
 
-    ``rows`` are the spots of the slide and ``centers`` their coordinates, px.
+    They are given (``mpp``, or ``pitch_um`` and a lattice); else what the patches of the slide were cut by; else as
+    :func:`measured_microns_per_pixel` finds them. ``rows`` are the spots of the slide and ``centers`` their
+    coordinates, px.
     """
+    known = recorded_mpp(adata, library_id)
+    if known is not None and mpp is None and pitch_um is None:
+        return known, "its patches"
+    return measured_microns_per_pixel(adata, rows, centers, library_id, mpp=mpp, pitch_um=pitch_um)
+
+
+def measured_microns_per_pixel(
+    adata: AnnData,
+    rows: NDArray[np.intp],
+    centers: NDArray[np.float64],
+    library_id: str,
+    *,
+    mpp: float | None = None,
+    pitch_um: float | None = None,
+) -> tuple[float, str]:
+    """Return µm per px as given, by the scale factors or by the lattice, whatever earlier patches were cut by."""
     if mpp is not None:
         if not (mpp > 0 and np.isfinite(mpp)):
             raise ValueError(f"mpp={mpp} must be positive and finite.")
@@ -58,25 +89,42 @@ def microns_per_pixel(
 def centers_um(
     adata: AnnData,
     library_ids: NDArray[np.str_],
+    centers: NDArray[np.float64],
     *,
-    spatial_key: str = keys.SPATIAL,
     mpp: float | None = None,
     pitch_um: float | None = None,
+    pitch_of_model: float | None = None,
 ) -> NDArray[np.float64]:
-    """Return where the spots are on their slides, µm, (n_obs, 2); ``library_ids`` is the slide of every spot."""
-    remedy = "Read the slides with squidpy or bleep_sc.datasets, or write (x, y) in full-resolution px there."
-    centers = np.asarray(require_obsm(adata, spatial_key, remedy), dtype=np.float64)
+    """Return where spots are on their slides, µm, (n_obs, 2).
+
+    ``library_ids`` is the slide of every spot, and ``centers`` are its coordinates, px; µm per px are found by
+    :func:`microns_per_pixel`, or else by the pitch of the lattice that a model was fitted with (``pitch_of_model``).
+    """
     if not np.isfinite(centers).all():
-        raise ValueError(f"obsm[{spatial_key!r}] holds NaN or infinite values.")
+        raise ValueError("The coordinates of the spots in obsm hold NaN or infinite values.")
     result = np.empty_like(centers)
-    for name in np.unique(library_ids):
+    for name in map(str, np.unique(library_ids)):
         rows = np.flatnonzero(library_ids == name)
-        scale, source = microns_per_pixel(adata, rows, centers[rows], str(name), mpp=mpp, pitch_um=pitch_um)
+        scale, source = microns_per_pixel(adata, rows, centers[rows], name, mpp=mpp, pitch_um=pitch_um)
+        if np.isnan(scale) and pitch_of_model is not None:
+            scale, source = microns_per_pixel(adata, rows, centers[rows], name, pitch_um=pitch_of_model)
         if np.isnan(scale):
-            scale = float(adata.uns.get(keys.PATCHES, {}).get(name, {}).get("mpp", np.nan))
-        if np.isnan(scale):
-            raise ValueError(f"µm per px of slide {str(name)!r} are not known: {source}. Pass mpp=, or pitch_um=.")
+            raise ValueError(f"µm per px of slide {name!r} are not known: {source}. Pass mpp=, or pitch_um=.")
         result[rows] = centers[rows] * scale
+    return result
+
+
+def features_around(
+    values: NDArray[np.float32], library_ids: NDArray[np.str_], centers: NDArray[np.float64], radius_um: float
+) -> NDArray[np.float32]:
+    """Average features (n_obs, d) over the spots within a radius on the same slide, by how near they are.
+
+    ``centers`` are in µm.
+    """
+    result = np.empty_like(values)
+    for name in np.unique(library_ids):
+        rows = library_ids == name
+        result[rows] = slides.average_around(values[rows], centers[rows], radius_um)
     return result
 
 
@@ -91,23 +139,3 @@ def spot_diameter(adata: AnnData, library_id: str, centers: NDArray[np.float64])
         return 1.0
     nearest = cKDTree(centers).query(centers, k=2)[0][:, 1]
     return SPOT_SHARE * float(np.median(nearest))
-
-
-def features_around(
-    adata: AnnData,
-    values: NDArray[np.float32],
-    radius_um: float,
-    *,
-    library_key: str = keys.LIBRARY,
-    spatial_key: str = keys.SPATIAL,
-    mpp: float | None = None,
-    pitch_um: float | None = None,
-) -> NDArray[np.float32]:
-    """Average features (n_obs, d) over the spots within a radius on the same slide, by how near they are."""
-    names = libraries(adata, library_key)
-    centers = centers_um(adata, names, spatial_key=spatial_key, mpp=mpp, pitch_um=pitch_um)
-    result = np.empty_like(values)
-    for name in np.unique(names):
-        rows = names == name
-        result[rows] = slides.average_around(values[rows], centers[rows], radius_um)
-    return result

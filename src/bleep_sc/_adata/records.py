@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._adata import keys
+from bleep_sc._adata.libraries import libraries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +24,8 @@ def names_hash(names: Iterable[str]) -> str:
 def patch_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
     """How the patches of all slides were cut: key, side in px, and mean side in µm (NaN where not known)."""
     slides = adata.uns.get(patches_key, {})
-    present = set(adata.obs[keys.LIBRARY].astype(str)) if keys.LIBRARY in adata.obs else set(slides)
     # A part of a cut-up AnnData still has the records of all slides.
+    present = set(libraries(adata).tolist())
     sides = [slide["size_um"] for name, slide in slides.items() if name in present or not present & set(slides)]
     return {
         "patches_key": patches_key,

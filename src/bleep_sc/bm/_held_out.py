@@ -7,7 +7,7 @@ import numpy as np
 from bleep_sc._adata import keys
 from bleep_sc._output.messages import listed
 from bleep_sc.bm._folds import TARGET_SUM, split
-from bleep_sc.tl._predictions.record import write_prediction
+from bleep_sc.tl._predictions.record import among_all, write_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +69,8 @@ def held_out(
         values = frame.loc[result.obs_names, genes].to_numpy(dtype=np.float32)
         known = np.isfinite(values).all(axis=0)
         record = {"method": method, "transform": "log1p", "target_sum": TARGET_SUM, "corrected": False}
-        write_prediction(result, method, values[:, known], known, record)
+        layers = {method: among_all(values[:, known], known)}
+        write_prediction(result, method, record, known, {"layers": layers})
     return result
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc.bm import _baselines
 from bleep_sc.pp import batch_correct as correct
+from bleep_sc.tl._fit_method import fit_method
 from bleep_sc.tl._models.inputs import as_keys
 
 if TYPE_CHECKING:
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     Method = Callable[..., NDArray[np.floating] | sparse.csr_matrix]
-
-
-HISTOGENE_PX = 112
-"""Side of the patches that HisToGene was published with."""
-LARGEST_SECTION, WINDOW_SPOTS = 1000, 128
-"""Sections of more spots than the former are read in windows of the latter."""
 
 
 def methods(
@@ -81,75 +75,81 @@ def methods(
     >>> list(bs.bm.methods(["mean", "ridge"], use_rep="X_stain_stats"))
     ['mean', 'ridge']
     """
-    networks: dict[str, Any] = {
-        "paper": paper,
+    from bleep_sc.models.methods import METHODS
+
+    given: dict[str, Any] = {
+        "use_rep": use_rep,
         "patches_key": patches_key,
+        "paper": paper,
         "show_progress_bar": show_progress_bar,
     }
+    unseeded: dict[str, Any] = {"random_state": 0}
     every: dict[str, Method] = {
         "mean": _baselines.mean,
         "location": partial(_baselines.location, patches_key=patches_key),
-        "stnet": partial(_stnet, use_rep=use_rep, **networks),
-        "histogene": partial(_histogene, **networks),
-        "bleep": partial(_bleep, use_rep=use_rep, batch_correct=batch_correct, **networks),
+        "knn": partial(_baselines.knn, use_rep=as_keys(use_rep)),
+        **{
+            name: partial(_fitted, name=name, **given, **({} if method.is_random else unseeded))
+            for name, method in METHODS.items()
+        },
+        "bleep": partial(_bleep, batch_correct=batch_correct, **given),
     }
-    if use_rep is not None:
-        every["knn"] = partial(_baselines.knn, use_rep=as_keys(use_rep))
-        every["ridge"] = partial(_ridge, use_rep=use_rep)
-    order = ["mean", "location", "knn", "ridge", "stnet", "histogene", "bleep"]
-    wanted = [name for name in order if name in every] if names is None else list(names)
-    unknown = [name for name in wanted if name not in order]
+    of_features = {"knn", *(name for name, method in METHODS.items() if method.images == "features")}
+    runnable = [name for name in every if use_rep is not None or name not in of_features]
+    wanted = runnable if names is None else list(names)
+    unknown = [name for name in wanted if name not in every]
     if unknown:
-        raise ValueError(f"names={unknown} are no methods of the package; it has: {', '.join(order)}.")
-    featureless = [name for name in wanted if name not in every]
+        raise ValueError(f"names={unknown} are no methods of the package; it has: {', '.join(every)}.")
+    featureless = [name for name in wanted if name not in runnable]
     if featureless:
         raise ValueError(f"{' and '.join(featureless)} need image features: pass use_rep=, their key in obsm.")
     return {name: every[name] for name in wanted}
 
 
-def _ridge(train: AnnData, query: AnnData, *, use_rep: str | Sequence[str]) -> NDArray[np.float32]:
-    tl.fit_ridge(train, use_rep=use_rep)
-    return _predicted(train, query, "ridge")
-
-
-def _stnet(train: AnnData, query: AnnData, *, random_state: int, paper: bool, **kwargs: Any) -> NDArray[np.float32]:
-    # A linear probe has no published recipe.
-    published = paper and kwargs["use_rep"] is None
-    config = tl.StNetConfig.paper() if published else tl.StNetConfig()
-    tl.fit_stnet(train, config=config, random_state=random_state, **kwargs)
-    return _predicted(train, query, "stnet")
-
-
-def _histogene(
-    train: AnnData, query: AnnData, *, random_state: int, paper: bool, patches_key: str, show_progress_bar: bool
+def _fitted(
+    train: AnnData,
+    query: AnnData,
+    *,
+    random_state: int,
+    name: str,
+    use_rep: str | Sequence[str] | None,
+    patches_key: str,
+    paper: bool,
+    show_progress_bar: bool,
 ) -> NDArray[np.float32]:
-    config = tl.HisToGeneConfig.paper() if paper else tl.HisToGeneConfig()
-    if train.obs[keys.LIBRARY].value_counts().max() > LARGEST_SECTION:
-        config = replace(config, max_spots=WINDOW_SPOTS)
-    for side in (train, query):
-        _keep_middle(side, patches_key)
-    tl.fit_histogene(
-        train,
-        patches_key=patches_key,
-        config=config,
-        random_state=random_state,
-        show_progress_bar=show_progress_bar,
-    )
-    return _predicted(train, query, "histogene")
+    """Fit a method of the table on one side, and predict the other."""
+    from bleep_sc.models.methods import METHODS
+
+    method, kind = METHODS[name], METHODS[name].load("config")
+    how: dict[str, Any] = {"use_rep": use_rep, "patches_key": patches_key}
+    if method.images == "pixels":
+        how["use_rep"] = None
+        for side in (train, query):
+            _keep_middle(side, patches_key, method.published_px)
+    if kind is not None:
+        published = paper and (how["use_rep"] is None or method.published_on_features)
+        how["config"] = kind.paper() if published else kind()
+    if method.for_large_sections is not None:
+        largest = int(train.obs[keys.LIBRARY].value_counts().max())
+        how["config"] = method.load("for_large_sections")(how["config"], largest)
+    fit_method(train, name, random_state=random_state, show_progress_bar=show_progress_bar, **how)
+    tl.predict(query, ref=train, key=name)
+    return query[:, train.var[keys.HIGHLY_VARIABLE].to_numpy()].layers[name]
 
 
-def _keep_middle(adata: AnnData, patches_key: str) -> None:
-    """Cut larger patches down to the middle of the published side."""
-    patches = require_obsm(adata, patches_key, "HisToGene reads patches: run bleep_sc.pp.extract_patches(adata) first.")
+def _keep_middle(adata: AnnData, patches_key: str, side: int | None) -> None:
+    """Cut patches that are larger than a method was published with down to their middle."""
+    remedy = "The method reads patches: run bleep_sc.pp.extract_patches(adata) first."
+    patches = require_obsm(adata, patches_key, remedy)
     size = patches.shape[1]
-    if size <= HISTOGENE_PX:
+    if side is None or size <= side:
         return
-    first = (size - HISTOGENE_PX) // 2
-    middle = slice(first, first + HISTOGENE_PX)
+    first = (size - side) // 2
+    middle = slice(first, first + side)
     adata.obsm[patches_key] = np.ascontiguousarray(patches[:, middle, middle])
-    share = HISTOGENE_PX / size
+    share = side / size
     adata.uns[patches_key] = {
-        slide: {**record, "size": HISTOGENE_PX, **{key: share * record[key] for key in ("side_px", "size_um")}}
+        slide: {**record, "size": side, **{key: share * record[key] for key in ("side_px", "size_um")}}
         for slide, record in adata.uns.get(patches_key, {}).items()
     }
 
@@ -169,8 +169,3 @@ def _bleep(
         warnings.filterwarnings("ignore", ".* looks unlike the reference")  # how wrong it is there, is measured here
         tl.impute(query, ref=train, genes=genes)
     return query[:, genes].layers["bleep"] if config.regression else query.obsm[keys.weights("bleep")]
-
-
-def _predicted(train: AnnData, query: AnnData, key: str) -> NDArray[np.float32]:
-    tl.predict(query, ref=train, key=key)
-    return query[:, train.var[keys.HIGHLY_VARIABLE].to_numpy()].layers[key]

@@ -13,6 +13,7 @@ from torch import Tensor
 from bleep_sc._output import html
 from bleep_sc.models.calibration import Calibration
 from bleep_sc.models.known_tissue import KnownTissue
+from bleep_sc.models.methods import METHODS
 
 LEARNT: dict[str, Any] = {"calibration": Calibration, "typicality": KnownTissue}
 """What held-out slides taught, kept as tensors whose names begin with its own and a slash."""
@@ -23,7 +24,7 @@ class Description:
     """Plain data from which a fitted model is built again."""
 
     method: str
-    """``"bleep"``, ``"ridge"``, ``"stnet"`` or ``"histogene"``."""
+    """One of :data:`bleep_sc.models.methods.METHODS`."""
     architecture: dict[str, Any]
     """Widths of the layers, and the encoder that was trained, if one was."""
     genes: list[str]
@@ -83,9 +84,6 @@ def weights_hash(weights: bytes) -> str:
     return hashlib.sha256(weights).hexdigest()[:16]
 
 
-METHODS = {"bleep": "BLEEP", "ridge": "ridge regression", "stnet": "ST-Net", "histogene": "HisToGene"}
-
-
 SHOWN = 5
 """Genes and slides that are named, at most."""
 
@@ -95,7 +93,7 @@ def summary(model: FittedModel) -> dict[str, str]:
     description = model.description
     fitted = f"with bleep_sc {description.version}" if description.version else ""
     facts = {
-        "method": METHODS.get(description.method, description.method),
+        "method": METHODS[description.method].title,
         "settings": description.preset,
         "images": images_of(description),
         "expression": expression_of(description),
@@ -116,7 +114,7 @@ def images_of(description: Description) -> str:
         return "; ".join(f"{key} ({_encoded(made)})" if made else f"{key} (made elsewhere)" for key, made in parts)
     if "encoder" in description.architecture:
         return f"{description.architecture['encoder'] or 'a module'}, trained with the model, on {_patches(recipe)}"
-    if description.method == "histogene":
+    if METHODS[description.method].images == "pixels":
         return f"pixels of {_patches(recipe)}"
     return _encoded(recipe)
 

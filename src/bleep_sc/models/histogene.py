@@ -3,7 +3,8 @@
 Pang et al., bioRxiv 2021.11.28.470212 (2021).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -148,10 +149,10 @@ def windows(positions: NDArray[np.int64], max_spots: int | None) -> Iterator[NDA
 def predict(
     model: HisToGene,
     patches: NDArray[np.uint8],
+    *,
     positions: NDArray[np.int64],
     sections: NDArray[np.str_],
-    *,
-    max_spots: int | None = None,
+    config: Mapping[str, Any],
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:
     """Predict expression, section by section.
@@ -166,8 +167,9 @@ def predict(
         Row and column on the array, (n, 2).
     sections
         Section of every spot, (n,).
-    max_spots
-        Read larger sections in windows of so many neighbouring spots. A spot in several windows gets the mean.
+    config
+        With ``max_spots``: larger sections are read in windows of so many neighbouring spots. A spot in several windows
+        gets the mean.
     device
         Where to compute.
 
@@ -180,7 +182,7 @@ def predict(
     times = np.zeros((len(patches), 1), dtype=np.float32)
     for section in np.unique(sections):
         rows = np.flatnonzero(sections == section)
-        for window in windows(positions[rows], max_spots):
+        for window in windows(positions[rows], config["max_spots"]):
             spots = rows[window]
             images, places = (torch.from_numpy(array[spots])[None].to(device) for array in (patches, positions))
             total[spots] += model(images, places)[0].cpu().numpy()

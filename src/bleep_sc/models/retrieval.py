@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from bleep_sc.models.exact_search import Metric, as_tensor
 from bleep_sc.models.search import Index, search
 from bleep_sc.models.weighted_sums import batches, weighted_sums
 
-Weighting = Literal["uniform", "softmax"]
 Means = Callable[[Tensor, Tensor], NDArray[np.float32]]
 TABLE_BYTES, GENES = 2**28, 1024
 """Expression of a reference that is averaged at once, and genes of one that is larger."""
@@ -77,16 +76,9 @@ def nearest(
     return found.similarity, found.index
 
 
-def neighbor_weights(similarity: Tensor, weights: Weighting = "uniform", temperature: float = 0.1) -> Tensor:
-    """Weigh the neighbours of every query; (n_query, n_neighbors), rows sum to one.
-
-    ``"uniform"`` is the plain mean of the paper, ``"softmax"`` the softmax of ``similarity / temperature``.
-    """
-    if weights == "uniform":
-        return torch.full_like(similarity, 1 / similarity.shape[1])
-    if weights == "softmax":
-        return torch.softmax(similarity / temperature, dim=1)
-    raise ValueError(f"weights={weights!r} is not known; use 'uniform' or 'softmax'.")
+def neighbor_weights(similarity: Tensor) -> Tensor:
+    """Weigh the neighbours of every query alike, as the paper does; (n_query, n_neighbors), rows sum to one."""
+    return torch.full_like(similarity, 1 / similarity.shape[1])
 
 
 def reweighted(weights: Tensor, index: Tensor, of_keys: NDArray[np.float32]) -> Tensor:
@@ -202,8 +194,6 @@ def impute(
     values: Any,
     *,
     n_neighbors: int = 50,
-    weights: Weighting = "uniform",
-    temperature: float = 0.1,
     metric: Metric = "cosine",
 ) -> tuple[NDArray[np.float32], sparse.csr_matrix]:
     """Read expression off the nearest reference spots (Xie et al., NeurIPS 2023, section 3.3).
@@ -218,8 +208,6 @@ def impute(
         Expression of the reference spots, (n_keys, n_genes), dense or sparse.
     n_neighbors, metric
         See :func:`nearest`.
-    weights, temperature
-        See :func:`neighbor_weights`.
 
     Returns
     -------
@@ -236,5 +224,5 @@ def impute(
     ([[2.0]], [[0.5, 0.5, 0.0]])
     """
     similarity, index = nearest(query, keys, n_neighbors=n_neighbors, metric=metric)
-    weight = neighbor_weights(similarity, weights, temperature)
+    weight = neighbor_weights(similarity)
     return average(index, weight, values), weight_matrix(index, weight, len(keys))

@@ -12,11 +12,9 @@ from torch import nn
 
 from bleep_sc._output.disk import appears
 from bleep_sc._version import __version__
-from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.models.fitted import LEARNT, Description, FittedModel
-from bleep_sc.models.histogene import HisToGene
-from bleep_sc.models.stnet import StNet
+from bleep_sc.models.methods import METHODS
 
 WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "model.json"
 
@@ -38,21 +36,14 @@ def from_bytes(description: Description, weights: bytes, *, encoder: nn.Module |
 
 
 def _build(description: Description, encoder: nn.Module | None) -> nn.Module:
+    if description.method not in METHODS:
+        raise ValueError(f"The method {description.method!r} is not known to this version of bleep_sc.")
     shape = dict(description.architecture)
-    name = shape.pop("encoder", None)
-    trained = (
-        None if name is None else copy.deepcopy(load_encoder(_architecture(name, encoder), pretrained=False)).cpu()
-    )
-    match description.method:
-        case "bleep":
-            return BLEEP(**shape, encoder=trained)
-        case "ridge":
-            return nn.Linear(shape["n_features"], shape["n_genes"])
-        case "stnet":
-            return StNet(**shape, encoder=trained)
-        case "histogene":
-            return HisToGene(**shape)
-    raise ValueError(f"The method {description.method!r} is not known to this version of bleep_sc.")
+    if "encoder" in shape:
+        network = load_encoder(_architecture(shape["encoder"], encoder), pretrained=False)
+        shape["encoder"] = copy.deepcopy(network).cpu()
+    module: nn.Module = METHODS[description.method].load("network")(**shape)
+    return module
 
 
 def _architecture(name: str, encoder: nn.Module | None) -> str | nn.Module:

@@ -3,6 +3,9 @@
 He et al., Nature Biomedical Engineering 4:827 (2020).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -94,6 +97,7 @@ def predict(
     images: NDArray[np.float32] | NDArray[np.uint8] | Unread,
     *,
     batch_size: int = 64,
+    config: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:
     """Predict expression (n, n_genes) from features (n, d), or from patches (n, S, S, 3).

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import require_obs, require_obsm
+from bleep_sc._adata.checks import require_obs
 from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.places import centers_px
 from bleep_sc._output.messages import listed
 from bleep_sc.pl._axes import as_list, axes_for
 from bleep_sc.pl._colors import GUIDE, INK, WARNING
@@ -28,8 +29,8 @@ def confidence(
     layer: str = "bleep",
     *,
     library_id: str | Sequence[str] | None = None,
-    library_key: str = keys.LIBRARY,
-    spatial_key: str = keys.SPATIAL,
+    library_key: str | None = None,
+    spatial_key: str | None = None,
     ax: NDArray[np.object_] | None = None,
 ) -> NDArray[np.object_]:
     """Draw how far the prediction of every spot is to be trusted, and which tissue the reference does not know.
@@ -47,9 +48,9 @@ def confidence(
     library_id
         Slides to draw; None is all.
     library_key
-        Column of ``obs`` that names the slide; not needed for a single one.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     spatial_key
-        Key of the coordinates in ``obsm``.
+        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
     ax
         Axes to draw on, two for every slide.
 
@@ -72,7 +73,7 @@ def confidence(
 
     remedy = "Run bleep_sc.tl.impute(adata, ref=...), from a reference of several slides."
     values = require_obs(adata, keys.confidence(layer), remedy).to_numpy(dtype=np.float64)
-    centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[:, :2]
+    centers = centers_px(adata, spatial_key)
     names = libraries(adata, library_key)
     shown = list(dict.fromkeys(names.tolist())) if library_id is None else as_list(library_id)
     if absent := [name for name in shown if name not in names]:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import require_obs, require_obsm
+from bleep_sc._adata.checks import require_obs
 from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.places import centers_px
 from bleep_sc._output.messages import listed
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import categorical
@@ -26,8 +27,8 @@ def leiden(
     *,
     mark: str | None = None,
     library_id: str | None = None,
-    library_key: str = keys.LIBRARY,
-    spatial_key: str = keys.SPATIAL,
+    library_key: str | None = None,
+    spatial_key: str | None = None,
     ax: NDArray[np.object_] | None = None,
     **kwargs: Any,
 ) -> NDArray[np.object_]:
@@ -47,9 +48,9 @@ def leiden(
     library_id
         The slide; not needed for a single one.
     library_key
-        Column of ``obs`` that names the slide; not needed for a single one.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     spatial_key
-        Key of the coordinates in ``obsm``.
+        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
     ax
         Two axes to draw on.
     kwargs
@@ -78,7 +79,7 @@ def leiden(
         require_obs(adata, keys.clusters(name), remedy).astype(str).to_numpy(dtype=object)[spots]
         for name in (MEASURED, layer)
     )
-    centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[spots, :2]
+    centers = centers_px(adata, spatial_key)[spots]
     marked = None if mark is None else require_obs(adata, mark, "Pass mark=, a boolean column.").to_numpy(bool)[spots]
     palettes = matched_palettes(measured, predicted)
     axes = axes_for(ax, 1, 2, PANEL_INCHES).ravel()

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.patches import patches_of
+from bleep_sc._adata.places import centers_px
 from bleep_sc._output.messages import listed
 from bleep_sc.pl._colors import OWN
 from bleep_sc.pl._slide import draw_slide
@@ -34,8 +34,8 @@ def patches(
     library_id: str | None = None,
     n_patches: int = 12,
     patches_key: str = keys.PATCHES,
-    library_key: str = keys.LIBRARY,
-    spatial_key: str = keys.SPATIAL,
+    library_key: str | None = None,
+    spatial_key: str | None = None,
     random_state: int = 0,
     ax: NDArray[np.object_] | None = None,
 ) -> NDArray[np.object_]:
@@ -52,9 +52,9 @@ def patches(
     patches_key
         Key of the patches in ``obsm``.
     library_key
-        Column of ``obs`` that names the slide; not needed for a single one.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     spatial_key
-        Key of the coordinates in ``obsm``.
+        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
     random_state
         Of the patches that are shown.
     ax
@@ -76,7 +76,7 @@ def patches(
     if name not in names:
         raise KeyError(f"library_id={name!r} is not in adata (it has: {listed(np.unique(names))}).")
     rows = np.flatnonzero(names == name)
-    centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[rows, :2]
+    centers = centers_px(adata, spatial_key)[rows]
     source = patches_of(adata, patches_key)
     shown = np.sort(_apart(centers, n_patches, random_state))
     record = adata.uns.get(patches_key, {}).get(name, {})

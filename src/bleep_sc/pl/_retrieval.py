@@ -8,6 +8,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.patches import patches_of
+from bleep_sc._adata.places import centers_px
 from bleep_sc._adata.records import names_hash
 from bleep_sc._output.messages import listed
 from bleep_sc.pl._colors import INK, OWN
@@ -35,8 +36,8 @@ def retrieval(
     model_key: str = "bleep",
     n_patches: int = 6,
     patches_key: str = keys.PATCHES,
-    library_key: str = keys.LIBRARY,
-    spatial_key: str = keys.SPATIAL,
+    library_key: str | None = None,
+    spatial_key: str | None = None,
 ) -> NDArray[np.object_]:
     """Draw what a predicted spot borrowed from: its patch, those of its neighbours, and where these lie.
 
@@ -94,7 +95,8 @@ def retrieval(
     n_maps = 1 + len(share)
     width = max(WIDTH, MAP_INCHES * n_maps)
     own = libraries(adata, library_key)
-    slender = max(_slenderness(ref, slides, spatial_key), _slenderness(adata, own, spatial_key))
+    ours, theirs = centers_px(adata, spatial_key), centers_px(ref, spatial_key)
+    slender = max(_slenderness(theirs, slides), _slenderness(ours, own))
     heights = [width / (1 + len(shown)) + TITLE_INCHES, slender * width / n_maps + TITLE_INCHES]
     figure = plt.figure(figsize=(width, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -105,12 +107,11 @@ def retrieval(
         picture = pictures[np.searchsorted(np.sort(shown), neighbor)]
         _draw_patch(axis, picture, f"{slides[neighbor]}, {value:.0%}", INK)
     map_axes = np.atleast_1d(below.subplots(1, n_maps))
-    own = libraries(adata, library_key)
-    _draw_map(map_axes[0], adata, own, own[row], np.array([row]), np.ones(1), spatial_key, OWN)
+    _draw_map(map_axes[0], adata, own, own[row], np.array([row]), np.ones(1), ours, OWN)
     map_axes[0].set_title(f"{own[row]}, predicted", fontsize="medium", color=OWN)
     for axis, (name, part) in zip(map_axes[1:], sorted(share.items(), key=lambda item: -item[1]), strict=True):
         of_slide = slides[neighbors] == name
-        _draw_map(axis, ref, slides, name, neighbors[of_slide], weight[of_slide], spatial_key, INK)
+        _draw_map(axis, ref, slides, name, neighbors[of_slide], weight[of_slide], theirs, INK)
         axis.set_title(f"{name}, {part:.0%}", fontsize="medium", color=INK)
     return np.concatenate([patch_axes, map_axes])
 
@@ -133,9 +134,8 @@ def _row(adata: AnnData, spot: str | int) -> int:
     return int(spot) % adata.n_obs
 
 
-def _slenderness(adata: AnnData, slides: NDArray[np.str_], spatial_key: str) -> float:
+def _slenderness(centers: NDArray[np.float64], slides: NDArray[np.str_]) -> float:
     """Return how much higher than wide slides are, at most."""
-    centers = np.asarray(adata.obsm[spatial_key], dtype=np.float64)[:, :2]
     sides = [np.ptp(centers[slides == name], axis=0) + 1 for name in np.unique(slides)]
     return float(np.clip(max(height / width for width, height in sides), 0.3, 2))
 
@@ -156,11 +156,10 @@ def _draw_map(
     name: str,
     spots: NDArray[np.intp],
     weight: NDArray[np.floating],
-    spatial_key: str,
+    centers: NDArray[np.float64],
     color: str,
 ) -> None:
     rows = np.flatnonzero(slides == name)
-    centers = np.asarray(adata.obsm[spatial_key], dtype=np.float64)[:, :2]
     draw_slide(ax, adata, name, rows, centers[rows])
     if not ax.images:
         ax.scatter(centers[rows, 0], centers[rows, 1], s=2, color="#bbbbbb", linewidths=0)

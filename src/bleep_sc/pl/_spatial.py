@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import require_layer, require_obsm
+from bleep_sc._adata.checks import require_layer
 from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.places import centers_px
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed
 from bleep_sc.pl._axes import as_list, axes_for
@@ -34,8 +35,8 @@ def spatial(
     share_scale: bool = False,
     vmin: float | None = None,
     vmax: float | None = None,
-    library_key: str = keys.LIBRARY,
-    spatial_key: str = keys.SPATIAL,
+    library_key: str | None = None,
+    spatial_key: str | None = None,
     ax: Axes | NDArray[np.object_] | None = None,
     **kwargs: Any,
 ) -> Axes | NDArray[np.object_]:
@@ -60,9 +61,9 @@ def spatial(
     vmin, vmax
         Where the colours begin and end; None leaves out the lowest and the highest of a hundred spots.
     library_key
-        Column of ``obs`` that names the slide; not needed for a single one.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     spatial_key
-        Key of the coordinates in ``obsm``.
+        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
     ax
         Axes to draw on, as many as there are panels.
     kwargs
@@ -80,7 +81,7 @@ def spatial(
     """
     _check_style(kwargs)
     colors, layers = as_list(color), [layer] if layer is None or isinstance(layer, str) else list(layer)
-    centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[:, :2]
+    centers = centers_px(adata, spatial_key)
     names = libraries(adata, library_key)
     shown = list(dict.fromkeys(names.tolist())) if library_id is None else as_list(library_id)
     if absent := [name for name in shown if name not in names]:

@@ -9,8 +9,9 @@ import numpy as np
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import is_by_slide, require_obsm
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.checks import is_by_slide
+from bleep_sc._adata.libraries import libraries, library_column
+from bleep_sc._adata.places import centers_px, spatial_slot
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.pp._cut import Part, as_dask, cut, write
 from bleep_sc.pp._patch_scale import scale_of, side_in_px, warn_of_enlarged_patches
@@ -35,8 +36,8 @@ def extract_patches(
     pad: Literal["reflect", "constant", "drop"] = "reflect",
     store: str | Path | None = None,
     table_key: str = "table",
-    library_key: str = keys.LIBRARY,
-    spatial_key: str = keys.SPATIAL,
+    library_key: str | None = None,
+    spatial_key: str | None = None,
     key_added: str = keys.PATCHES,
     copy: bool = False,
 ) -> AnnData | None:
@@ -77,9 +78,9 @@ def extract_patches(
     table_key
         Of SpatialData, the table with the spots.
     library_key
-        Column of ``obs`` that names the slide; not needed for a single one.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     spatial_key
-        Key of the coordinates in ``obsm``.
+        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
     key_added
         Key under which the patches are written.
     copy
@@ -93,7 +94,8 @@ def extract_patches(
         RGB patches; a dask array with ``store=``.
     ``uns[key_added]`` : dict
         For every slide ``size`` (px), ``side_px``, ``size_um``, ``mpp`` and ``mpp_source``, ``pad``, ``image``,
-        ``store`` (empty without one) and ``library_key``; NaN where µm are not known.
+        ``store`` (empty without one), ``library_key``, ``spatial_key`` and ``pitch_um``; NaN where µm are not known.
+        Later calls read them back.
     ``obs["{key_added}_row"]`` : int
         With ``store=``, the row of every spot in the store.
 
@@ -134,8 +136,7 @@ def extract_patches(
             raise ValueError("copy=True is for AnnData; a SpatialData object is written to.")
         adata, image, library_key = from_spatialdata(spatialdata, image, table_key)
     adata = adata.copy() if copy else adata
-    centers = require_obsm(adata, spatial_key, "Read the slide with squidpy.read, or pass spatial_key=.")
-    centers = np.asarray(centers, dtype=np.float64)[:, :2]
+    centers = centers_px(adata, spatial_key)
     names = libraries(adata, library_key)
     _check_images(image, names)
     kept, parts, records = np.ones(adata.n_obs, dtype=bool), [], {}
@@ -158,7 +159,9 @@ def extract_patches(
             "pad": pad,
             "image": slides.absolute(slide.name),
             "store": "" if store is None else str(Path(store).resolve()),
-            "library_key": library_key,
+            "library_key": library_column(adata, library_key),
+            "spatial_key": spatial_slot(adata, spatial_key),
+            "pitch_um": float("nan") if pitch_um is None else float(pitch_um),
         }
     if not kept.any():
         raise ValueError("Every patch leaves its slide, and pad='drop' would drop all spots. Cut smaller ones (size=).")

@@ -6,7 +6,7 @@ import numpy as np
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.libraries import libraries, library_column
 from bleep_sc._adata.patches import patches_of, restained
 from bleep_sc._adata.records import stain_recipe
 from bleep_sc._output.messages import listed
@@ -26,7 +26,7 @@ def normalize_stains(
     *,
     method: Literal["reinhard", "macenko"] | None = None,
     patches_key: str = keys.PATCHES,
-    library_key: str = keys.LIBRARY,
+    library_key: str | None = None,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -55,7 +55,7 @@ def normalize_stains(
     patches_key
         Key of the patches in ``obsm``.
     library_key
-        Column of ``obs`` that names the slide; not needed for a single one.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     key_added
         Key of the result, by default ``"{patches_key}_normalized"``. The patches as they are stay: what was normalised
         cannot be taken back. ``ref`` must have the same key.
@@ -110,7 +110,7 @@ def normalize_stains(
     target = target or slides.average_stains(list(own.values()))
     records = {
         name: {
-            **adata.uns.get(patches_key, {}).get(name, _unknown(patches.shape[1], library_key)),
+            **adata.uns.get(patches_key, {}).get(name, _unknown(patches.shape[1], library_column(adata, library_key))),
             "stains": method,
             "stains_own": own[name].numbers(),
             "stain_target": target.numbers(),

@@ -6,7 +6,8 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
-from bleep_sc._adata.places import features_around
+from bleep_sc._adata.libraries import libraries, library_column
+from bleep_sc._adata.places import centers_px, centers_um, features_around, spatial_slot
 from bleep_sc._adata.records import feature_recipe
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ def spatial_context(
     radius_um: float,
     mpp: float | None = None,
     pitch_um: float | None = None,
-    library_key: str = keys.LIBRARY,
-    spatial_key: str = keys.SPATIAL,
+    library_key: str | None = None,
+    spatial_key: str | None = None,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -44,9 +45,9 @@ def spatial_context(
         µm per px, or the distance between neighbouring spots, µm, where they are not known from ``uns["patches"]``, the
         scale factors or the lattice; see :func:`bleep_sc.pp.extract_patches`.
     library_key
-        Column of ``obs`` that names the slide; not needed for a single one.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     spatial_key
-        Key of the coordinates in ``obsm``.
+        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
     key_added
         Key of the result; by default ``{use_rep}_context``.
     copy
@@ -59,7 +60,8 @@ def spatial_context(
     ``obsm[key_added]`` : float32, (n_obs, n_features)
         Features of the surroundings, the spot itself among them.
     ``uns[key_added]`` : dict
-        The recipe of ``use_rep``, with ``context_of`` and ``radius_um``.
+        The recipe of ``use_rep``, with ``context_of``, ``radius_um``, ``library_key``, ``spatial_key`` and ``pitch_um``
+        (NaN where it was not given), by which :func:`bleep_sc.tl.impute` does the same for a query.
 
     Raises
     ------
@@ -83,11 +85,18 @@ def spatial_context(
     values = np.asarray(require_obsm(adata, use_rep, "Run bleep_sc.pp.image_features(adata) first."), dtype=np.float32)
     if not np.isfinite(values).all():
         raise ValueError(f"obsm[{use_rep!r}] holds NaN or infinite values, which would spread.")
-    result = features_around(
-        adata, values, radius_um, library_key=library_key, spatial_key=spatial_key, mpp=mpp, pitch_um=pitch_um
-    )
+    names, centers = libraries(adata, library_key), centers_px(adata, spatial_key)
+    places = centers_um(adata, names, centers, mpp=mpp, pitch_um=pitch_um)
+    result = features_around(values, names, places, radius_um)
     adata = adata.copy() if copy else adata
     key = key_added or keys.context(use_rep)
     adata.obsm[key] = result
-    adata.uns[key] = {**feature_recipe(adata, use_rep), "context_of": use_rep, "radius_um": float(radius_um)}
+    adata.uns[key] = {
+        **feature_recipe(adata, use_rep),
+        "context_of": use_rep,
+        "radius_um": float(radius_um),
+        "library_key": library_column(adata, library_key),
+        "spatial_key": spatial_slot(adata, spatial_key),
+        "pitch_um": float("nan") if pitch_um is None else float(pitch_um),
+    }
     return adata if copy else None

@@ -44,8 +44,9 @@ def give_patches(
     px, um = int(recipe["size"]), float(recipe["size_um"])
     side = px if not np.isfinite(um) else max(1, round(um / scale))
     record = {"size": px, "side_px": side, "size_um": side * scale, "mpp": scale, "mpp_source": scale_source}
-    rest = {"pad": "reflect", "image": slides.absolute(slide.name), "store": "", "library_key": keys.LIBRARY}
-    tiles.uns[patches_key] = {name: {**record, **rest}}
+    rest = {"pad": "reflect", "image": slides.absolute(slide.name), "store": ""}
+    named = {"library_key": keys.LIBRARY, "spatial_key": keys.SPATIAL}
+    tiles.uns[patches_key] = {name: {**record, **rest, **named}}
     if slide.name == slides.IN_MEMORY:
         tiles.obsm[patches_key] = slides.cut_patches(slide, tiles.obsm[keys.SPATIAL], side=side, size=px)
     if "stains" in recipe:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.expression import record_of
+from bleep_sc._adata.spots import Spots
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import model_hash, read_model
 
@@ -78,25 +79,27 @@ def embed(
     from bleep_sc.models.embed import embed_expression, embed_images
     from bleep_sc.training.device import resolve_device
 
-    model = read_model(ref, key, encoder=encoder)
+    record = require_model(ref, key)
+    model = read_model(record, encoder)
     params = model.description.params
     if model.description.method != "bleep":
         raise ValueError(f"uns[{key!r}] is a {model.description.method} model, which has no joint embedding.")
     if expression:
         own = _own_layer(layer, params)
-        values = _expression(adata, ref, key, own, model.description)
+        values = _expression(adata, record, key, own, model.description)
     elif layer is not None:
         raise ValueError(f"layer={layer!r} is expression, which is embedded with expression=True alone.")
     resolved = resolve_device(device)
     module = model.module.to(resolved)
-    images = inputs.images_for(adata, model.description.recipe, encoder, resolved)
-    embedding = embed_images(module, images, inputs.slides_of(adata, params["library_key"]), device=resolved)
+    spots = Spots.of(adata, params)
+    images = inputs.images_for(spots, model.description.recipe, encoder, resolved)
+    embedding = embed_images(module, images, spots.slides, device=resolved)
     embedded_expression = embed_expression(module, values, device=resolved) if expression else None
     adata = adata.copy() if copy else adata
     adata.obsm[keys.image_embedding(key)] = embedding
     if embedded_expression is not None:
         adata.obsm[keys.expression_embedding(key)] = embedded_expression
-        adata.uns[key] = {**require_model(ref, key), "params": json.dumps({**params, "reference_layer": own})}
+        adata.uns[key] = {**record, "params": json.dumps({**params, "reference_layer": own})}
     return adata if copy else None
 
 
@@ -110,16 +113,18 @@ def _own_layer(layer: str | None, params: dict[str, Any]) -> str | None:
     return params["layer"] if layer is None else layer
 
 
-def _expression(adata: AnnData, ref: AnnData, key: str, layer: str | None, model: Description) -> NDArray[np.float32]:
+def _expression(
+    adata: AnnData, record: dict[str, Any], key: str, layer: str | None, model: Description
+) -> NDArray[np.float32]:
     """Return the expression of the model's genes, (n_obs, n_genes), in the units that the model was fitted on."""
-    if key in adata.uns and model_hash(adata, key) != model_hash(ref, key):
+    if key in adata.uns and model_hash(require_model(adata, key)) != model_hash(record):
         raise ValueError(f"adata holds another model in uns[{key!r}], which would be lost; pass adata without it.")
     values = inputs.panel_expression(adata, model.genes, layer, model.params["target_rep"])
-    record = record_of(adata, layer)
-    if record and (record["transform"] != model.params["units"]["transform"] or record["corrected"]):
+    made = record_of(adata, layer)
+    if made and (made["transform"] != model.params["units"]["transform"] or made["corrected"]):
         raise ValueError(
             f"The prediction in {'adata.X' if layer is None else f'layers[{layer!r}]'} holds "
-            f"{'corrected values' if record['corrected'] else record['transform']}, and not what the model was fitted "
+            f"{'corrected values' if made['corrected'] else made['transform']}, and not what the model was fitted "
             "on. Impute it with the default layer= and target_rep= of bleep_sc.tl.impute."
         )
     return values

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.expression import units, warn_of_uneven_slides
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.spots import Spots
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import write_model
 from bleep_sc.tl._predictions.typicality import learnt_typicality
@@ -33,7 +33,7 @@ def fit(
     encoder: str | nn.Module | None = None,
     layer: str | None = None,
     target_rep: str | None = None,
-    library_key: str = keys.LIBRARY,
+    library_key: str | None = None,
     config: FitConfig | None = None,
     key_added: str = "bleep",
     random_state: int = 0,
@@ -68,7 +68,7 @@ def fit(
     target_rep
         Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
     library_key
-        Column of ``obs`` that names the slide; not needed for a single one.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     config
         Hyper-parameters; None is ``FitConfig()``. Where the reference has several slides, this also trains up to five
         models that have not seen a slide, to learn what the predictions are worth.
@@ -140,6 +140,7 @@ def fit(
     from bleep_sc.models.embed import embed_expression, embed_images
     from bleep_sc.models.encode import encode
     from bleep_sc.models.fitted import Description, FittedModel
+    from bleep_sc.models.methods import METHODS
     from bleep_sc.training.calibration import calibrate
     from bleep_sc.training.device import resolve_devices
     from bleep_sc.training.pairs import Pairs
@@ -150,12 +151,20 @@ def fit(
     random_state = int(random_state)
     config = config or FitConfig()
     values, genes = inputs.expression(adata, layer, target_rep)
-    slides = libraries(adata, library_key)
+    spots = Spots.to_learn_on(adata, library_key)
+    slides = spots.slides
     warn_of_uneven_slides(adata, layer, slides)
     if use_rep is not None and config.stain_jitter:
         raise ValueError("use_rep= gives features, whose stains are settled; stain_jitter needs patches to change.")
     show_progress_bar = show_progress_bar and is_first()
-    images, recipe, network = inputs.training_images(adata, use_rep, patches_key, encoder, trained=config.train_encoder)
+    images, recipe, network = inputs.training_images(
+        adata,
+        use_rep,
+        patches_key,
+        encoder,
+        trained=config.train_encoder,
+        default=METHODS["bleep"].encoder,
+    )
     trained_encoder = network if config.train_encoder else None
     resolved = resolve_devices(devices, several=trained_encoder is not None and bool(trained_encoder.name))
     if network is not None and trained_encoder is None:
@@ -177,7 +186,7 @@ def fit(
         trained = fit_reference(pairs, slides, device=device, **how)
     model = trained.model.to(device)
     calibration = None if trained.held_out is None else calibrate(trained.held_out)
-    typicality = learnt_typicality(adata, images, slides, library_key, random_state)
+    typicality = learnt_typicality(spots, images, random_state)
     image_embedding = embed_images(model, images, slides, device=device, num_workers=num_workers)
     expression_embedding = embed_expression(model, values, device=device)
 
@@ -186,12 +195,13 @@ def fit(
         "units": units(adata, layer),
         "layer": layer,
         "target_rep": target_rep,
-        "library_key": library_key,
+        **spots.params,
         "random_state": random_state,
     }
     description = Description("bleep", architecture, genes, recipe, asdict(config), params)
     adata = adata.copy() if copy else adata
-    write_model(adata, key_added, FittedModel(model, description, calibration, typicality), {"loss": trained.loss})
+    fitted = FittedModel(model, description, calibration, typicality)
+    write_model(adata, key_added, fitted, slides, {"loss": trained.loss})
     if calibration is not None:
         predictability = pd.Series(calibration.predictability, index=genes).reindex(adata.var_names)
         adata.var[keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)

@@ -1,16 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bleep_sc._adata import keys
-from bleep_sc._adata.expression import units
-from bleep_sc._adata.libraries import libraries
-from bleep_sc._adata.patches import patches_of
-from bleep_sc.tl._models import inputs
-from bleep_sc.tl._models.in_uns import write_model
+from bleep_sc.tl._fit_method import fit_method
 from bleep_sc.training.histogene_config import HisToGeneConfig
 
 if TYPE_CHECKING:
@@ -23,7 +16,7 @@ def fit_histogene(
     patches_key: str = keys.PATCHES,
     layer: str | None = None,
     target_rep: str | None = None,
-    library_key: str = keys.LIBRARY,
+    library_key: str | None = None,
     config: HisToGeneConfig | None = None,
     key_added: str = "histogene",
     random_state: int = 0,
@@ -94,40 +87,17 @@ def fit_histogene(
     >>> len(adata.uns["histogene"]["history"]["loss"])
     5
     """
-    from bleep_sc.models.fitted import Description, FittedModel
-    from bleep_sc.training.device import resolve_device
-    from bleep_sc.training.histogene import Section, architecture, fit_histogene
-
-    random_state = int(random_state)
-    config = config or HisToGeneConfig()
-    values, genes = inputs.expression(adata, layer, target_rep)
-    names = libraries(adata, library_key)
-    patches = np.asarray(patches_of(adata, patches_key))
-    positions = inputs.array_positions(adata)
-    members = [names == name for name in np.unique(names)]
-    sections = [Section(patches[spots], positions[spots], values[spots]) for spots in members]
-    module, loss = fit_histogene(
-        sections,
-        config=config,
-        random_state=random_state,
-        device=resolve_device(device),
-        show_progress_bar=show_progress_bar,
-    )
-    params = {
-        "layer": layer,
-        "target_rep": target_rep,
-        "library_key": library_key,
-        "random_state": random_state,
-        "units": units(adata, layer, target_rep),
-    }
-    description = Description(
+    return fit_method(
+        adata,
         "histogene",
-        architecture(sections, config),
-        genes,
-        inputs.raw_patches_recipe(adata, patches_key),
-        asdict(config),
-        params,
+        patches_key=patches_key,
+        layer=layer,
+        target_rep=target_rep,
+        library_key=library_key,
+        config=config,
+        key_added=key_added,
+        random_state=random_state,
+        device=device,
+        show_progress_bar=show_progress_bar,
+        copy=copy,
     )
-    adata = adata.copy() if copy else adata
-    write_model(adata, key_added, FittedModel(module, description), {"loss": loss})
-    return adata if copy else None

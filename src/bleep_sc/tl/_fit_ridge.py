@@ -1,20 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bleep_sc._adata import keys
-from bleep_sc._adata.expression import units
-from bleep_sc._adata.libraries import libraries
-from bleep_sc.tl._models import inputs
-from bleep_sc.tl._models.in_uns import write_model
+from bleep_sc.tl._fit_method import fit_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
-    from numpy.typing import NDArray
 
 
 def fit_ridge(
@@ -23,8 +16,7 @@ def fit_ridge(
     use_rep: str | Sequence[str],
     layer: str | None = None,
     target_rep: str | None = None,
-    library_key: str = keys.LIBRARY,
-    alphas: Sequence[float] = tuple(np.logspace(0, 6, 13)),
+    library_key: str | None = None,
     key_added: str = "ridge",
     copy: bool = False,
 ) -> AnnData | None:
@@ -46,9 +38,7 @@ def fit_ridge(
     target_rep
         Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
     library_key
-        Column of ``obs`` that names the slide; not needed for a single one.
-    alphas
-        Penalties to choose from.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     key_added
         Name of the model.
     copy
@@ -71,55 +61,13 @@ def fit_ridge(
     >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
     >>> bs.tl.fit_ridge(adata, use_rep="X_stain_stats")
     """
-    from bleep_sc.models.fitted import Description, FittedModel
-    from bleep_sc.models.ridge import linear
-
-    reps = inputs.as_keys(use_rep)
-    values, genes = inputs.expression(adata, layer, target_rep)
-    images = inputs.features(adata, reps)
-    weight, bias, alpha = _fit(images, values, libraries(adata, library_key), alphas)
-    description = Description(
-        method="ridge",
-        architecture={"n_features": images.shape[1], "n_genes": len(genes)},
-        genes=genes,
-        recipe=inputs.features_recipe(adata, reps),
-        params={
-            "layer": layer,
-            "target_rep": target_rep,
-            "library_key": library_key,
-            "alpha": alpha,
-            "units": units(adata, layer, target_rep),
-        },
+    return fit_method(
+        adata,
+        "ridge",
+        use_rep=use_rep,
+        layer=layer,
+        target_rep=target_rep,
+        library_key=library_key,
+        key_added=key_added,
+        copy=copy,
     )
-    adata = adata.copy() if copy else adata
-    write_model(adata, key_added, FittedModel(linear(weight, bias), description), {})
-    return adata if copy else None
-
-
-def _fit(
-    images: NDArray[np.float32], values: NDArray[np.float32], slides: NDArray[np.str_], alphas: Sequence[float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Return weights (genes, features) and biases (genes,) on the features as they are, and the chosen penalty."""
-    from sklearn.linear_model import Ridge
-    from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    from bleep_sc.training.validation import monitored_genes, validation_score
-
-    genes = monitored_genes(values, slides)
-
-    def score(model: Any, images: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-        return validation_score(model.predict(images), truth)
-
-    if len(np.unique(slides)) > 1:
-        folds = list(LeaveOneGroupOut().split(images, groups=slides))
-    else:
-        folds = list(KFold(5, shuffle=True, random_state=0).split(images))
-    model = make_pipeline(StandardScaler(), Ridge())
-    search = GridSearchCV(model, {"ridge__alpha": list(alphas)}, scoring=score, cv=folds, refit=False)
-    search.fit(images, values[:, genes])
-    model.set_params(**search.best_params_).fit(images, values)
-    scaler, ridge = model.named_steps.values()
-    weight = np.atleast_2d(ridge.coef_) / scaler.scale_
-    return weight, ridge.intercept_ - weight @ scaler.mean_, float(ridge.alpha)

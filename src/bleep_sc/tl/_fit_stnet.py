@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.expression import units
-from bleep_sc._adata.libraries import libraries
-from bleep_sc.tl._models import inputs
-from bleep_sc.tl._models.in_uns import write_model
+from bleep_sc.tl._fit_method import fit_method
 from bleep_sc.training.stnet_config import StNetConfig
 
 if TYPE_CHECKING:
@@ -15,8 +11,6 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from torch import nn
-
-BACKBONE = "densenet121"
 
 
 def fit_stnet(
@@ -27,7 +21,7 @@ def fit_stnet(
     encoder: str | nn.Module | None = None,
     layer: str | None = None,
     target_rep: str | None = None,
-    library_key: str = keys.LIBRARY,
+    library_key: str | None = None,
     config: StNetConfig | None = None,
     key_added: str = "stnet",
     random_state: int = 0,
@@ -111,52 +105,19 @@ def fit_stnet(
     >>> bs.tl.load_model(adata, "stnet").description.params["variant"]
     'linear probe'
     """
-    from bleep_sc.models.fitted import Description, FittedModel
-    from bleep_sc.training.device import resolve_device
-    from bleep_sc.training.pairs import Pairs
-    from bleep_sc.training.stnet import fit_stnet
-
-    random_state = int(random_state)
-    config = config or StNetConfig()
-    values, genes = inputs.expression(adata, layer, target_rep)
-    slides = libraries(adata, library_key)
-    images, recipe, network = inputs.training_images(
-        adata, use_rep, patches_key, encoder, trained=True, default=BACKBONE
-    )
-    if network is None:
-        backbone = [made.get("encoder") or key for key, made in zip(recipe["use_rep"], recipe["features"], strict=True)]
-    else:
-        backbone = [network.name or type(network.network).__name__]
-    trained = fit_stnet(
-        Pairs(images, values),
-        slides,
-        config=config,
-        encoder=network,
-        random_state=random_state,
-        device=resolve_device(device),
-        show_progress_bar=show_progress_bar,
-    )
-    architecture = {"n_features": trained.model.head.in_features, "n_genes": len(genes)}
-    params = {
-        "variant": "linear probe" if network is None else "end to end",
-        "backbone": ", ".join(backbone),
-        "layer": layer,
-        "target_rep": target_rep,
-        "library_key": library_key,
-        "random_state": random_state,
-        "learning_rate": trained.learning_rate,
-        "n_epochs": len(trained.loss),
-        "units": units(adata, layer, target_rep),
-    }
-    description = Description(
+    return fit_method(
+        adata,
         "stnet",
-        architecture if network is None else {**architecture, "encoder": network.name},
-        genes,
-        recipe,
-        asdict(config),
-        params,
+        use_rep=use_rep,
+        patches_key=patches_key,
+        encoder=encoder,
+        layer=layer,
+        target_rep=target_rep,
+        library_key=library_key,
+        config=config,
+        key_added=key_added,
+        random_state=random_state,
+        device=device,
+        show_progress_bar=show_progress_bar,
+        copy=copy,
     )
-    history = {"loss": trained.loss, "validation_pearson": trained.validation_pearson}
-    adata = adata.copy() if copy else adata
-    write_model(adata, key_added, FittedModel(trained.model, description), history)
-    return adata if copy else None

@@ -1,24 +1,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.libraries import libraries
-from bleep_sc._adata.records import names_hash
+from bleep_sc._adata.spots import Spots
 from bleep_sc._output.messages import logger
 from bleep_sc.tl._models import inputs
-from bleep_sc.tl._models.in_uns import model_hash
-from bleep_sc.tl._predictions.intervals import Panel, check_interval, spot_confidence
+from bleep_sc.tl._predictions.intervals import check_interval, spot_confidence
 from bleep_sc.tl._predictions.layers import correction, predicted_layers
-from bleep_sc.tl._predictions.record import check_layer_is_free, check_store_is_free, forget_prediction, write_layer
+from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, check_store_is_free, write_prediction
 from bleep_sc.tl._predictions.typicality import typicality_of, warn_of_foreign_slides
 from bleep_sc.tl._references.leakage import warn_of_shared_slides
 from bleep_sc.tl._references.on_disk import opened
 from bleep_sc.tl._references.read import as_references, read_references
-from bleep_sc.tl._references.same_slide import place_images
+from bleep_sc.tl._references.same_slide import place_images, same_spots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
     from numpy.typing import NDArray
+    from scipy import sparse
     from torch import Tensor, nn
 
     from bleep_sc.models.exact_search import Neighbors
@@ -184,10 +183,9 @@ def impute(
     from bleep_sc.models.search import check_index, search
     from bleep_sc.training.device import resolve_device
 
-    refs = [opened(each, key) for each in as_references(ref, ref_weights)]
     reference = read_references(
         adata,
-        refs,
+        [opened(each, key) for each in as_references(ref, ref_weights)],
         key=key,
         encoder=encoder,
         genes=genes,
@@ -205,33 +203,35 @@ def impute(
     n_neighbors = _n_neighbors(config["n_neighbors"] if n_neighbors is None else n_neighbors, len(reference.keys))
     if interval is not None:
         check_interval(interval, model, store=store, layer=layer, target_rep=target_rep)
-    warn_of_shared_slides(adata, refs, params["library_key"])
+    query = Spots.of(adata, params)
+    twins = [same_spots(query, each) for each in reference.spots]
+    warn_of_shared_slides(query, reference.spots, twins)
 
     device = resolve_device(None)
-    images = inputs.images_for(adata, model.description.recipe, encoder, device)
-    embedding, of_refs = place_images(adata, refs, model, images, key=key, encoder=encoder, device=device)
+    images = inputs.images_for(query, model.description.recipe, encoder, device)
+    embedding, of_refs = place_images(
+        query, reference.spots, twins, model, images, key=key, encoder=encoder, device=device
+    )
     found = search(embedding, reference.keys, n_neighbors=n_neighbors, metric=config["metric"], index=index)
-    weights = retrieval.neighbor_weights(found.similarity, config["weights"], config["softmax_temperature"])
+    weights = retrieval.neighbor_weights(found.similarity)
     if reference.weights is not None:
         weights = retrieval.reweighted(weights, found.index, reference.weights)
     correct = correction(reference, embedding, of_refs) if config["regression"] else None
     matrix = retrieval.weight_matrix(found.index, weights, len(reference.keys))
-    of_spots = _of_spots(name, reference, found, weights)
-    typicality = typicality_of(adata, images, model.typicality, params["library_key"])
-    if typicality is not None:
-        of_spots[keys.typicality(name)] = typicality
-        warn_of_foreign_slides(typicality, libraries(adata, params["library_key"]), keys.typicality(name))
-    if reference.is_imputed.any():
-        of_spots[keys.imputed_share(name)] = matrix @ reference.is_imputed.astype(np.float32)
     shares = reference.shares(np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel())
     logger.info("Weights are on %s.", ", ".join(f"{slide} ({share:.1%})" for slide, share in shares.items()))
-    layers = predicted_layers(name, adata.shape, reference, found.index, weights, correct, interval, store)
+    parts = {
+        "obs": _of_spots(name, query, images, reference, found, weights, matrix),
+        "var": _of_genes(name, reference),
+        "obsm": {keys.image_embedding(key): embedding, keys.weights(name): matrix},
+        "layers": predicted_layers(name, adata.shape, reference, found.index, weights, correct, interval, store),
+    }
     record = {
         "method": "bleep",
         **reference.units,
         "gene_key": gene_key or "var_names",
-        "model_hash": model_hash(refs[0], key),
-        "reference_hash": names_hash(spot for each in refs for spot in each.obs_names),
+        "model_hash": reference.model_hash,
+        "reference_hash": reference.names_hash,
         "n_reference": len(reference.keys),
         "shares": json.dumps(shares),
         **({} if interval is None else {"interval": float(interval)}),
@@ -239,20 +239,9 @@ def impute(
     }
     how = {"key": key, "n_neighbors": n_neighbors, "layer": layer, "layers": reference.layers, "target_rep": target_rep}
     ref_weights = None if ref_weights is None else [float(weight) for weight in ref_weights]
-    record["params"] = json.dumps({**how, "index": index, "ref_weights": ref_weights})
-
+    record["params"] = json.dumps({**how, "index": index, "ref_weights": ref_weights, **query.params})
     adata = adata.copy() if copy else adata
-    forget_prediction(adata, name)
-    adata.obsm[keys.image_embedding(key)] = embedding
-    adata.obsm[keys.weights(name)] = matrix
-    for column, values in of_spots.items():
-        adata.obs[column] = values
-    if model.calibration is not None:
-        adata.var[keys.predictability(name)] = np.full(adata.n_vars, np.nan, dtype=np.float32)
-        adata.var.loc[reference.genes, keys.predictability(name)] = Panel(model, reference.names).predictability
-    for each, part in layers.items():
-        adata.layers[each] = part
-    write_layer(adata, name, layers[name], reference.genes, record)
+    write_prediction(adata, name, record, reference.genes, parts)
     return adata if copy else None
 
 
@@ -266,10 +255,33 @@ def _n_neighbors(n_neighbors: float, n_reference: int) -> int:
     return int(n_neighbors)
 
 
-def _of_spots(name: str, reference: Reference, found: Neighbors, weights: Tensor) -> dict[str, NDArray[np.float32]]:
+def _of_spots(
+    name: str,
+    query: Spots,
+    images: Any,
+    reference: Reference,
+    found: Neighbors,
+    weights: Tensor,
+    matrix: sparse.csr_matrix,
+) -> dict[str, NDArray[np.float32]]:
     """Return what is said of every spot, (n_obs,) each, as far as it can be known."""
-    calibration, judges = reference.model.calibration, reference.judges
-    if calibration is None or not judges.any():
+    model, result = reference.model, {}
+    if model.calibration is not None and reference.judges.any():
+        similarity = found.similarity
+        result[keys.confidence(name)] = spot_confidence(
+            model.calibration, reference.judges, reference.judged, similarity, found.index, weights
+        )
+    typicality = typicality_of(query, images, model.typicality)
+    if typicality is not None:
+        result[keys.typicality(name)] = typicality
+        warn_of_foreign_slides(typicality, query.slides, keys.typicality(name))
+    if reference.is_imputed.any():
+        result[keys.imputed_share(name)] = matrix @ reference.is_imputed.astype(np.float32)
+    return result
+
+
+def _of_genes(name: str, reference: Reference) -> dict[str, NDArray[np.float32]]:
+    """Return what is said of every gene, (n_vars,) each, where slides of the reference were held out."""
+    if reference.model.calibration is None:
         return {}
-    confidence = spot_confidence(calibration, judges, reference.judged, found.similarity, found.index, weights)
-    return {keys.confidence(name): confidence}
+    return {keys.predictability(name): among_all(reference.panel.predictability, reference.genes)}

@@ -26,7 +26,7 @@ def joint_umap(
     ref_layer: str | None = None,
     n_comps: int = 20,
     n_neighbors: int = 15,
-    library_key: str = keys.LIBRARY,
+    library_key: str | None = None,
     random_state: int = 0,
     copy: bool = False,
 ) -> AnnData | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bleep_sc._adata.checks import require_model
 from bleep_sc.tl._models.in_uns import read_model
 
 if TYPE_CHECKING:
@@ -39,4 +40,4 @@ def load_model(adata: AnnData, key: str = "bleep", *, encoder: nn.Module | None 
     >>> model.description.preset
     'FitConfig() with max_epochs=5'
     """
-    return read_model(adata, key, encoder)
+    return read_model(require_model(adata, key), encoder)

@@ -1,26 +1,25 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.records import names_hash
+from bleep_sc._adata.spots import Spots
 from bleep_sc._output.messages import logger
 from bleep_sc.tl._impute import impute
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import model_hash, read_model
-from bleep_sc.tl._predictions.record import check_layer_is_free, write_prediction
+from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, write_prediction
 from bleep_sc.tl._references.genes import columns_of
 from bleep_sc.tl._references.leakage import warn_of_shared_slides
+from bleep_sc.tl._references.same_slide import same_spots
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
     from torch import nn
-
-    from bleep_sc.models.fitted import FittedModel
 
 
 def predict(
@@ -76,50 +75,41 @@ def predict(
     >>> bool(adata_query.var["ridge_predicted"].all())
     True
     """
-    model = read_model(ref, key, encoder)
+    from bleep_sc.models.methods import METHODS
+    from bleep_sc.training.device import resolve_device
+
+    stored = require_model(ref, key)
+    model = read_model(stored, encoder)
     description = model.description
-    if description.method == "bleep":
+    method, params = METHODS[description.method], description.params
+    predict_with = method.load("predict")
+    if predict_with is None:
         return impute(adata, ref, key=key, encoder=encoder, key_added=key_added, copy=copy)
     check_layer_is_free(adata, key_added or key)
-    warn_of_shared_slides(adata, [ref], description.params["library_key"])
+    query, reference = Spots.of(adata, params), Spots.of(ref, params)
+    warn_of_shared_slides(query, [reference], [same_spots(query, reference)])
     position = columns_of(description.genes, adata)
     shared = int((position >= 0).sum())
     if shared < len(position):
         logger.info("%d of the model's %d genes are in the query; the others are left out.", shared, len(position))
-    values = _values(model, adata, encoder)
+    how: dict[str, Any] = {"config": description.config, "device": resolve_device(None)}
+    if method.in_sections:
+        how["positions"] = inputs.array_positions_for(adata, description.architecture["n_positions"])
+        how["sections"] = query.slides
+    values = predict_with(model.module, inputs.images_for(query, description.recipe, encoder, how["device"]), **how)
     predicted = np.zeros(adata.n_vars, dtype=bool)
     predicted[position[position >= 0]] = True
     in_query_order = np.argsort(position)[np.count_nonzero(position < 0) :]
-    adata = adata.copy() if copy else adata
     record = {
         "method": description.method,
-        **description.params["units"],
+        **params["units"],
         "gene_key": "var_names",
-        "model_hash": model_hash(ref, key),
+        "model_hash": model_hash(stored),
         "reference_hash": names_hash(ref.obs_names),
         "n_reference": ref.n_obs,
-        "params": json.dumps({"key": key}),
+        "params": json.dumps({"key": key, **query.params}),
     }
-    write_prediction(adata, key_added or key, values[:, in_query_order], predicted, record)
+    layers = {key_added or key: among_all(values[:, in_query_order], predicted)}
+    adata = adata.copy() if copy else adata
+    write_prediction(adata, key_added or key, record, predicted, {"layers": layers})
     return adata if copy else None
-
-
-def _values(model: FittedModel, adata: AnnData, encoder: nn.Module | None) -> NDArray[np.float32]:
-    """Predict the genes of the model, (n_obs, n_genes)."""
-    from bleep_sc.models import histogene, ridge, stnet
-    from bleep_sc.training.device import resolve_device
-
-    description, device = model.description, resolve_device(None)
-    if description.method == "histogene":
-        positions = inputs.array_positions_for(adata, description.architecture["n_positions"])
-        sections = libraries(adata, description.params["library_key"])
-    images = inputs.images_for(adata, description.recipe, encoder, device)
-    match description.method:
-        case "ridge":
-            return ridge.apply(model.module, images)
-        case "stnet":
-            return stnet.predict(model.module, images, device=device)
-        case "histogene":
-            max_spots = description.config["max_spots"]
-            return histogene.predict(model.module, images, positions, sections, max_spots=max_spots, device=device)
-    raise ValueError(f"The method {description.method!r} is not known to this version of bleep_sc.")

@@ -9,7 +9,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_model
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._arrays.blocks import dense, stored_values
-from bleep_sc.tl._predictions.record import check_layer_is_free, require_prediction, write_prediction
+from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, require_prediction, write_prediction
 from bleep_sc.tl._references.genes import match_genes
 
 if TYPE_CHECKING:
@@ -94,11 +94,12 @@ def restore_variance(
     measured = measured[:, columns]
     result = restored.restore_variance(
         dense(values[:, np.flatnonzero(genes)]),
-        libraries(adata, of_model["library_key"]),
-        restored.variance_within(measured, libraries(ref, of_model["library_key"])),
+        libraries(adata, None, of_model["library_key"]),
+        restored.variance_within(measured, libraries(ref, None, of_model["library_key"])),
         max_factor=MAX_FACTOR,
         lowest=float(min(0.0, stored_values(measured).min(initial=0.0))),
     )
     adata = adata.copy() if copy else adata
-    write_prediction(adata, name, result, genes, {**record, "restored_from": layer})
+    layers = {name: among_all(result, genes)}
+    write_prediction(adata, name, {**record, "restored_from": layer}, genes, {"layers": layers})
     return adata if copy else None

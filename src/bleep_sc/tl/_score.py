@@ -31,7 +31,7 @@ def score(
     *,
     truth: str | None = None,
     gene_sets: AnnData | Mapping[str, Sequence[str]] | None = None,
-    library_key: str = keys.LIBRARY,
+    library_key: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
     """Score predicted against measured expression: correlations over spots, gene by gene and slide by slide.
@@ -55,7 +55,7 @@ def score(
         training slides: from their ``X``, slide by slide, so that the choice knows nothing of the truth. A mapping:
         sets of your own.
     library_key
-        Column of ``obs`` that names the slide; not needed for a single one.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     copy
         Return a changed copy instead of changing ``adata``.
 
@@ -134,7 +134,7 @@ def _gene_sets(
     source: AnnData | Mapping[str, Sequence[str]] | None,
     names: pd.Index,
     measured: NDArray[np.float32],
-    library_key: str,
+    library_key: str | None,
 ) -> dict[str, tuple[str, NDArray[np.intp]]]:
     """Return for every set where it comes from, and its columns among the predicted genes."""
     sets = {"all": ("fixed", np.arange(len(names)))}

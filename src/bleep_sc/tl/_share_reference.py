@@ -39,6 +39,9 @@ OF_RECIPES = (
     "symmetries",
     "context_of",
     "radius_um",
+    "library_key",
+    "spatial_key",
+    "pitch_um",
 )
 """What is told of how images became features; whatever else was noted there stays here."""
 
@@ -124,7 +127,8 @@ def share_reference(
     from bleep_sc.models.encoder_licenses import check_trained_encoder
     from bleep_sc.models.saved import new_folder, write
 
-    description = read_description(adata, key)
+    record = require_model(adata, key)
+    description = read_description(record)
     if description.method != "bleep":
         raise ValueError(
             f"uns[{key!r}] is a {description.method} model, which reads nothing off a reference. Save the model alone: "
@@ -132,14 +136,15 @@ def share_reference(
         )
     if "encoder" in description.architecture:
         check_trained_encoder(description.architecture["encoder"], encoder_license)
-    model, library_key = read_model(adata, key, encoder), description.params["library_key"]
-    slides = libraries(adata, library_key)
+    model, library_key = read_model(record, encoder), description.params["library_key"]
+    slides = libraries(adata, None, library_key)
     names = {
         name: f"reference_{number}"
         for number, name in enumerate(dict.fromkeys([*slides.tolist(), *description.slides]), start=1)
     }
     genes = _told_of_genes(adata, key, gene_columns)
     shared = _reduced(adata, genes, key, description, [names[name] for name in slides])
+    shared.uns[key] = {"history": record["history"]}
     description = replace(
         description,
         recipe=_told(description.recipe),
@@ -195,7 +200,6 @@ def _reduced(adata: AnnData, genes: pd.DataFrame, key: str, description: Descrip
         if made.get("stains"):  # for bleep_sc.pp.normalize_stains(query, ref=shared)
             target = {"stains": made["stains"], "stain_target": np.asarray(made["stain_target"])}
             shared.uns[made["patches_key"]] = dict.fromkeys(slides, target)
-    shared.uns[key] = {"history": require_model(adata, key)["history"]}
     return shared
 
 

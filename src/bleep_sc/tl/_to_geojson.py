@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import require_layer, require_obs, require_obsm
+from bleep_sc._adata.checks import require_layer, require_obs
 from bleep_sc._adata.libraries import libraries
-from bleep_sc._adata.places import spot_diameter
+from bleep_sc._adata.places import centers_px, spot_diameter
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed
 
@@ -34,8 +34,8 @@ def to_geojson(
     layer: str = "bleep",
     classes: str | None = None,
     library_id: str | None = None,
-    library_key: str = keys.LIBRARY,
-    spatial_key: str = keys.SPATIAL,
+    library_key: str | None = None,
+    spatial_key: str | None = None,
 ) -> None:
     """Write predictions as GeoJSON that QuPath opens: a detection for every spot, with a measurement for every gene.
 
@@ -57,9 +57,9 @@ def to_geojson(
     library_id
         The slide; needed where there are several.
     library_key
-        Column of ``obs`` that names the slide; not needed for a single one.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     spatial_key
-        Key of the coordinates in ``obsm``.
+        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def to_geojson(
     if classes is not None:
         column = require_obs(adata, classes, "Pass classes=, a column of obs.").astype(object)
         labels = column.where(column.notna(), "").astype(str).to_numpy()[rows]
-    centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[rows, :2]
+    centers = centers_px(adata, spatial_key)[rows]
     outline = _outline(adata, name, centers)
     names = adata.obs_names[rows]
     with tempfile.NamedTemporaryFile(

@@ -10,9 +10,9 @@ import pandas as pd
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import is_by_slide, require_obsm
-from bleep_sc._adata.libraries import libraries
-from bleep_sc._adata.places import spot_diameter
+from bleep_sc._adata.checks import is_by_slide
+from bleep_sc._adata.libraries import libraries, library_column
+from bleep_sc._adata.places import centers_px, spot_diameter
 from bleep_sc._output.messages import listed
 from bleep_sc.tl._to_anndata import to_anndata
 
@@ -35,8 +35,8 @@ def to_spatialdata(
     layer: str = "bleep",
     *,
     image: Any = None,
-    library_key: str = keys.LIBRARY,
-    spatial_key: str = keys.SPATIAL,
+    library_key: str | None = None,
+    spatial_key: str | None = None,
 ) -> SpatialData:
     """Make a SpatialData object of a prediction: image, spots and predicted genes of every slide, in its px.
 
@@ -54,9 +54,9 @@ def to_spatialdata(
         is read piece by piece when the object is written. Slides without one have the small image in
         ``uns["spatial"]``.
     library_key
-        Column of ``obs`` that names the slide; not needed for a single one.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     spatial_key
-        Key of the coordinates in ``obsm``.
+        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
 
     Returns
     -------
@@ -90,20 +90,21 @@ def to_spatialdata(
         from spatialdata.models import TableModel
 
     table = to_anndata(adata, layer)
-    names = libraries(adata, library_key)
+    region_key = library_column(adata, library_key)
+    names = libraries(adata, region_key)
     present = list(dict.fromkeys(names.tolist()))
     images = _images_of(image, present)
-    centers = np.asarray(require_obsm(adata, spatial_key, "Pass spatial_key=."), dtype=np.float64)[:, :2]
+    centers = centers_px(adata, spatial_key)
     elements: dict[str, dict[str, Any]] = {"images": {}, "shapes": {}}
     for name in present:
         rows = np.flatnonzero(names == name)
         elements["images"] |= _image(adata, name, images.get(name), centers[rows])
         elements["shapes"][name] = _shapes(adata, name, rows, centers[rows])
-    table.obs[library_key] = pd.Categorical(names)
+    table.obs[region_key] = pd.Categorical(names)
     table.obs[SPOT_ID] = np.arange(table.n_obs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that anndata changes types
-        parsed = TableModel.parse(table, region=present, region_key=library_key, instance_key=SPOT_ID)
+        parsed = TableModel.parse(table, region=present, region_key=region_key, instance_key=SPOT_ID)
         return SpatialData(**elements, tables={"table": parsed})
 
 

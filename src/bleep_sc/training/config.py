@@ -11,15 +11,25 @@ class FitConfig:
     """Hyper-parameters of :func:`bleep_sc.tl.fit`.
 
     ``FitConfig()`` is what predicted held-out tissue best (the ablation is in the documentation); :meth:`paper` is the
-    published method.
+    published method. It is one list, in the order of the work, since a model records it, and
+    :func:`dataclasses.replace` changes it, as one.
     """
 
+    # The model.
     n_dims: int = 256
     """Width of the joint embedding of one pair of heads."""
     n_models: int = 3
     """Pairs of heads, trained on the same batches from other random weights; similarities are means over them."""
     dropout: float = 0.1
     """Dropout inside the projection heads."""
+    standardize: bool = True
+    """Take features of a frozen encoder in units of their slide, so that stain and scanner fall away."""
+    n_components: int | None = 256
+    """Principal components of the features that the image head is trained on; None: the features themselves."""
+    train_encoder: bool = False
+    """Train the image encoder with the heads, where patches are given, instead of freezing it."""
+
+    # Its training.
     temperature: float = 4.0
     """Temperature of the contrastive loss."""
     learning_rate: float = 1e-3
@@ -28,36 +38,30 @@ class FitConfig:
     """Weight decay of AdamW."""
     batch_size: int = 256
     """Spots in a contrastive batch; smaller references are one batch."""
+    max_epochs: int = 200
+    """Passes over the reference."""
+    stain_jitter: float = 0.0
+    """While the encoder is trained, scale the stains of every patch by up to this share; 0.2 is a marked difference."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Numbers that the model computes with while it is trained; weights and loss are float32 always. ``"auto"``:
     bfloat16 for the training of an encoder on a GPU that has it, which takes half the memory, else float32."""
     chunk_size: int | None = None
     """Spots whose activations are in memory at once; None: those of a batch. Smaller ones give the same gradients in a
     third more time, but for batch norm, which sees chunks."""
-    max_epochs: int = 200
-    """Passes over the reference."""
-    standardize: bool = True
-    """Take features of a frozen encoder in units of their slide, so that stain and scanner fall away."""
-    n_components: int | None = 256
-    """Principal components of the features that the image head is trained on; None: the features themselves."""
+
+    # Reading off the reference.
+    n_neighbors: int = 50
+    """Reference spots behind every imputed spot."""
+    metric: Literal["cosine", "euclidean"] = "cosine"
+    """How near a reference spot is."""
     regression: bool = True
     """Correct the retrieved mean by a ridge regression on the joint embedding, as far as held-out slides support it."""
     regression_penalty: float = 3.0
     """Penalty of that regression; embeddings have norm one."""
+
+    # What held-out slides teach.
     cross_fit: bool = True
     """Where the reference has several slides, hold out one after another to learn what predictions are worth."""
-    train_encoder: bool = False
-    """Train the image encoder with the heads, where patches are given, instead of freezing it."""
-    stain_jitter: float = 0.0
-    """While the encoder is trained, scale the stains of every patch by up to this share; 0.2 is a marked difference."""
-    n_neighbors: int = 50
-    """Reference spots behind every imputed spot."""
-    weights: Literal["uniform", "softmax"] = "uniform"
-    """How they are averaged: alike, or by the softmax of their similarity."""
-    softmax_temperature: float = 0.1
-    """Temperature of ``weights="softmax"``."""
-    metric: Literal["cosine", "euclidean"] = "cosine"
-    """How near a reference spot is."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the field; numbers of numpy become plain ones."""
@@ -71,7 +75,6 @@ class FitConfig:
             "learning_rate",
             "max_epochs",
             "n_neighbors",
-            "softmax_temperature",
             "regression_penalty",
         )
         for name in positive:
@@ -98,7 +101,6 @@ class FitConfig:
             )
         choices = {
             "precision": ("auto", "float32", "bfloat16"),
-            "weights": ("uniform", "softmax"),
             "metric": ("cosine", "euclidean"),
         }
         for name, known in choices.items():

@@ -106,7 +106,7 @@ def _predict(
 ) -> HeldOut:
     n_neighbors = min(config.n_neighbors, len(keys))
     similarity, index = retrieval.nearest(query, keys, n_neighbors=n_neighbors, metric=config.metric)
-    weights = retrieval.neighbor_weights(similarity, config.weights, config.softmax_temperature)
+    weights = retrieval.neighbor_weights(similarity)
     retrieved = retrieval.average(index, weights, expression)
     variance = retrieval.variance(index, weights, expression, retrieved)
     regressed = retrieved

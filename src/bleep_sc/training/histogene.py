@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from bleep_sc.models.histogene import HisToGene, nearest_spots
+from bleep_sc.training.learnt import Learnt
 from bleep_sc.training.loop import train
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bleep_sc.training.histogene_config import HisToGeneConfig
+    from bleep_sc.training.pairs import Pairs
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,16 @@ class Section:
 
 
 def fit_histogene(
-    sections: list[Section],
+    pairs: Pairs,
+    slides: NDArray[np.str_],
     *,
+    positions: NDArray[np.int64],
     config: HisToGeneConfig,
     random_state: int = 0,
     device: torch.device | str = "cpu",
     show_progress_bar: bool = True,
-) -> tuple[HisToGene, list[float]]:
+    **_: Any,
+) -> Learnt:
     """Train HisToGene to the least squared error; no epoch is chosen, the last model is the result.
 
     A section of more than ``config.max_spots`` spots makes as many steps an epoch as windows of that size hold it, each
@@ -42,8 +47,12 @@ def fit_histogene(
 
     Parameters
     ----------
-    sections
-        What to learn on.
+    pairs
+        Patches and expression of the spots.
+    slides
+        Section of every spot, (n,).
+    positions
+        Row and column on the array, (n, 2).
     config
         Hyper-parameters.
     random_state
@@ -52,11 +61,9 @@ def fit_histogene(
         Where to train.
     show_progress_bar
         Whether to show a bar.
-
-    Returns
-    -------
-    The model in evaluation mode, and the mean loss of every epoch.
     """
+    patches, rows_of = np.asarray(pairs.images), [slides == name for name in np.unique(slides)]
+    sections = [Section(patches[rows], positions[rows], pairs.expression[rows]) for rows in rows_of]
     steps = [section for section in sections for _ in range(_n_windows(section, config.max_spots))]
     with torch.random.fork_rng():
         torch.manual_seed(random_state)
@@ -83,7 +90,7 @@ def fit_histogene(
         raise ValueError(
             f"HisToGene diverged with HisToGeneConfig.learning_rate={config.learning_rate!r}; pass a smaller one."
         )
-    return model.eval(), history
+    return Learnt(model.eval(), architecture(sections, config), {"loss": history})
 
 
 def architecture(sections: list[Section], config: HisToGeneConfig) -> dict[str, Any]:

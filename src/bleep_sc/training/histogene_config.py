@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+LARGEST_SECTION, WINDOW_SPOTS = 1000, 128
+"""Sections of more spots than the former are compared in windows of the latter."""
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,8 @@ class HisToGeneConfig:
         return cls(
             n_dims=1024, n_layers=8, n_heads=16, scale_pixels=False, max_spots=None, learning_rate=1e-5, max_epochs=100
         )
+
+
+def in_windows(config: HisToGeneConfig, n_spots: int) -> HisToGeneConfig:
+    """Return the configuration to compare on sections of so many spots, as the authors of BLEEP ran it on Visium."""
+    return replace(config, max_spots=WINDOW_SPOTS) if n_spots > LARGEST_SECTION else config

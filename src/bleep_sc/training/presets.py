@@ -5,18 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from bleep_sc.training.config import FitConfig
-from bleep_sc.training.histogene_config import HisToGeneConfig
-from bleep_sc.training.stnet_config import StNetConfig
-
-CONFIGS: dict[str, Any] = {"bleep": FitConfig, "stnet": StNetConfig, "histogene": HisToGeneConfig}
+from bleep_sc.models.methods import METHODS
 
 
 def preset_of(method: str, config: dict[str, Any]) -> str:
     """Return the preset that a configuration differs least from, and in what; empty for methods without one."""
-    if method not in CONFIGS:
+    kind = METHODS[method].load("config")
+    if kind is None:
         return ""
-    kind = CONFIGS[method]
     presets = {f"{kind.__name__}()": asdict(kind()), f"{kind.__name__}.paper()": asdict(kind.paper())}
     changed = {
         name: {field: value for field, value in config.items() if preset.get(field, value) != value}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from bleep_sc.models import symmetries
 from bleep_sc.models.map_batches import channels_first
 from bleep_sc.models.on_device import memory_format, transfer
 from bleep_sc.models.stnet import Standardize, StNet, predict, stnet_loss
+from bleep_sc.training.learnt import Learnt
 from bleep_sc.training.loop import train
 from bleep_sc.training.validation import folds, monitored_genes, validation_score
 
@@ -32,19 +32,6 @@ DIVERGED = -1.0
 """What a model scores whose loss is no number: the lowest correlation there is."""
 
 
-@dataclass(frozen=True)
-class TrainedStNet:
-    """What training left behind."""
-
-    model: StNet
-    loss: list[float]
-    """Mean loss of a batch, in every epoch on all slides."""
-    learning_rate: float
-    """The chosen one."""
-    validation_pearson: NDArray[np.float64]
-    """Mean correlation on held-out slides, (n_learning_rates, n_epochs)."""
-
-
 def fit_stnet(
     pairs: Pairs,
     groups: NDArray[np.str_],
@@ -54,7 +41,7 @@ def fit_stnet(
     random_state: int = 0,
     device: torch.device | str = "cpu",
     show_progress_bar: bool = True,
-) -> TrainedStNet:
+) -> Learnt:
     """Train ST-Net on paired spots, for as long as predicts slides best that are held out in turn.
 
     Parameters
@@ -73,6 +60,11 @@ def fit_stnet(
         Where to train.
     show_progress_bar
         Whether to show a bar.
+
+    Returns
+    -------
+    The model, with ``loss`` of every epoch on all slides and ``validation_pearson``, the mean correlation on held-out
+    slides, (n_learning_rates, n_epochs); and the ``learning_rate`` and ``n_epochs`` that were chosen by it.
     """
     fit = partial(
         _train,
@@ -97,7 +89,12 @@ def fit_stnet(
         raise ValueError(
             f"ST-Net diverged with StNetConfig.learning_rates={config.learning_rates!r}; pass smaller ones."
         )
-    return TrainedStNet(model, loss, learning_rate, pearson)
+    return Learnt(
+        model,
+        {"n_features": model.head.in_features, "n_genes": model.head.out_features},
+        history={"loss": loss, "validation_pearson": pearson},
+        params={"learning_rate": learning_rate, "n_epochs": n_epochs},
+    )
 
 
 def _train(

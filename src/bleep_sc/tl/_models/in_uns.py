@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._adata.checks import require_model
-from bleep_sc._adata.libraries import libraries
 from bleep_sc._version import __version__
-from bleep_sc.training.presets import preset_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
+    from numpy.typing import NDArray
     from torch import nn
 
     from bleep_sc.models.fitted import Description, FittedModel
@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 JSON_FIELDS = ("architecture", "recipe", "config", "params", "slides")
 
 
-def write_model(adata: AnnData, key: str, model: FittedModel, history: dict[str, Any]) -> None:
-    """Write a fitted model into ``uns[key]``, with the slides that it was fitted on, those of ``adata``."""
+def write_model(
+    adata: AnnData, key: str, model: FittedModel, slides: NDArray[np.str_], history: Mapping[str, Any]
+) -> None:
+    """Write a fitted model into ``uns[key]``, with the slides that it was fitted on, one a spot (n_obs,)."""
+    from bleep_sc.training.presets import preset_of
+
+    names, counts = np.unique(slides, return_counts=True)
     description = replace(
         model.description,
-        slides=_slides(adata, model.description.params["library_key"]),
+        slides=dict(zip(names.tolist(), counts.tolist(), strict=True)),
         preset=preset_of(model.description.method, model.description.config),
         version=__version__,
     )
@@ -48,11 +53,10 @@ def model_record(description: Description, weights: bytes) -> dict[str, Any]:
     }
 
 
-def read_description(adata: AnnData, key: str) -> Description:
-    """Read what a fitted model in ``uns[key]`` is, without building it, or say why there is none."""
+def read_description(record: Mapping[str, Any]) -> Description:
+    """Read what a fitted model in ``uns`` is, without building it; ``record`` is what ``require_model`` returns."""
     from bleep_sc.models.fitted import Description
 
-    record = require_model(adata, key)
     return Description(
         method=str(record["method"]),
         genes=[str(gene) for gene in record["genes"]],
@@ -62,21 +66,15 @@ def read_description(adata: AnnData, key: str) -> Description:
     )
 
 
-def read_model(adata: AnnData, key: str, encoder: nn.Module | None = None) -> FittedModel:
-    """Read a fitted model from ``uns[key]``, or say why there is none."""
+def read_model(record: Mapping[str, Any], encoder: nn.Module | None = None) -> FittedModel:
+    """Build a fitted model from what ``require_model`` returns."""
     from bleep_sc.models.saved import from_bytes
 
-    return from_bytes(read_description(adata, key), require_model(adata, key)["model"].tobytes(), encoder=encoder)
+    return from_bytes(read_description(record), record["model"].tobytes(), encoder=encoder)
 
 
-def _slides(adata: AnnData, library_key: str) -> dict[str, int]:
-    """Return the spots of every slide."""
-    names, counts = np.unique(libraries(adata, library_key), return_counts=True)
-    return dict(zip(names.tolist(), counts.tolist(), strict=True))
-
-
-def model_hash(adata: AnnData, key: str) -> str:
-    """Return the name of the weights in ``uns[key]``."""
+def model_hash(record: Mapping[str, Any]) -> str:
+    """Return the name of the weights of a model in ``uns``."""
     from bleep_sc.models.fitted import weights_hash
 
-    return weights_hash(require_model(adata, key)["model"].tobytes())
+    return weights_hash(record["model"].tobytes())

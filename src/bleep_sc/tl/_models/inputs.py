@@ -9,7 +9,6 @@ import numpy as np
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_obs, require_obsm, require_unique_genes
 from bleep_sc._adata.expression import log_expression, panel, record_of
-from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.patches import has_patches, patches_of
 from bleep_sc._adata.places import features_around
 from bleep_sc._adata.records import check_same_features, check_same_patches, feature_recipe, patch_recipe
@@ -23,10 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from bleep_sc._adata.spots import Spots
     from bleep_sc._arrays.unread import Unread
     from bleep_sc.models.encoders import Encoder
 
-DEFAULT_ENCODER = "resnet50"
 NORMALIZE = "bleep_sc.pp.normalize_stains(adata, ref=adata_ref)"
 
 
@@ -53,11 +52,6 @@ def patches_recipe(adata: AnnData, patches_key: str, encoder: Encoder, *, traine
     return {**patch_recipe(adata, patches_key), "encoder": encoder.name, "fingerprint": fingerprint}
 
 
-def raw_patches_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
-    """Return how patches enter a model that takes their pixels, for its record."""
-    return {**patch_recipe(adata, patches_key), "encoder": "", "fingerprint": ""}
-
-
 def training_images(
     adata: AnnData,
     use_rep: str | Sequence[str] | None,
@@ -65,7 +59,7 @@ def training_images(
     encoder: str | nn.Module | None,
     *,
     trained: bool,
-    default: str = DEFAULT_ENCODER,
+    default: str,
 ) -> tuple[Any, dict[str, Any], Encoder | None]:
     """Return what a model is fitted on, how that was made, and the encoder where it is patches and not features."""
     from bleep_sc.models.encoders import load_encoder
@@ -78,6 +72,20 @@ def training_images(
         raise ValueError("use_rep= gives features and encoder= would make them from patches; pass one of them.")
     reps = as_keys(use_rep)
     return features(adata, reps), features_recipe(adata, reps), None
+
+
+def pixels(adata: AnnData, patches_key: str) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """Return patches for a model that takes their pixels, (n, S, S, 3), and how they are, for its record."""
+    recipe = {**patch_recipe(adata, patches_key), "encoder": "", "fingerprint": ""}
+    return np.asarray(patches_of(adata, patches_key)), recipe
+
+
+def variant(recipe: dict[str, Any], network: Encoder | None) -> dict[str, str]:
+    """Return whether a network was trained end to end or on features, and what these are made by."""
+    if network is not None:
+        return {"variant": "end to end", "backbone": network.name or type(network.network).__name__}
+    made = zip(recipe["use_rep"], recipe["features"], strict=True)
+    return {"variant": "linear probe", "backbone": ", ".join(how.get("encoder") or key for key, how in made)}
 
 
 def array_positions(adata: AnnData) -> NDArray[np.int64]:
@@ -104,21 +112,16 @@ def array_positions_for(adata: AnnData, n_positions: int) -> NDArray[np.int64]:
     return positions
 
 
-def slides_of(adata: AnnData, library_key: str) -> NDArray[np.str_]:
-    """Return the slide of every spot of a query, which is one slide where it has no names of slides."""
-    if library_key not in adata.obs:
-        return np.full(adata.n_obs, "query")
-    return libraries(adata, library_key)
-
-
-def images_for(adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None, device: Any) -> Any:
+def images_for(spots: Spots, recipe: dict[str, Any], encoder: nn.Module | None, device: Any) -> Any:
     """Return the images of a query as a model of this recipe takes them, or refuse.
 
     Features are taken from ``obsm``, or made from patches by the recorded encoder; patches are returned as they are
     where the model holds its encoder itself.
     """
     if "use_rep" in recipe:
-        return _features_for(adata, recipe, encoder, device)
+        made = zip(recipe["use_rep"], recipe["features"], strict=True)
+        return np.concatenate([_feature_block(spots, key, trained, encoder, device) for key, trained in made], axis=1)
+    adata = spots.adata
     if not has_patches(adata, recipe["patches_key"]) and "stains" in recipe:
         require_obsm(
             adata, recipe["patches_key"], f"The model was trained on normalised patches: run {NORMALIZE} first."
@@ -128,27 +131,18 @@ def images_for(adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None
     return images if not recipe["fingerprint"] else _replay(images, recipe, encoder, device)
 
 
-def _features_for(
-    adata: AnnData, recipe: dict[str, Any], encoder: nn.Module | None, device: Any
-) -> NDArray[np.float32]:
-    parts = [
-        _feature_block(adata, key, trained, encoder, device)
-        for key, trained in zip(recipe["use_rep"], recipe["features"], strict=True)
-    ]
-    return np.concatenate(parts, axis=1)
-
-
 def _feature_block(
-    adata: AnnData, key: str, trained: dict[str, Any], encoder: nn.Module | None, device: Any
+    spots: Spots, key: str, trained: dict[str, Any], encoder: nn.Module | None, device: Any
 ) -> NDArray[np.float32]:
     """Return one of a model's features: as they are in ``obsm``, or made as they were made for the reference."""
+    adata = spots.adata
     if key in adata.obsm:
         check_same_features(feature_recipe(adata, key), trained, key)
         return features(adata, [key])
     if "context_of" in trained:
         alone = {name: value for name, value in trained.items() if name not in ("context_of", "radius_um")}
-        values = _feature_block(adata, trained["context_of"], alone, encoder, device)
-        return features_around(adata, values, trained["radius_um"])
+        values = _feature_block(spots, trained["context_of"], alone, encoder, device)
+        return features_around(values, spots.slides, spots.centers_um, trained["radius_um"])
     if not trained or not has_patches(adata, trained["patches_key"]):
         require_obsm(adata, key, _how_made(trained))
     check_same_patches(patch_recipe(adata, trained["patches_key"]), trained)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc.tl._predictions.intervals import Panel, blocks_of
-from bleep_sc.tl._predictions.record import SPOTS, store_layer
+from bleep_sc.tl._predictions.intervals import blocks_of
+from bleep_sc.tl._predictions.record import SPOTS, among_all, store_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,8 +30,9 @@ def correction(reference: Reference, embedding: NDArray[np.float32], images: Any
 
     penalty = reference.model.description.config["regression_penalty"]
     regression = EmbeddingRegression.fit(images, penalty, reference.weights)
-    shrinkage = Panel(reference.model, reference.names).shrinkage
-    return partial(regression.correct, embedding=embedding, values=reference.values, shrinkage=shrinkage)
+    return partial(
+        regression.correct, embedding=embedding, values=reference.values, shrinkage=reference.panel.shrinkage
+    )
 
 
 def predicted_layers(
@@ -64,14 +65,6 @@ def predicted_layers(
             keys.retrieved(name): retrieved,
         }
     if interval is not None:
-        panel = Panel(reference.model, reference.names)
-        ends = panel.interval(interval, index, weights, values, retrieved, layers[name])
+        ends = reference.panel.interval(interval, index, weights, values, retrieved, layers[name])
         layers |= dict(zip((keys.lower(name), keys.upper(name)), ends, strict=True))
-    return {each: _among(genes, part) for each, part in layers.items()}
-
-
-def _among(genes: NDArray[np.bool_], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return predicted genes (n_obs, n_predicted) among all (n_obs, n_vars); the others are NaN."""
-    result = np.full((len(values), len(genes)), np.nan, dtype=np.float32)
-    result[:, genes] = values
-    return result
+    return {each: among_all(part, genes) for each, part in layers.items()}

@@ -39,33 +39,42 @@ def check_layer_is_free(adata: AnnData, name: str) -> None:
         raise ValueError(f"layers[{name!r}] exists and is no prediction; it would be lost. Pass another key_added=.")
 
 
-def forget_prediction(adata: AnnData, name: str) -> None:
-    """Remove what an earlier prediction of this name wrote beside its layer: the next may have no such thing."""
-    if keys.imputed(name) not in adata.uns:
-        return
-    of_genes = [keys.predictability(name)]
-    of_spots = [keys.confidence(name), keys.typicality(name), keys.imputed_share(name)]
-    layers = [keys.retrieved(name), keys.lower(name), keys.upper(name)]
-    for where, names in ((adata.layers, layers), (adata.obs, of_spots), (adata.var, of_genes)):
-        for each in names:
-            if each in where:
-                del where[each]
-
-
 def write_prediction(
-    adata: AnnData, name: str, predicted: NDArray[np.float32], genes: NDArray[np.bool_], record: dict[str, Any]
+    adata: AnnData, name: str, record: dict[str, Any], genes: NDArray[np.bool_], parts: dict[str, dict[str, Any]]
 ) -> None:
-    """Write predicted expression (n_obs, n_predicted) and its record."""
-    values = np.full(adata.shape, np.nan, dtype=np.float32)
-    values[:, genes] = predicted
-    write_layer(adata, name, values, genes, record)
+    """Write a prediction instead of an earlier one of this name, which may have had what this one has not.
+
+    Parameters
+    ----------
+    adata
+        Where to write it.
+    name
+        Of the prediction.
+    record
+        What its numbers mean, and where they are from.
+    genes
+        Which genes were predicted, (n_vars,).
+    parts
+        By slot and key: ``layers``, (n_obs, n_vars) each, and what else there is of ``keys.PREDICTION``.
+    """
+    if keys.imputed(name) in adata.uns:
+        for slot, of_name in keys.PREDICTION.items():
+            for key in (each(name) for each in of_name):
+                if key in getattr(adata, slot):
+                    del getattr(adata, slot)[key]
+    parts = {"layers": {}, "obs": {}, "obsm": {}, **parts}
+    parts["var"] = {keys.predicted(name): genes, **parts.get("var", {})}
+    parts["uns"] = {keys.imputed(name): {**record, "version": __version__}}
+    for slot, values in parts.items():
+        for key, value in values.items():
+            getattr(adata, slot)[key] = value
 
 
-def write_layer(adata: AnnData, name: str, values: Any, genes: NDArray[np.bool_], record: dict[str, Any]) -> None:
-    """Write a predicted layer (n_obs, n_vars), in memory or not, and its record."""
-    adata.layers[name] = values
-    adata.var[keys.predicted(name)] = genes
-    adata.uns[keys.imputed(name)] = {**record, "version": __version__}
+def among_all(values: NDArray[np.floating], genes: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return values of predicted genes, (n_predicted,) or (n_obs, n_predicted), among all genes; NaN elsewhere."""
+    result = np.full((*values.shape[:-1], len(genes)), np.nan, dtype=np.float32)
+    result[..., genes] = values
+    return result
 
 
 def check_store_is_free(path: str | Path | None) -> None:

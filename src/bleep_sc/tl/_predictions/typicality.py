@@ -8,47 +8,42 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._adata.libraries import libraries
-from bleep_sc._adata.places import centers_um, features_around
+from bleep_sc._adata.places import features_around
 from bleep_sc._output.messages import logger
 
 if TYPE_CHECKING:
-    from anndata import AnnData
     from numpy.typing import NDArray
 
+    from bleep_sc._adata.spots import Spots
     from bleep_sc.models.known_tissue import Around, KnownTissue
 
 
-def surroundings(adata: AnnData, library_key: str) -> Around | None:
+def surroundings(spots: Spots) -> Around | None:
     """Return what averages values over the tissue around every spot, or None where places in µm are not known."""
     from bleep_sc.models.known_tissue import RADIUS_UM
 
     try:
-        centers_um(adata, libraries(adata, library_key))
+        centers = spots.centers_um
     except (KeyError, ValueError) as error:
         logger.info("Whether tissue looks like that of the reference is left open: %s", error)
         return None
-    return partial(features_around, adata, radius_um=RADIUS_UM, library_key=library_key)
+    return partial(features_around, library_ids=spots.slides, centers=centers, radius_um=RADIUS_UM)
 
 
-def learnt_typicality(
-    adata: AnnData, images: Any, slides: NDArray[np.str_], library_key: str, random_state: int
-) -> KnownTissue | None:
+def learnt_typicality(spots: Spots, images: Any, random_state: int) -> KnownTissue | None:
     """Learn what the tissue of a reference looks like, where several slides and their places are known."""
     from bleep_sc.training.held_out_tissue import learn_typicality
 
-    if images.ndim != 2 or len(np.unique(slides)) < 2:
+    if images.ndim != 2 or len(np.unique(spots.slides)) < 2:
         return None
-    around = surroundings(adata, library_key)
-    return None if around is None else learn_typicality(np.asarray(images), slides, around, random_state)
+    around = surroundings(spots)
+    return None if around is None else learn_typicality(np.asarray(images), spots.slides, around, random_state)
 
 
-def typicality_of(adata: AnnData, images: Any, typicality: KnownTissue | None, library_key: str) -> Any:
+def typicality_of(spots: Spots, images: Any, known: KnownTissue | None) -> NDArray[np.float32] | None:
     """Return how typical of the reference the tissue around every spot is, (n_obs,), where that can be known."""
-    around = None if typicality is None else surroundings(adata, library_key)
-    if typicality is None or around is None:
-        return None
-    return typicality.share_beyond(np.asarray(images), around)
+    around = None if known is None else surroundings(spots)
+    return None if known is None or around is None else known.share_beyond(np.asarray(images), around)
 
 
 def warn_of_foreign_slides(typicality: NDArray[np.float32], slides: NDArray[np.str_], key: str) -> None:
@@ -64,5 +59,5 @@ def warn_of_foreign_slides(typicality: NDArray[np.float32], slides: NDArray[np.s
             "the reference's own): another stain, scanner, magnification or tissue, or out of focus. Predictions there "
             "are a guess. Look at bleep_sc.pl.confidence, and compare patches by bleep_sc.pl.retrieval.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -37,8 +37,8 @@ def opened(ref: AnnData, key: str) -> AnnData:
     if isinstance(ref.obs, pd.DataFrame) and not ref.isbacked:
         return ref
     uns = {name: dict.fromkeys(part) if name == keys.SPATIAL else _read(part) for name, part in ref.uns.items()}
-    library_key = json.loads(ref.uns[key]["params"])["library_key"] if key in uns else keys.LIBRARY
-    obs = ref.obs[[library_key] if library_key in ref.obs else []]
+    told = json.loads(ref.uns[key]["params"])["library_key"] if key in uns else keys.LIBRARY
+    obs = ref.obs[[name for name in dict.fromkeys((told, keys.LIBRARY)) if name in ref.obs]]
     frames = {slot: _read(frame) for slot, frame in {"obs": obs, "var": ref.var}.items()}
     frames = {slot: frame.set_axis(frame.index.astype(str)) for slot, frame in frames.items()}
     arrays = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +13,15 @@ import pandas as pd
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_model, require_obsm
 from bleep_sc._adata.expression import record_of
+from bleep_sc._adata.records import names_hash
+from bleep_sc._adata.spots import Spots
 from bleep_sc._arrays.blocks import in_memory
 from bleep_sc._output.messages import listed
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import model_hash, read_model
+from bleep_sc.tl._models.panel import Panel
 from bleep_sc.tl._references.on_disk import LAYER, sampled, stacked
-from bleep_sc.tl._references.same_slide import embeddings_of, named_slides
+from bleep_sc.tl._references.same_slide import embeddings_of
 from bleep_sc.tl._references.values import common_units, reference_values
 
 if TYPE_CHECKING:
@@ -30,11 +34,18 @@ if TYPE_CHECKING:
     from bleep_sc.models.fitted import FittedModel
 
 
+TOGETHER = "Fit one and place the others in its embedding: bleep_sc.tl.embed(other, first, expression=True)."
+
+
 @dataclass(frozen=True)
 class Reference:
     """The spots of all references, one after another, and the genes of the query that they hold."""
 
     model: FittedModel
+    model_hash: str
+    """Name of its weights."""
+    spots: list[Spots]
+    """Of every reference."""
     keys: Any
     """Expression embeddings, (n_reference, n_dims); like the expression, in memory or not."""
     genes: NDArray[np.bool_]
@@ -57,6 +68,16 @@ class Reference:
     """Genes of the panel by which the confidence of a prediction is judged, (n_panel,)."""
     judged: Any
     """Their expression, (n_reference, n_judges); None without such genes."""
+
+    @cached_property
+    def panel(self) -> Panel:
+        """Where the genes that are predicted stand in the panel of the model."""
+        return Panel(self.model, self.names)
+
+    @property
+    def names_hash(self) -> str:
+        """Of the names of the spots, in their order."""
+        return names_hash(np.concatenate([each.adata.obs_names for each in self.spots]))
 
     def shares(self, total: NDArray[np.float64]) -> dict[str, float]:
         """Return the share of every slide in the weights of the spots (n_reference,), the largest first."""
@@ -101,11 +122,19 @@ def read_references(
     """Read all that a prediction needs of its references, or say which of them does not fit."""
     if layer is not None and target_rep is not None:
         raise ValueError(f"layer={layer!r} and target_rep={target_rep!r} both say what to average; pass one of them.")
-    model = read_model(refs[0], key, encoder)
-    params = model.description.params
-    called = _called(refs, params["library_key"])
-    _check_same_model(refs, called, key)
-    own = [_own_layer(each, key) for each in refs]
+    record = require_model(refs[0], key)
+    model = read_model(record, encoder)
+    params, config = model.description.params, model.description.config
+    if config.get("weights", "uniform") != "uniform":
+        raise ValueError(
+            f"uns[{key!r}] was fitted by bleep_sc {model.description.version} with FitConfig(weights="
+            f"{config['weights']!r}), which this version does not have. Fit it again: bleep_sc.tl.fit(adata_ref)."
+        )
+    spots = [Spots.of(each, params) for each in refs]
+    called = _called(spots)
+    records = [record, *_other_models(refs[1:], called[1:], key)]
+    weights_of_model = _common_hash(records, called)
+    own = [_own_layer(each) for each in records]
     is_own = layer is None and target_rep is None
     layers = own if is_own else [layer] * len(refs)
     common = common_units(refs, called, layers, target_rep, params["units"]["transform"] if is_own else None)
@@ -115,13 +144,15 @@ def read_references(
     judges, judged = _judges(refs, called, model, own)
     return Reference(
         model=model,
+        model_hash=weights_of_model,
+        spots=spots,
         keys=embeddings_of(refs, keys.expression_embedding(key)),
         genes=predicted,
         names=names,
         values=values,
         layers=layers,
         units=common,
-        slides=_numbered_slides(refs, params["library_key"]),
+        slides=_numbered_slides(spots),
         is_imputed=np.repeat(is_imputed, counts),
         weights=None if weights is None else np.repeat(np.asarray(weights, dtype=np.float32), counts),
         judges=judges,
@@ -129,45 +160,46 @@ def read_references(
     )
 
 
-def _called(refs: list[AnnData], library_key: str) -> list[str]:
+def _called(refs: list[Spots]) -> list[str]:
     """Return what errors call the references."""
     if len(refs) == 1:
         return ["the reference"]
-    slides = [listed(np.unique(named_slides(each, library_key)), 3) for each in refs]
+    slides = [listed(np.unique(each.slides), 3) for each in refs]
     return [f"reference {number} (slides: {names})" for number, names in enumerate(slides, start=1)]
 
 
-def _check_same_model(refs: list[AnnData], called: list[str], key: str) -> None:
-    remedy = "Fit one and place the others in its embedding: bleep_sc.tl.embed(other, first, expression=True)."
+def _other_models(refs: list[AnnData], called: list[str], key: str) -> list[dict[str, Any]]:
     for each, name in zip(refs, called, strict=True):
         if key not in each.uns:
-            raise KeyError(f"There is no model in {name}: uns[{key!r}] not found. {remedy}")
-    hashes = [model_hash(each, key) for each in refs]
+            raise KeyError(f"There is no model in {name}: uns[{key!r}] not found. {TOGETHER}")
+    return [require_model(each, key) for each in refs]
+
+
+def _common_hash(records: list[dict[str, Any]], called: list[str]) -> str:
+    """Return the name of the weights that embedded all references, or refuse others."""
+    hashes = [model_hash(each) for each in records]
     others = [name for name, of_model in zip(called, hashes, strict=True) if of_model != hashes[0]]
     if others:
         raise ValueError(
             f"The references were embedded by {len(set(hashes))} different models, so they cannot be searched "
-            f"together: {' and '.join(others)} by another than {called[0]}. {remedy}"
+            f"together: {' and '.join(others)} by another than {called[0]}. {TOGETHER}"
         )
+    return hashes[0]
 
 
-def _own_layer(ref: AnnData, key: str) -> str | None:
+def _own_layer(record: dict[str, Any]) -> str | None:
     """Return where the expression of a reference is: as it was embedded, or as the model was fitted."""
-    params = json.loads(require_model(ref, key)["params"])
+    params = json.loads(record["params"])
     layer: str | None = params.get("reference_layer", params["layer"])
     return layer
 
 
-def _numbered_slides(refs: list[AnnData], library_key: str) -> NDArray[np.str_]:
+def _numbered_slides(refs: list[Spots]) -> NDArray[np.str_]:
     """Return the slide of every spot, (n_reference,), with the number of its reference where others have such a one."""
-    parts = []
-    for each in refs:
-        slides = named_slides(each, library_key)
-        parts.append(slides if len(slides) else np.full(each.n_obs, "reference"))
-    owners = [name for part in parts for name in np.unique(part)]
+    owners = [name for each in refs for name in np.unique(each.slides)]
     numbered = []
-    for number, part in enumerate(parts, start=1):
-        names, slide = np.unique(part, return_inverse=True)
+    for number, each in enumerate(refs, start=1):
+        names, slide = np.unique(each.slides, return_inverse=True)
         numbered.append(np.array([f"{name} ({number})" if owners.count(name) > 1 else name for name in names])[slide])
     return np.concatenate(numbered)
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
-from bleep_sc._adata.libraries import libraries
 from bleep_sc._arrays.blocks import in_memory
 from bleep_sc._output.messages import listed
 from bleep_sc.tl._models import inputs
@@ -19,35 +18,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from bleep_sc._adata.spots import Spots
     from bleep_sc.models.fitted import FittedModel
 
 
-def named_slides(adata: AnnData, library_key: str) -> NDArray[np.str_]:
-    """Return the slide of every spot, (n_obs,), or nothing, (0,), where slides have no names."""
-    if library_key not in adata.obs and len(adata.uns.get(keys.SPATIAL, {})) != 1:
-        return np.empty(0, dtype=str)
-    return libraries(adata, library_key if library_key in adata.obs else keys.LIBRARY)
-
-
-def same_spots(adata: AnnData, ref: AnnData, library_key: str) -> NDArray[np.intp]:
+def same_spots(query: Spots, ref: Spots) -> NDArray[np.intp]:
     """Return which spot of the query every spot of a reference is, (n_reference,); -1 for none.
 
     On a slide of the same name it is the spot at the same place, or of the same name where there are no coordinates.
     A slide that was renamed is known by all spots of the same name being at the same place.
     """
-    ours, theirs = named_slides(adata, library_key), named_slides(ref, library_key)
-    if np.isin(theirs, ours).any():
-        placed = keys.SPATIAL in adata.obsm and keys.SPATIAL in ref.obsm
-        row_of = {spot: row for row, spot in enumerate(_spots(adata, ours, placed))}
-        return np.array([row_of.get(spot, -1) for spot in _spots(ref, theirs, placed)], dtype=np.intp)
-    if _is_renamed(adata, ref):
-        return adata.obs_names.get_indexer(ref.obs_names)
-    return np.full(ref.n_obs, -1, dtype=np.intp)
+    if (ref.is_named & np.isin(ref.slides, query.slides)).any():
+        placed = query.is_placed and ref.is_placed
+        row_of = {spot: row for row, spot in enumerate(_identities(query, placed))}
+        return np.array([row_of.get(spot, -1) for spot in _identities(ref, placed)], dtype=np.intp)
+    if _is_renamed(query, ref):
+        return query.adata.obs_names.get_indexer(ref.adata.obs_names)
+    return np.full(ref.adata.n_obs, -1, dtype=np.intp)
 
 
 def place_images(
-    adata: AnnData,
-    refs: list[AnnData],
+    query: Spots,
+    refs: list[Spots],
+    twins: list[NDArray[np.intp]],
     model: FittedModel,
     images: Any,
     *,
@@ -57,44 +50,38 @@ def place_images(
 ) -> tuple[NDArray[np.float32], Any]:
     """Return the image embeddings of the query, (n_obs, n_dims), and of the references, (n_reference, n_dims).
 
-    ``images`` are those of the query, as the model takes them.
-    Features are taken in units of their slide. Spots of a reference that stand on a slide of the query were embedded
-    without the query's; here both are taken in units of all spots of that slide. The first reference stays as it is.
+    ``images`` are those of the query, as the model takes them, and ``twins`` which spot of the query every spot of
+    every reference is. Features are taken in units of their slide. Spots of a reference that stand on a slide of the
+    query were embedded without the query's; here both are taken in units of all spots of that slide. The first
+    reference stays as it is.
     """
     from bleep_sc.models.embed import embed_images
 
-    recipe, library_key = model.description.recipe, model.description.params["library_key"]
-    slides = inputs.slides_of(adata, library_key)
+    module = model.module.to(device)
+    of_refs = [embedding_of(each.adata, keys.image_embedding(key)) for each in refs]
     if not model.module.standardize or len(refs) == 1:
-        embedding = embed_images(model.module.to(device), images, slides, device=device)
-        return embedding, embeddings_of(refs, keys.image_embedding(key))
-    ours = named_slides(adata, library_key)
-    slides = ours if len(ours) else slides
-    rows, more_images, more_slides = [np.full(refs[0].n_obs, -1, dtype=np.intp)], [images], [slides]
-    for each in refs[1:]:
-        theirs = named_slides(each, library_key)
-        shared = np.isin(theirs, ours) if len(theirs) else np.zeros(each.n_obs, dtype=bool)
-        row = np.where(shared, same_spots(adata, each, library_key), -1)
-        if shared.any() and not in_memory(embedding_of(each, keys.image_embedding(key))):
+        return embed_images(module, images, query.slides, device=device), _stacked(of_refs)
+    rows, more_images, more_slides = [np.full(len(twins[0]), -1, dtype=np.intp)], [images], [query.slides]
+    for each, twin, embedding in zip(refs[1:], twins[1:], of_refs[1:], strict=True):
+        shared = each.is_named & np.isin(each.slides, query.slides)
+        row = np.where(shared, twin, -1)
+        if shared.any() and not in_memory(embedding):
             raise ValueError(
-                f"A reference on disk has spots on {listed(np.unique(theirs[shared]))}, a slide of the query. Load it: "
-                "ref = ref.to_memory()."
+                f"A reference on disk has spots on {listed(np.unique(each.slides[shared]))}, a slide of the query. "
+                "Load it: ref = ref.to_memory()."
             )
         alone = shared & (row < 0)
         if alone.any():
             row[alone] = sum(map(len, more_images)) + np.arange(alone.sum())
-            more_images.append(inputs.images_for(each, recipe, encoder, device)[alone])
-            more_slides.append(theirs[alone])
+            more_images.append(inputs.images_for(each, model.description.recipe, encoder, device)[alone])
+            more_slides.append(each.slides[alone])
         rows.append(row)
-    together = embed_images(
-        model.module.to(device), np.concatenate(more_images), np.concatenate(more_slides), device=device
-    )
-    of_refs = [embedding_of(each, keys.image_embedding(key)) for each in refs]
+    together = embed_images(module, np.concatenate(more_images), np.concatenate(more_slides), device=device)
     for number, row in enumerate(rows):
         if (row >= 0).any():
             of_refs[number] = of_refs[number].copy()
             of_refs[number][row >= 0] = together[row[row >= 0]]
-    return together[: adata.n_obs], _stacked(of_refs)
+    return together[: query.adata.n_obs], _stacked(of_refs)
 
 
 def embedding_of(ref: AnnData, name: str) -> Any:
@@ -113,23 +100,17 @@ def _stacked(parts: list[Any]) -> Any:
     return stacked(parts, [None] * len(parts), ["The joint embedding of a reference"] * len(parts))
 
 
-def _spots(adata: AnnData, slides: NDArray[np.str_], placed: bool) -> list[tuple[Any, ...]]:
+def _identities(spots: Spots, placed: bool) -> list[tuple[Any, ...]]:
     """Return what tells spots apart on slides that are named: their slide, and their place or their name."""
-    if placed:
-        places = np.asarray(adata.obsm[keys.SPATIAL], dtype=np.float64)
-        return list(zip(slides.tolist(), places[:, 0].tolist(), places[:, 1].tolist(), strict=True))
-    return list(zip(slides.tolist(), adata.obs_names, strict=True))
+    places = spots.centers.T.tolist() if placed else [spots.adata.obs_names]
+    return list(zip(spots.slides.tolist(), *places, strict=True))
 
 
-def _is_renamed(adata: AnnData, ref: AnnData) -> bool:
+def _is_renamed(query: Spots, ref: Spots) -> bool:
     """Tell whether spots of the same name also stand at the same place; names alone may well repeat between slides."""
-    if keys.SPATIAL not in adata.obsm or keys.SPATIAL not in ref.obsm or not adata.obs_names.is_unique:
+    ours, theirs = query.adata.obs_names, ref.adata.obs_names
+    if not (query.is_placed and ref.is_placed and ours.is_unique and theirs.is_unique):
         return False
-    common = adata.obs_names.intersection(ref.obs_names)
-    if not len(common) or not ref.obs_names.is_unique:
-        return False
-    ours, theirs = (
-        np.asarray(each.obsm[keys.SPATIAL], dtype=np.float64)[each.obs_names.get_indexer(common), :2]
-        for each in (adata, ref)
-    )
-    return bool(np.array_equal(ours, theirs))
+    common = ours.intersection(theirs)
+    places = [each.centers[names.get_indexer(common)] for each, names in ((query, ours), (ref, theirs))]
+    return bool(len(common)) and bool(np.array_equal(*places))

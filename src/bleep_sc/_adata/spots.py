@@ -1,0 +1,74 @@
+"""Spots with the slide of each and the place there, found once and handed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bleep_sc._adata import keys
+from bleep_sc._adata.libraries import UNNAMED, libraries, library_column
+from bleep_sc._adata.places import centers_px, centers_um, spatial_slot
+from bleep_sc._adata.recorded import recorded_pitch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Spots:
+    """The spots of a query or of a reference, as a model that reads them was told where slides and places are."""
+
+    adata: AnnData
+    library_key: str
+    """Column of ``obs`` that names the slides."""
+    slides: NDArray[np.str_]
+    """Slide of every spot, (n_obs,)."""
+    spatial_key: str
+    """Key of the coordinates in ``obsm``."""
+    pitch_um: float | None
+    """Distance of neighbouring spots, µm, with which the model was fitted, where that was given."""
+
+    @classmethod
+    def of(cls, adata: AnnData, params: Mapping[str, Any]) -> Spots:
+        """Find slides and places by the ``params`` of a model; earlier versions recorded ``library_key`` alone."""
+        library_key = library_column(adata, None, params["library_key"])
+        slides = libraries(adata, library_key)
+        spatial_key = spatial_slot(adata, None, params.get("spatial_key", keys.SPATIAL))
+        return cls(adata, library_key, slides, spatial_key, params.get("pitch_um"))
+
+    @classmethod
+    def to_learn_on(cls, adata: AnnData, library_key: str | None) -> Spots:
+        """Find slides and places as a call that fits a model was told, or earlier calls on ``adata`` were."""
+        column = library_column(adata, library_key)
+        return cls(adata, column, libraries(adata, column), spatial_slot(adata), recorded_pitch(adata))
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What a model is to record, for :meth:`of`."""
+        return {"library_key": self.library_key, "spatial_key": self.spatial_key, "pitch_um": self.pitch_um}
+
+    @property
+    def is_named(self) -> NDArray[np.bool_]:
+        """Whose slide has a name, (n_obs,); those without are on none of another AnnData."""
+        return self.slides != UNNAMED
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether there are coordinates."""
+        return self.spatial_key in self.adata.obsm
+
+    @property
+    def centers(self) -> NDArray[np.float64]:
+        """(x, y) in full-resolution px, (n_obs, 2)."""
+        return centers_px(self.adata, self.spatial_key)
+
+    @cached_property
+    def centers_um(self) -> NDArray[np.float64]:
+        """(x, y) in µm, (n_obs, 2)."""
+        return centers_um(self.adata, self.slides, self.centers, pitch_of_model=self.pitch_um)

@@ -1,0 +1,79 @@
+"""Fit any method of :data:`bleep_sc.models.methods.METHODS` that is trained on arrays."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from bleep_sc._adata import keys
+from bleep_sc._adata.expression import units
+from bleep_sc._adata.spots import Spots
+from bleep_sc.tl._models import inputs
+from bleep_sc.tl._models.in_uns import write_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+    from torch import nn
+
+
+def fit_method(
+    adata: AnnData,
+    method: str,
+    *,
+    use_rep: str | Sequence[str] | None = None,
+    patches_key: str = keys.PATCHES,
+    encoder: str | nn.Module | None = None,
+    layer: str | None = None,
+    target_rep: str | None = None,
+    library_key: str | None = None,
+    config: Any = None,
+    key_added: str | None = None,
+    random_state: int = 0,
+    device: str | None = None,
+    show_progress_bar: bool = True,
+    copy: bool = False,
+) -> AnnData | None:
+    """Fit a method, and write it into ``uns[key_added]``; the arguments are those of :func:`bleep_sc.tl.fit_stnet`."""
+    from bleep_sc.models.fitted import Description, FittedModel
+    from bleep_sc.models.methods import METHODS
+    from bleep_sc.training.device import resolve_device
+    from bleep_sc.training.pairs import Pairs
+
+    row, random_state = METHODS[method], int(random_state)
+    kind = row.load("config")
+    config = kind() if config is None and kind is not None else config
+    values, genes = inputs.expression(adata, layer, target_rep)
+    spots = Spots.to_learn_on(adata, library_key)
+    if row.images == "pixels":
+        images, recipe, network = *inputs.pixels(adata, patches_key), None
+    else:
+        images, recipe, network = inputs.training_images(
+            adata, use_rep, patches_key, encoder, trained=True, default=row.encoder
+        )
+    how: dict[str, Any] = {"config": config, "encoder": network, "random_state": random_state}
+    if row.in_sections:
+        how["positions"] = inputs.array_positions(adata)
+    learnt = row.load("fit")(
+        Pairs(images, values),
+        spots.slides,
+        device=resolve_device(device),
+        show_progress_bar=show_progress_bar,
+        **how,
+    )
+    params = {
+        **(inputs.variant(recipe, network) if row.images == "any" else {}),
+        "layer": layer,
+        "target_rep": target_rep,
+        **spots.params,
+        "random_state": random_state,
+        **learnt.params,
+        "units": units(adata, layer, target_rep),
+    }
+    trained = {} if network is None else {"encoder": network.name}
+    settings = {} if config is None else asdict(config)
+    description = Description(method, {**learnt.architecture, **trained}, genes, recipe, settings, params)
+    adata = adata.copy() if copy else adata
+    write_model(adata, key_added or method, FittedModel(learnt.module, description), spots.slides, learnt.history)
+    return adata if copy else None
