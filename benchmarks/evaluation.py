@@ -24,7 +24,7 @@ GROUPS = {"her2st": "library_id", "mob": "library_id", "mob-animals": "animal"}
 PATIENTS = {"her2st": "patient", "mob": "animal", "mob-animals": "animal"}
 LAYERS = ["ENSMUSG00000045573.9", "ENSMUSG00000024871.10"]
 """Penk and Doc2g: the granule cells within, the mitral and glomerular layers around them."""
-SHOWN = {"her2st": ("C4", ["SCGB2A2", "HLA-DRA"]), "mob": ("MOB2", LAYERS), "mob-animals": ("2", LAYERS)}
+SHOWN = {"her2st": ("C4", ["SCGB2A2", "HLA-DRA"]), "mob": ("MOB2", LAYERS), "mob-animals": ("MOB3", LAYERS)}
 ONE_SEED = ("histogene", "histogene-small")
 MOB_UM = 280.32
 """Side of mob's patches: 64 px of its small images, which are resampled."""
@@ -62,7 +62,7 @@ def main() -> None:
     logging.getLogger("bleep_sc").setLevel(logging.INFO)
     adata = load(arguments.data)
     group_key = GROUPS[arguments.data]
-    table, predictions = bs.bm.cross_validate(
+    compared = bs.bm.cross_validate(
         adata,
         methods(arguments.methods.split(",") if arguments.methods else None),
         group_key=group_key,
@@ -72,21 +72,20 @@ def main() -> None:
         path=arguments.runs / arguments.data,
         return_predictions=True,
     )
-    group, genes = SHOWN[arguments.data]
+    library_id, genes = SHOWN[arguments.data]
     patients = dict(
         zip(adata.obs["library_id"].astype(str), adata.obs[PATIENTS[arguments.data]].astype(str), strict=True)
     )
     bs.bm.report(
         adata,
-        table,
-        predictions,
+        compared,
         arguments.out / arguments.data,
         group_key=group_key,
-        group=group,
+        library_id=library_id,
         genes=genes,
         patients=patients,
-        title=f"{arguments.data}: leave one {'section' if group_key == 'library_id' else 'animal'} out",
-        notes="Frozen EfficientNet-Lite0 features; ST-Net on them is a linear probe. Networks as published.",
+        notes=f"{arguments.data}. Frozen EfficientNet-Lite0 features; ST-Net on them is a linear probe. Networks as "
+        "published.",
     )
     print((arguments.out / arguments.data / "summary.md").read_text())
 

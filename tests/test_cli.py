@@ -67,7 +67,7 @@ def test_the_benchmark_compares_what_was_asked_for(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(
         bs.bm,
         "report",
-        lambda *args, **kwargs: given.update(kwargs, args=args) or (args[3] / "summary.md").write_text("S"),
+        lambda *args, **kwargs: given.update(kwargs, args=args) or (args[2] / "summary.md").write_text("S"),
     )
     out = tmp_path / "out"
     arguments = ["--data", str(tmp_path / "slides.h5ad"), "--methods", "mean,ridge", "--n-top-genes", "40"]
@@ -75,7 +75,7 @@ def test_the_benchmark_compares_what_was_asked_for(toy, tmp_path, monkeypatch):
         cli.main, ["benchmark", *arguments, "--patient-key", "donor", "--out", str(out)], catch_exceptions=False
     )
     assert result.exit_code == 0
-    _, table, predictions, path = given["args"]
+    _, (table, predictions), path = given["args"]
     assert set(table["method"]) == {"mean", "location", "ridge", "permuted"}
     assert set(predictions["ridge"]) == {"slice1", "slice2", "slice3"}
     assert path == out

@@ -14,6 +14,7 @@ import zarr
 from PIL import Image
 
 import bleep_sc as bs
+from bleep_sc._output.disk import DRAFTS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what spatialdata, dask and zarr say of each other
 
@@ -30,14 +31,15 @@ from bleep_sc._output.disk import draft_path, read_json
 from bleep_sc.cli import _impute
 from bleep_sc.pp import _extract_patches
 from bleep_sc.slides import _store
-from bleep_sc.tl._predictions import record
+from bleep_sc.tl._predictions import layers, record
 from bleep_sc.training import features
 
 torch.set_num_threads(1)
 files, folder, n_kills, names = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
 if "command" in names:
     import matplotlib.pyplot, spatialdata
-_store.SHARD, features.BLOCK, _prediction.SPOTS, _prediction.GENES = 4, 4, 4, 60
+_store.SHARD, features.BLOCK, record.GENES = 4, 4, 60
+record.SPOTS = layers.SPOTS = 4
 ref, query = ad.read_h5ad(files / "ref.h5ad"), ad.read_h5ad(files / "query.h5ad")
 log = folder / "log"
 
@@ -162,7 +164,7 @@ def of(killed, name):
     folder, results = killed
     kept = results[name]["kept"]
     assert kept == [sorted(each) for each in kept]
-    left = [path.name for path in (folder / name).rglob("*") if path.name.endswith((".part", ".old", ".partial"))]
+    left = [path for path in (folder / name).rglob("*") if path.suffix in (".part", ".partial") or DRAFTS in path.name]
     assert not left
     return folder / name, kept[-1][-1], max(map(max, filter(None, kept))), results[name]["did"]
 

@@ -121,10 +121,10 @@ def test_the_summary_is_of_slides_within_patients(compared):
 
 def test_the_figures_show_one_slide_of_a_group_of_several(compared, tmp_path):
     adata, table, predictions = compared
-    bs.bm.report(adata, table, predictions, tmp_path, group_key="donor", library_id="slice2", genes=["CYP3A4"])
+    bs.bm.report(adata, (table, predictions), tmp_path, group_key="donor", library_id="slice2", genes=["CYP3A4"])
     page = (tmp_path / "report.html").read_text()
     assert "CYP3A4 over the H&amp;E of slice2" in page
     assert "Predictions of mine for slide slice2" in page
     assert "Patients are not known" in page
-    with pytest.raises(KeyError, match=r"library_id='slice3' is not in the group \(it has: 'slice1', 'slice2'\)"):
-        bs.bm.report(adata, table, predictions, tmp_path, group_key="donor", library_id="slice3")
+    with pytest.raises(KeyError, match=r"library_id='slice9' was not predicted"):
+        bs.bm.report(adata, (table, predictions), tmp_path, group_key="donor", library_id="slice9")

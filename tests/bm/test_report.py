@@ -34,10 +34,17 @@ def test_the_report_holds_every_exhibit_in_one_file(compared, tmp_path):
     adata, table, predictions = compared
     out = tmp_path / "report"
     bs.bm.report(
-        adata, table, predictions, out, group_key="library_id", group="slice3", mark="low_quality", title="T<o>y"
+        adata,
+        (table, predictions),
+        out,
+        group_key="library_id",
+        library_id="slice3",
+        mark="low_quality",
+        notes="T<o>y",
     )
     page = (out / "report.html").read_text()
     assert "T&lt;o&gt;y" in page
+    assert "one slide left out after another" in page
     assert page.count("<figure>") == 8
     assert page.count("data:image/png;base64,") == 8
     assert "<script" not in page
@@ -125,17 +132,17 @@ def test_layers_are_compared_over_the_genes_that_all_of_them_hold(compared):
         ({"genes": ["INS"]}, KeyError, "genes='INS' were not predicted"),
         ({"mark": "nothing"}, KeyError, r"obs\['nothing'\] not found"),
         ({"patients": {"slice1": "P"}}, KeyError, "no entry for the slides 'slice2', 'slice3'"),
-        ({"group": "slice9"}, KeyError, "group='slice9' was not predicted"),
+        ({"library_id": "slice9"}, KeyError, r"library_id='slice9' was not predicted \(slides: 'slice1', 'slice2', "),
     ],
 )
 def test_what_is_not_there_is_named_before_anything_is_written(compared, tmp_path, kwargs, error, message):
     adata, table, predictions = compared
     with pytest.raises(error, match=message):
-        bs.bm.report(adata, table, predictions, tmp_path / "new", group_key="library_id", **kwargs)
+        bs.bm.report(adata, (table, predictions), tmp_path / "new", group_key="library_id", **kwargs)
     assert not (tmp_path / "new").exists()
 
 
 def test_a_report_needs_a_prediction_that_varies(compared, tmp_path):
     adata, table, predictions = compared
     with pytest.raises(ValueError, match="No prediction varies over spots"):
-        bs.bm.report(adata, table, {"mean": predictions["mean"]}, tmp_path, group_key="library_id")
+        bs.bm.report(adata, (table, {"mean": predictions["mean"]}), tmp_path, group_key="library_id")

@@ -1,9 +1,12 @@
 import errno
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
-from bleep_sc._output.disk import appears, draft_of, is_complete, require_room
+from bleep_sc._output.disk import DRAFTS, all_appear, appears, complete, draft_of, is_complete, require_room
 
 
 def names(folder):
@@ -25,13 +28,28 @@ def test_a_file_appears_when_it_is_complete(tmp_path):
     assert names(path.parent) == ["file"]
 
 
+def killed(path, work):
+    """Let another process begin to write a folder, and be killed at it."""
+    source = f"""
+import os, signal
+from pathlib import Path
+from bleep_sc._output import disk
+with disk.appears(Path({str(path)!r})) as draft:
+    draft.mkdir()
+    (draft / "new").touch()
+    {work}
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", source]).returncode == -signal.SIGKILL
+
+
 def test_what_was_there_stays_until_it_is_replaced(tmp_path):
     path = tmp_path / "folder"
     for content in ("a", "b"):
         with appears(path) as draft:
             draft.mkdir()
             (draft / content).write_text(content)
-            assert names(tmp_path) == [".folder.part", *(["folder"] if content == "b" else [])]
+            assert names(tmp_path)[1:] == (["folder"] if content == "b" else [])
     assert names(path) == ["b"]
     with pytest.raises(KeyboardInterrupt):
         fail(path, KeyboardInterrupt())
@@ -39,14 +57,46 @@ def test_what_was_there_stays_until_it_is_replaced(tmp_path):
     assert names(tmp_path) == ["folder"]
 
 
-def test_what_a_killed_call_left_is_removed(tmp_path):
-    (tmp_path / ".folder.part").mkdir()
-    (tmp_path / ".folder.part" / "half").write_text("of it")
+def test_what_a_killed_call_left_is_removed_and_nothing_of_others(tmp_path):
+    foreign = [".folder.part", ".folder.old", "folder.part", f"{DRAFTS}notes"]
+    for name in foreign:
+        (tmp_path / name).mkdir()
+    killed(tmp_path / "other", "")
+    (left,) = set(names(tmp_path)) - set(foreign)
     with appears(tmp_path / "folder") as draft:
-        assert names(tmp_path) == []
+        assert left not in names(tmp_path)
         draft.mkdir()
-    assert names(tmp_path) == ["folder"]
+    assert names(tmp_path) == sorted([*foreign, "folder"])
     assert names(tmp_path / "folder") == []
+
+
+def test_calls_that_write_the_same_at_once_do_not_disturb_each_other(tmp_path):
+    path = tmp_path / "file"
+    with appears(path) as one:
+        one.write_text("one, half")
+        with appears(path) as another:
+            another.write_text("another")
+        assert path.read_text() == "another"
+        one.write_text("one")
+    assert path.read_text() == "one"
+    assert names(tmp_path) == ["file"]
+
+
+def test_files_have_the_permissions_of_ordinary_ones(tmp_path):
+    with appears(tmp_path / "file") as draft:
+        draft.touch()
+    (tmp_path / "ordinary").touch()
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_several_files_appear_when_all_are_there(tmp_path):
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "c").write_text("old")
+    with all_appear(tmp_path, "Make room.") as drafts:
+        (drafts / "a").write_text("new")
+        (drafts / "b").write_text("new")
+        assert names(tmp_path)[1:] == ["a", "c"]
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new", "c": "old"}
 
 
 def test_a_replacement_that_was_not_completed_is_undone(tmp_path, monkeypatch):
@@ -55,7 +105,7 @@ def test_a_replacement_that_was_not_completed_is_undone(tmp_path, monkeypatch):
     (path / "old").touch()
 
     def in_use(source, target):
-        if source.name == ".folder.part":
+        if source.parent.name == "drafts":
             raise PermissionError(errno.EACCES, "in use")
         replace(source, target)
 
@@ -68,7 +118,11 @@ def test_a_replacement_that_was_not_completed_is_undone(tmp_path, monkeypatch):
         with pytest.raises(PermissionError, match="in use"):
             write()
     assert names(path) == ["old"]
-    path.rename(tmp_path / ".folder.old")  # killed between the two moves
+    killed(
+        path,
+        "(draft.parent.parent / 'replaced').mkdir(); os.replace(draft.parent.parent.parent / 'folder', draft.parent.parent / 'replaced' / 'folder')",
+    )
+    assert not path.exists()  # killed between the two moves
     with pytest.raises(KeyboardInterrupt):
         fail(path, KeyboardInterrupt())
     assert names(path) == ["old"]
@@ -109,19 +163,28 @@ def test_a_full_disk_is_named_and_other_errors_stay_as_they_are(tmp_path):
 
 def test_a_draft_of_the_same_recipe_is_gone_on_with_and_no_other(tmp_path):
     path, recipe, begun = tmp_path / "store", {"size_um": float("nan"), "slides": ("a", "b")}, []
-    draft = draft_of(path, recipe, begun.append)
+    draft = draft_of(path, recipe, begun.append, "things")
     (draft / "done").touch()
     (draft / "c.0123.partial").touch()
-    assert draft_of(path, recipe, begun.append) == draft
+    assert draft_of(path, recipe, begun.append, "things") == draft
     assert names(draft) == ["done", "recipe.json"]
-    assert begun == [draft]
-    draft_of(path, {**recipe, "slides": ("b", "a")}, begun.append)
-    assert names(draft) == ["recipe.json"]
-    (draft / "recipe.json").unlink()  # killed while it was begun
-    draft_of(path, recipe, begun.append)
-    assert len(begun) == 3
+    assert len(begun) == 1
+    with pytest.raises(FileExistsError, match=r"store\.part' holds other unfinished things: slides differ"):
+        draft_of(path, {**recipe, "slides": ("b", "a")}, begun.append, "things")
+    assert names(draft) == ["done", "recipe.json"]
     assert not is_complete(path, recipe, "things")
-    draft.rename(path)
+    complete(path)
     assert is_complete(path, recipe, "things")
     with pytest.raises(FileExistsError, match="holds other things: slides differ"):
         is_complete(path, {**recipe, "slides": ()}, "things")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, lambda path: path.write_text("a thesis")])
+def test_what_is_no_draft_is_never_removed(tmp_path, make):
+    foreign = tmp_path / "store.part"
+    make(foreign)
+    with pytest.raises(
+        FileExistsError, match=r"store\.part' exists and is no store of unfinished things\. Pass another"
+    ):
+        draft_of(tmp_path / "store", {}, lambda draft: None, "things")
+    assert foreign.exists()

@@ -95,7 +95,11 @@ def test_other_patches_are_never_taken_for_these(patches, tmp_path):
         write(tmp_path / "folder", patches)
     with pytest.raises(RuntimeError, match="300 of 600"):
         write(tmp_path / "t.zarr", patches, cut=lambda done: batches(patches[:300], done))
-    write(tmp_path / "t.zarr", patches, recipe="b")  # what the other recipe left is not gone on from
+    with pytest.raises(
+        FileExistsError, match=r"t\.zarr\.part' holds other unfinished patches: of differ\. Pass another"
+    ):
+        write(tmp_path / "t.zarr", patches, recipe="b")  # neither gone on from nor lost
+    write(tmp_path / "t.zarr", patches)
     np.testing.assert_array_equal(np.asarray(read(tmp_path / "t.zarr", np.arange(N))), patches)
 
 

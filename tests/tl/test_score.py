@@ -51,6 +51,18 @@ def test_gene_sets_come_from_the_truth_or_from_the_training_slides(fitted, query
     assert table.loc["zone", ["genes_from", "n_genes"]].tolist() == ["given", 2]
 
 
+def test_the_training_slides_are_read_once_for_all_slides(predicted, fitted, monkeypatch):
+    from bleep_sc.tl import _score
+
+    read, of_source = [], _score.libraries
+    monkeypatch.setattr(_score, "libraries", lambda adata, key: read.append(adata) or of_source(adata, key))
+    bs.tl.score(predicted, gene_sets=fitted)
+    assert read == [predicted, fitted]
+    table = predicted.uns["bleep_score"]
+    assert table.groupby("gene_set")["n_genes"].nunique().eq(1).all()
+    assert set(table["library"]) == {"slice1", "slice2", "slice3", "mean"}
+
+
 def test_a_constant_gene_counts_as_zero_and_shifts_no_other(fitted, query):
     bs.tl.impute(query, ref=fitted)
     bs.tl.score(query)

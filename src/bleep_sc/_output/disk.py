@@ -6,37 +6,62 @@ import errno
 import json
 import os
 import shutil
-from contextlib import contextmanager
+import sys
+import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RECIPE = "recipe.json"
 """Of a folder that takes long to write: what it depends on."""
+DRAFTS, LOCK, REPLACED = ".bleep_sc-", "lock", "replaced"
+"""What folders of drafts are called, and what lies in one beside the drafts."""
 
 
 @contextmanager
-def appears(path: Path) -> Iterator[Path]:
-    """Give the place beside ``path`` to write a file or a folder to, which is moved there when the block has ended.
+def appears(path: Path, remedy: str = "") -> Iterator[Path]:
+    """Give the place to write a file or a folder to, which is moved to ``path`` when the block has ended.
 
-    What a killed call left is removed first, and the draft where the block fails. What was at ``path`` is replaced.
+    What was at ``path`` is replaced, and stays where the block fails. ``remedy`` says what to do when the disk is full.
     """
     path = path.resolve()  # what a link leads to is replaced, and not the link
-    draft, replaced = (path.with_name(f".{path.name}.{kind}") for kind in ("part", "old"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _put_back(replaced, path)
-    _remove(draft)
-    try:
-        with room(lambda: f"Nothing was written to {str(path)!r}: make room and call again."):
-            yield draft
-        if path.is_dir():  # which can neither be overwritten nor be removed at once
-            os.replace(path, replaced)
-        os.replace(draft, path)
-    finally:
-        _put_back(replaced, path)
-        _remove(draft)
+    remedy = remedy or f"Nothing was written to {str(path)!r}: make room and call again."
+    with all_appear(path.parent, remedy) as drafts:
+        yield drafts / path.name
+
+
+@contextmanager
+def all_appear(folder: Path, remedy: str) -> Iterator[Path]:
+    """Give a place to write files and folders to, which are moved into ``folder`` when the block has ended.
+
+    Files are flushed to the disk. Others may write the same at the same time: each has drafts of its own, and what is
+    moved last stays. Drafts that a killed call left in ``folder`` are removed.
+    """
+    with room(lambda: remedy):
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in filter(_is_left, folder.glob(f"{DRAFTS}*")):
+            with suppress(OSError):  # another call is removing it
+                _put_away(left)
+        own = Path(tempfile.mkdtemp(prefix=DRAFTS, dir=folder))
+        try:
+            with (own / LOCK).open("w") as lock:
+                with suppress(OSError):  # of file systems without locks, where what is left stays
+                    _lock(lock)
+                    lock.truncate(1)
+                drafts = own / "drafts"
+                drafts.mkdir()
+                yield drafts
+                written = sorted(drafts.iterdir())
+                for draft in filter(Path.is_file, written):
+                    with draft.open("rb+") as file:
+                        os.fsync(file.fileno())
+                for draft in written:
+                    _replace(folder / draft.name, draft, own / REPLACED)
+        finally:
+            _put_away(own)
 
 
 def require_room(folder: Path, n_bytes: int, what: str) -> None:
@@ -64,24 +89,23 @@ def is_complete(path: Path, recipe: dict[str, Any], what: str) -> bool:
         return False
     before = read_json(path / RECIPE)
     if before is None:
-        raise FileExistsError(f"store={str(path)!r} exists and is no store of {what}. Pass another path.")
+        raise FileExistsError(f"{str(path)!r} exists and is no store of {what}. Pass another path to store=.")
     changed = [key for key in recipe if _plain(before.get(key)) != _plain(recipe[key])]
     if changed:
         raise FileExistsError(
-            f"store={str(path)!r} holds other {what}: {', '.join(changed)} differ. Pass another path, or remove it."
+            f"{str(path)!r} holds other {what}: {', '.join(changed)} differ. Pass another path to store=, or remove it."
         )
     return True
 
 
-def draft_of(path: Path, recipe: dict[str, Any], begin: Callable[[Path], None]) -> Path:
+def draft_of(path: Path, recipe: dict[str, Any], begin: Callable[[Path], None], what: str) -> Path:
     """Return the folder beside ``path`` that an interrupted call of the same recipe left, or a new one."""
     draft = draft_path(path)
-    before = read_json(draft / RECIPE)
-    if before is None or _plain(before) != _plain(recipe):
-        _remove(draft)
-        draft.mkdir(parents=True)
-        begin(draft)
-        write_json(draft / RECIPE, recipe)  # last: a folder with a recipe is whole
+    if not is_complete(draft, recipe, f"unfinished {what}"):
+        with appears(draft) as begun:
+            begun.mkdir()
+            begin(begun)
+            write_json(begun / RECIPE, recipe)
     for partial in draft.rglob("*.partial"):  # what zarr was writing when it was killed
         partial.unlink()
     return draft
@@ -90,6 +114,11 @@ def draft_of(path: Path, recipe: dict[str, Any], begin: Callable[[Path], None]) 
 def draft_path(path: Path) -> Path:
     """Return where a folder lies until it is complete."""
     return path.with_name(path.name + ".part")
+
+
+def complete(path: Path) -> None:
+    """Move a folder to its place."""
+    os.replace(draft_path(path), path)
 
 
 def read_json(file: Path) -> dict[str, Any] | None:
@@ -113,15 +142,39 @@ def _plain(content: Any) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def _put_back(replaced: Path, path: Path) -> None:
-    """Undo a replacement that was not completed, or forget what was replaced."""
-    if replaced.exists() and not path.exists():
-        os.replace(replaced, path)
-    _remove(replaced)
+def _lock(file: IO[str]) -> None:
+    """Take a lock that ends with the process, or raise an OSError."""
+    if sys.platform == "win32":
+        import msvcrt
 
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
     else:
-        path.unlink(missing_ok=True)
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_left(drafts: Path) -> bool:
+    """Tell whether the call that made a folder of drafts was killed."""
+    try:
+        with (drafts / LOCK).open("r+") as lock:
+            _lock(lock)
+            return os.fstat(lock.fileno()).st_size > 0  # else it has just been made, and is not locked yet
+    except OSError:
+        return False
+
+
+def _replace(path: Path, draft: Path, replaced: Path) -> None:
+    if path.is_dir():  # which can neither be overwritten nor be removed at once
+        replaced.mkdir(exist_ok=True)
+        os.replace(path, replaced / path.name)
+    os.replace(draft, path)
+
+
+def _put_away(drafts: Path) -> None:
+    """Undo a replacement that was not completed, and remove the drafts and what was replaced."""
+    for replaced in (drafts / REPLACED).glob("*"):
+        path = drafts.parent / replaced.name
+        if not path.exists():
+            os.replace(replaced, path)
+    shutil.rmtree(drafts, ignore_errors=True)

@@ -15,8 +15,8 @@ from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.bm._folds import Fold, Split, folds, split
 from bleep_sc.bm._guards import check_groups_are_apart
-from bleep_sc.bm._runs import Run, open_store, read_run, run_file, settings_of, write_run
-from bleep_sc.bm._scores import ceilings, score_run
+from bleep_sc.bm._runs import Run, open_runs, read_run, run_file, settings_of, write_run
+from bleep_sc.bm._scores import score_runs
 from bleep_sc.tl._models.inputs import as_keys
 
 if TYPE_CHECKING:
@@ -140,14 +140,14 @@ def cross_validate(
         markers=markers,
     )
     check_groups_are_apart(data)
-    store = None if path is None else open_store(path, settings_of(data))
+    kept = None if path is None else open_runs(path, settings_of(data))
     tables: list[pd.DataFrame] = []
     predictions: Predictions = {name: {} for name in methods}
     for fold in folds(data):
         unseen = [gene for gene in markers if gene not in fold.panel]
         if unseen:
             logger.info("No training spot without %s has the markers %s.", fold.group, listed(unseen))
-        runs = list(_run_fold(fold, methods, range(random_state, random_state + n_seeds), store))
+        runs = list(_run_fold(fold, methods, range(random_state, random_state + n_seeds), kept))
         tables += _score_fold(data, fold, runs)
         for run in runs:
             if run.seed == random_state:
@@ -168,10 +168,10 @@ def _check_methods(methods: Mapping[str, Method]) -> None:
         raise TypeError(f"methods[{idle[0]!r}] cannot be called; pass a function (train, query).")
 
 
-def _run_fold(fold: Fold, methods: Mapping[str, Method], seeds: range, store: Path | None) -> Iterator[Run]:
+def _run_fold(fold: Fold, methods: Mapping[str, Method], seeds: range, kept: Path | None) -> Iterator[Run]:
     for name, method in methods.items():
         for seed in seeds if _takes_seed(method) else seeds[:1]:
-            file = None if store is None else run_file(store, name, fold.group, seed)
+            file = None if kept is None else run_file(kept, name, fold.group, seed)
             if file is not None and file.exists():
                 yield read_run(file, name, fold.group, seed, _arguments(method))
                 continue
@@ -254,15 +254,14 @@ def _check_values(values: np.ndarray[Any, Any], shape: tuple[int, int], name: st
         raise ValueError(f"methods[{name!r}] returned nothing but NaN.")
 
 
-def _score_fold(data: Split, fold: Fold, runs: list[Run]) -> list[pd.DataFrame]:
+def _score_fold(data: Split, fold: Fold, runs: list[Run]) -> Iterator[pd.DataFrame]:
     """Score the runs of a fold, and a permuted one, slide by slide; location copy also serves as what is given."""
-    truth, ceiling = data.truth(fold.group, fold.panel), ceilings(data, fold)
     location = next((run for run in runs if run.method == LOCATION), None)
     varying = [run for run in runs if np.nanmax(np.ptp(run.values, axis=0)) > 0] or runs
     shuffled = next((run for run in varying if run.method == "bleep"), varying[-1])
     values = shuffled.values.copy()
-    for slide in truth.obs[keys.LIBRARY].unique():
-        rows = (truth.obs[keys.LIBRARY] == slide).to_numpy()
+    for slide in fold.query.obs[keys.LIBRARY].unique():
+        rows = (fold.query.obs[keys.LIBRARY] == slide).to_numpy()
         values[rows] = metrics.permuted(values[rows], random_state=shuffled.seed)
     null = replace(shuffled, method=PERMUTED, values=values, weights=None, seconds=float("nan"))
-    return [score_run(run, fold, truth, location, ceiling, data.markers) for run in [*runs, null]]
+    return score_runs([*runs, null], data, fold, location)

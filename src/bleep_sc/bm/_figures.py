@@ -32,7 +32,6 @@ def draw_figures(
     method: str,
     genes: list[str] | None,
     mark: str | None,
-    random_state: int,
 ) -> dict[str, tuple[bytes, str]]:
     """Draw every figure of one slide, with its caption; without a display."""
     name = str(slide.obs[keys.LIBRARY].iloc[0])
@@ -62,8 +61,8 @@ def draw_figures(
     if slide.n_vars > 2:
         for each in shown:
             tl.gene_correlation(slide, each, covariate="log1p_total_counts")
-        tl.leiden(slide, method, random_state=random_state)
-        tl.joint_umap(slide, train, method, random_state=random_state)
+        tl.leiden(slide, method)
+        tl.joint_umap(slide, train, method)
         pictures |= {
             "gene_gene": (
                 lambda: pl.gene_correlation(slide, [None, *shown]),

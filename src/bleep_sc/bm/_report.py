@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +9,7 @@ import numpy as np
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
 from bleep_sc._output import html
+from bleep_sc._output.disk import all_appear
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.bm._figures import draw_figures
 from bleep_sc.bm._held_out import held_out, training
@@ -35,12 +33,10 @@ MAIN_SETS = (
 
 def report(
     adata: AnnData,
-    table: pd.DataFrame,
-    predictions: Mapping[str, Mapping[str, pd.DataFrame]],
+    compared: tuple[pd.DataFrame, Mapping[str, Mapping[str, pd.DataFrame]]],
     path: str | Path,
     *,
     group_key: str,
-    group: str | None = None,
     library_id: str | None = None,
     method: str | None = None,
     genes: list[str] | None = None,
@@ -48,9 +44,7 @@ def report(
     patients: Mapping[str, str] | None = None,
     layer: str | None = None,
     library_key: str = keys.LIBRARY,
-    title: str = "Cross-validation",
     notes: str = "",
-    random_state: int = 0,
 ) -> None:
     """Write the paper's exhibits of a cross-validation: tables, figures, and one self-contained page.
 
@@ -59,15 +53,17 @@ def report(
 
     Parameters
     ----------
-    adata, table, predictions
-        What was given to :func:`bleep_sc.bm.cross_validate`, and what it returned.
+    adata
+        What was given to :func:`bleep_sc.bm.cross_validate`.
+    compared
+        The table and the predictions that it returned with ``return_predictions=True``.
     path
         The folder to write into: ``report.html``, ``*.csv``, ``summary.md`` and ``*.png``. Files of a report before are
         replaced when all of the new ones are there.
     group_key, layer, library_key
         As they were given to it.
-    group, library_id
-        The group that the figures show, and the slide of it; None is the first.
+    library_id
+        The slide that the figures show, with the training slides of its group; None is the first.
     method
         The method that the figures show beside the truth, and up to two others with it; None is BLEEP, or else the last
         one whose prediction varies.
@@ -77,51 +73,46 @@ def report(
         A boolean column of ``obs`` to outline in figure 5, such as a region of low quality.
     patients
         The patient of every slide, for the intervals; None says that they are not known.
-    title, notes
-        Of the page; notes may say where the data are from.
-    random_state
-        Of clusters and bootstrap.
+    notes
+        What stands at the head of the page, such as where the data are from.
 
     Raises
     ------
     KeyError
-        When a group, a slide, a method, a gene or a column is not there; before anything is computed.
+        When a slide, a method, a gene or a column is not there; before anything is computed.
     ValueError
         When no prediction varies.
 
     Examples
     --------
-    >>> bs.bm.report(adata, table, predictions, "report", group_key="library_id")  # doctest: +SKIP
+    >>> bs.bm.report(adata, (table, predictions), "report", group_key="library_id")  # doctest: +SKIP
     """
     path = Path(path)
+    table, predictions = compared
     patients_of(table["library"].unique(), patients)
     given: dict[str, Any] = {"group_key": group_key, "layer": layer, "library_key": library_key}
     method = _shown_method(predictions, method)
-    group = next(iter(predictions[method])) if group is None else group
-    slide = _shown_slide(held_out(adata, predictions, group, **given), library_id)
+    library_id, group = _shown_slide(table, predictions[method], library_id)
+    held = held_out(adata, predictions, group, **given)
+    slide = held[(held.obs[keys.LIBRARY] == library_id).to_numpy()].copy()
     _check_drawn(slide, genes, mark)
-    path.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".report-", dir=path))
-    try:
-        tables = {
-            "genes": table,
-            "summary": summarise(table, patients=patients, random_state=random_state),
-            "top_genes": best_genes(table).reset_index(),
-            "structure": _structure(adata, predictions, given, random_state),
-        }
-        train = training(adata, slide.var_names, group, **given)
-        figures = draw_figures(table, tables["summary"], slide, train, method, genes, mark, random_state)
+    tables = {
+        "genes": table,
+        "summary": summarise(table, patients=patients),
+        "top_genes": best_genes(table).reset_index(),
+        "structure": _structure(adata, predictions, given),
+    }
+    train = training(adata, slide.var_names, group, **given)
+    figures = draw_figures(table, tables["summary"], slide, train, method, genes, mark)
+    title = f"Cross-validation: one {'slide' if group_key == library_key else group_key} left out after another"
+    page = html.page(title, notes, _sections(tables, figures, patients))
+    with all_appear(path, f"The report was not written to {str(path)!r}: make room and call again.") as drafts:
         for name, frame in tables.items():
-            frame.to_csv(draft / f"{name}.csv", index=False)
-        (draft / "summary.md").write_text(html.markdown(_wide(tables["summary"])))
+            frame.to_csv(drafts / f"{name}.csv", index=False)
+        (drafts / "summary.md").write_text(html.markdown(_wide(tables["summary"])))
         for name, (picture, _) in figures.items():
-            (draft / f"{name}.png").write_bytes(picture)
-        page = html.page(title, notes, _sections(tables, figures, patients))
-        (draft / "report.html").write_text(page)
-        for file in sorted(draft.iterdir()):
-            os.replace(file, path / file.name)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+            (drafts / f"{name}.png").write_bytes(picture)
+        (drafts / "report.html").write_text(page)
     logger.info("Report written to %s", path / "report.html")
 
 
@@ -144,12 +135,14 @@ def _shown_method(predictions: Mapping[str, Mapping[str, pd.DataFrame]], method:
     return method or ("bleep" if "bleep" in varying else varying[-1])
 
 
-def _shown_slide(held: AnnData, library_id: str | None) -> AnnData:
-    names = held.obs[keys.LIBRARY].astype(str).to_numpy()
-    library_id = str(names[0]) if library_id is None else library_id
-    if library_id not in names:
-        raise KeyError(f"library_id={library_id!r} is not in the group (it has: {listed(np.unique(names))}).")
-    return held[names == library_id].copy()
+def _shown_slide(table: pd.DataFrame, predicted: Mapping[str, pd.DataFrame], library_id: str | None) -> tuple[str, str]:
+    """Return the slide to draw, and its group: the given one, or the first that was predicted."""
+    groups = dict(zip(table["library"].astype(str), table["group"].astype(str), strict=True))
+    slides = [slide for slide, group in groups.items() if group in predicted]
+    slide = slides[0] if library_id is None else library_id
+    if slide not in slides:
+        raise KeyError(f"library_id={library_id!r} was not predicted (slides: {listed(slides)}).")
+    return slide, groups[slide]
 
 
 def _check_drawn(slide: AnnData, genes: list[str] | None, mark: str | None) -> None:
@@ -161,7 +154,7 @@ def _check_drawn(slide: AnnData, genes: list[str] | None, mark: str | None) -> N
 
 
 def _structure(
-    adata: AnnData, predictions: Mapping[str, Mapping[str, pd.DataFrame]], given: dict[str, Any], random_state: int
+    adata: AnnData, predictions: Mapping[str, Mapping[str, pd.DataFrame]], given: dict[str, Any]
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -170,7 +163,7 @@ def _structure(
         held = held_out(adata, predictions, group, **given)
         present = [name for name, groups in predictions.items() if group in groups]
         order = sorted(present, key=lambda name: name != "bleep")  # the first one is permuted, too
-        parts.append(structure(held, order, random_state=random_state).assign(group=group))
+        parts.append(structure(held, order).assign(group=group))
     return pd.concat(parts, ignore_index=True)
 
 

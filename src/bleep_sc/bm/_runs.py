@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from scipy import sparse
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.records import names_hash
+from bleep_sc._output.disk import appears
 from bleep_sc._version import __version__
 from bleep_sc.bm._folds import POSITIONS
 
@@ -43,7 +42,7 @@ class Run:
     """What the method was made with, as far as it says."""
 
 
-def open_store(path: str | Path, settings: dict[str, Any]) -> Path:
+def open_runs(path: str | Path, settings: dict[str, Any]) -> Path:
     """Make the folder, or check that what is in it was computed from the same data and settings."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
@@ -57,7 +56,8 @@ def open_store(path: str | Path, settings: dict[str, Any]) -> Path:
                 "remove that folder."
             )
     else:
-        _write(file, json.dumps(settings, indent=2).encode())
+        with appears(file) as draft:
+            draft.write_text(json.dumps(settings, indent=2))
     return path
 
 
@@ -137,15 +137,9 @@ def write_run(file: Path, run: Run) -> None:
         arrays |= {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
         arrays["shape"] = np.asarray(weights.shape)
     arrays["arguments"] = np.asarray(json.dumps(run.arguments, sort_keys=True))
-    with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as draft:
-        try:
-            np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
-            draft.flush()
-            os.fsync(draft.fileno())
-            os.replace(draft.name, file)
-        except BaseException:
-            Path(draft.name).unlink(missing_ok=True)
-            raise
+    remedy = f"The runs in {str(file.parent)!r} are kept: make room and call again, which goes on from them."
+    with appears(file, remedy) as draft:
+        np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
 
 
 def read_run(file: Path, method: str, group: str, seed: int, arguments: dict[str, Any]) -> Run:
@@ -164,9 +158,3 @@ def read_run(file: Path, method: str, group: str, seed: int, arguments: dict[str
             weights = sparse.csr_matrix(parts, shape=tuple(arrays["shape"]))
         genes = [str(gene) for gene in arrays["genes"]]
         return Run(method, group, seed, genes, arrays["values"], weights, float(arrays["seconds"]), arguments)
-
-
-def _write(file: Path, content: bytes) -> None:
-    draft = file.with_name(file.name + ".part")
-    draft.write_bytes(content)
-    os.replace(draft, file)

@@ -1,7 +1,8 @@
-"""A row for every slide and gene of a run."""
+"""A row for every run, slide and gene."""
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,40 +13,21 @@ from bleep_sc._adata import keys
 from bleep_sc._arrays.blocks import dense
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from anndata import AnnData
     from numpy.typing import NDArray
 
     from bleep_sc.bm._folds import Fold, Split
     from bleep_sc.bm._runs import Run
 
 
-def ceilings(data: Split, fold: Fold) -> dict[str, NDArray[np.float64]]:
-    """Return for every held-out slide the highest correlation of each gene that counting noise leaves."""
-    held_out = data.groups == fold.group
-    columns = data.adata.var_names.get_indexer(fold.panel)
-    slides = data.slides[held_out]
-    return {
-        str(slide): metrics.noise_ceiling(data.counts[held_out][slides == slide])[columns]
-        for slide in np.unique(slides)
-    }
-
-
-def score_run(
-    run: Run,
-    fold: Fold,
-    truth: AnnData,
-    given: Run | None,
-    ceiling: dict[str, NDArray[np.float64]],
-    markers: Sequence[str],
-) -> pd.DataFrame:
-    """Score one run against the truth, slide by slide; ``given`` is location copy."""
+def score_runs(runs: Sequence[Run], data: Split, fold: Fold, given: Run | None) -> Iterator[pd.DataFrame]:
+    """Score the runs of a fold against the truth, slide by slide; ``given`` is location copy."""
+    truth, ceiling = data.truth(fold.group, fold.panel), _ceilings(data, fold)
     measured, slides = dense(truth.X), truth.obs[keys.LIBRARY].astype(str).to_numpy()
     reference = dense(fold.train[:, fold.panel].X)
     known_before = _membership("reference", reference, fold.train.obs[keys.LIBRARY].astype(str).to_numpy())
-    tables = []
-    for slide in dict.fromkeys(slides.tolist()):
+    for run, slide in product(runs, dict.fromkeys(slides.tolist())):
         rows = slides == slide
         columns = {
             "method": run.method,
@@ -61,11 +43,21 @@ def score_run(
             **_moments("predicted", run.values[rows]),
             **known_before,
             **_membership("truth", measured[rows], slides[rows]),
-            "MG": np.isin(run.genes, markers),
+            "MG": np.isin(run.genes, data.markers),
             "seconds": run.seconds,
         }
-        tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True)
+        yield pd.DataFrame(columns)
+
+
+def _ceilings(data: Split, fold: Fold) -> dict[str, NDArray[np.float64]]:
+    """Return for every held-out slide the highest correlation of each gene that counting noise leaves."""
+    held_out = data.groups == fold.group
+    columns = data.adata.var_names.get_indexer(fold.panel)
+    slides = data.slides[held_out]
+    return {
+        str(slide): metrics.noise_ceiling(data.counts[held_out][slides == slide])[columns]
+        for slide in np.unique(slides)
+    }
 
 
 def _agreement(predicted: NDArray[np.float32], measured: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:

@@ -81,7 +81,7 @@ def benchmark(
     patients = _patients(adata, patient_key)
     use_rep = None if encoder == "none" else keys.features(encoder)
     names = [name.strip() for name in methods.split(",") if name.strip()]
-    compared = bs.bm.methods(
+    to_compare = bs.bm.methods(
         list(dict.fromkeys([*ALWAYS, *names])) if names else None,
         use_rep=use_rep,
         paper=paper,
@@ -90,9 +90,9 @@ def benchmark(
     )
     if use_rep is not None and use_rep not in adata.obsm:
         bs.pp.image_features(adata, encoder)
-    table, predictions = bs.bm.cross_validate(
+    compared = bs.bm.cross_validate(
         adata,
-        compared,
+        to_compare,
         group_key=group_key,
         use_rep=use_rep,
         n_top_genes=n_top_genes or N_TOP_GENES.get(data, 1000),
@@ -103,14 +103,13 @@ def benchmark(
     )
     bs.bm.report(
         adata,
-        table,
-        predictions,
+        compared,
         out,
         group_key=group_key,
         mark="low_quality" if "low_quality" in adata.obs else None,
         patients=patients,
-        title=f"{Path(_tissue(data)).name}: leave one {'slide' if group_key == keys.LIBRARY else group_key} out",
-        notes=f"Image features: {encoder}. Networks: {'published' if paper else 'small'}. Seeds: {seeds}.",
+        notes=f"{Path(_tissue(data)).name}. Image features: {encoder}. Networks: {'published' if paper else 'small'}. "
+        f"Seeds: {seeds}.",
     )
     click.echo((out / "summary.md").read_text())
     click.echo(f"Written to {out}: report.html, tables and figures")

@@ -17,6 +17,7 @@ from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.patches import has_patches, patches_of
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output import html
+from bleep_sc._output.disk import all_appear
 from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
@@ -60,7 +61,6 @@ class SlideReport:
         """Write the page, with everything inside, and the map of the genes as a picture."""
         name = str(self.tiles.obs[keys.LIBRARY].iloc[0])
         drawn = html.png(self._map())
-        picture.write_bytes(drawn)
         sections = {
             "What this is": self._alarm() + html.paragraph(PURPOSE),
             "The slide": html.facts(self._slide(name)),
@@ -78,9 +78,11 @@ class SlideReport:
                 }
             ),
         }
-        draft = page.with_name(page.name + ".part")
-        draft.write_text(html.page(f"Predicted expression of {name}", "", sections.items()), encoding="utf-8")
-        draft.replace(page)
+        text = html.page(f"Predicted expression of {name}", "", sections.items())
+        remedy = f"{page.name} and {picture.name} were not written: make room and call again."
+        with all_appear(page.parent, remedy) as drafts:
+            (drafts / page.name).write_text(text, encoding="utf-8")
+            (drafts / picture.name).write_bytes(drawn)
 
     def _slide(self, name: str) -> dict[str, Any]:
         record = self.tiles.uns[keys.TILES][name]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._output.disk import RECIPE, draft_of, is_complete, read_json, room, write_json
+from bleep_sc._output.disk import RECIPE, complete, draft_of, is_complete, read_json, room, write_json
 from bleep_sc._output.messages import logger
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def write_store(
     Raises
     ------
     FileExistsError
-        When ``path`` is something else.
+        When ``path`` is something else, or patches of another recipe were begun there.
     OSError
         When the disk is full; what was written is kept, and the next call goes on from there.
     """
@@ -71,7 +70,7 @@ def write_store(
             compressors=ZstdCodec(level=1),
         )
 
-    draft = draft_of(path, recipe, begin)
+    draft = draft_of(path, recipe, begin, "patches")
     done = int((read_json(draft / PROGRESS) or {"done": 0})["done"])
     if done:
         logger.info("Going on after %d of %d patches in %s.", done, n, draft)
@@ -89,7 +88,7 @@ def write_store(
             write_json(draft / PROGRESS, {"done": done})
     if done != n:
         raise RuntimeError(f"{done} of {n} patches were cut.")
-    os.replace(draft, path)
+    complete(path)
 
 
 def open_store(path: str | Path) -> Any:

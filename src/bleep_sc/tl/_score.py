@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    GeneSets = dict[str, tuple[str, NDArray[np.intp]]]
+    """Where every set comes from, and its columns among the predicted genes."""
+
 MARKERS = ("HAL", "CYP3A4", "VWF", "SOX9", "KRT7", "ANXA4", "ACTA2", "DCN")
 """Marker genes of the liver's zones and cell types (Xie et al., NeurIPS 2023, table 1)."""
 GENES_AT_ONCE = 1000
@@ -85,10 +88,7 @@ def score(
     """
     predicted, measured, scored = both_sides(adata, layer, truth)
     slides = libraries(adata, library_key)
-    sets = {
-        slide: _gene_sets(gene_sets, adata.var_names[scored], measured[slides == slide], library_key)
-        for slide in dict.fromkeys(slides.tolist())
-    }
+    sets = _gene_sets(gene_sets, adata.var_names[scored], measured, slides, library_key)
     tables = {each: _score_layer(values, measured, slides, sets) for each, values in predicted.items()}
     adata = adata.copy() if copy else adata
     for each, (table, means) in tables.items():
@@ -104,7 +104,7 @@ def _score_layer(
     predicted: NDArray[np.float32],
     measured: NDArray[np.float32],
     slides: NDArray[np.str_],
-    sets: Mapping[str, dict[str, tuple[str, NDArray[np.intp]]]],
+    sets: Mapping[str, GeneSets],
 ) -> tuple[pd.DataFrame, NDArray[np.float64]]:
     """Return the table of a layer, and mean Pearson and Spearman correlations over slides, (2, n_genes)."""
     tables, correlations = [], []
@@ -134,17 +134,19 @@ def _gene_sets(
     source: AnnData | Mapping[str, Sequence[str]] | None,
     names: pd.Index,
     measured: NDArray[np.float32],
+    slides: NDArray[np.str_],
     library_key: str | None,
-) -> dict[str, tuple[str, NDArray[np.intp]]]:
-    """Return for every set where it comes from, and its columns among the predicted genes."""
-    sets = {"all": ("fixed", np.arange(len(names)))}
+) -> dict[str, GeneSets]:
+    """Return the gene sets of every slide; those that do not come from its truth are found once."""
+    present = list(dict.fromkeys(slides.tolist()))
+    sets: GeneSets = {"all": ("fixed", np.arange(len(names)))}
     if isinstance(source, Mapping):
         for name, genes in source.items():
             columns = names.get_indexer(list(genes))
             if (columns < 0).all():
                 raise ValueError(f"gene_sets={name!r}: none of its genes was predicted ({listed(genes, 3)}).")
             sets[name] = ("given", columns[columns >= 0])
-        return sets
+        return dict.fromkeys(present, sets)
     if names.isin(MARKERS).sum() == len(MARKERS):
         sets["MG"] = ("fixed", names.get_indexer(MARKERS))
     if isinstance(source, AnnData):
@@ -155,15 +157,20 @@ def _gene_sets(
             )
         if holds_counts(require_layer(source, None, "Pass training slides with expression in X.")):
             raise ValueError("gene_sets=: X of the training slides holds counts; pass them log-normalised.")
-        measured, slides, origin = dense(source[:, names].X), libraries(source, library_key), "reference"
-    else:
-        slides, origin = np.zeros(len(measured), dtype=str), "truth"
-    sets["HEG"] = (origin, highest_genes(measured, slides, by="mean"))
-    sets["HVG"] = (origin, highest_genes(measured, slides, by="variance"))
-    return sets
+        sets |= _highest(dense(source[:, names].X), libraries(source, library_key), "reference")
+        return dict.fromkeys(present, sets)
+    of_slide = {slide: slides == slide for slide in present}
+    return {slide: sets | _highest(measured[rows], slides[rows], "truth") for slide, rows in of_slide.items()}
 
 
-def _summary(slide: str, r: NDArray[np.float64], sets: dict[str, tuple[str, NDArray[np.intp]]]) -> pd.DataFrame:
+def _highest(expression: NDArray[np.float32], slides: NDArray[np.str_], origin: str) -> GeneSets:
+    return {
+        "HEG": (origin, highest_genes(expression, slides, by="mean")),
+        "HVG": (origin, highest_genes(expression, slides, by="variance")),
+    }
+
+
+def _summary(slide: str, r: NDArray[np.float64], sets: GeneSets) -> pd.DataFrame:
     rows = []
     for name, (origin, columns) in sets.items():
         chosen = r[:, columns]

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ from bleep_sc._adata.checks import require_layer, require_obs
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.places import centers_px, spot_diameter
 from bleep_sc._arrays.blocks import dense
+from bleep_sc._output.disk import appears
 from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
@@ -78,7 +77,6 @@ def to_geojson(
 
     >>> bs.tl.to_geojson(adata_query, "slice3.geojson", genes=["CYP3A4", "HAL"])  # doctest: +SKIP
     """
-    path = Path(path)
     wanted = [genes] if isinstance(genes, str) else list(genes)
     predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
     absent = [gene for gene in wanted if gene not in adata.var_names]
@@ -96,20 +94,11 @@ def to_geojson(
     centers = centers_px(adata, spatial_key)[rows]
     outline = _outline(adata, name, centers)
     names = adata.obs_names[rows]
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}-", delete=False, encoding="utf-8"
-    ) as draft:
-        try:
-            draft.write('{"type": "FeatureCollection", "features": [')
-            for i, feature in enumerate(_features(name, names, centers + 0.0, outline, wanted, values, labels)):
-                draft.write(("" if i == 0 else ",") + "\n" + json.dumps(feature))
-            draft.write("\n]}\n")
-            draft.flush()
-            Path(draft.name).chmod(0o644)
-            os.replace(draft.name, path)
-        except BaseException:
-            Path(draft.name).unlink(missing_ok=True)
-            raise
+    with appears(Path(path)) as draft, draft.open("w", encoding="utf-8") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for i, feature in enumerate(_features(name, names, centers + 0.0, outline, wanted, values, labels)):
+            file.write(("" if i == 0 else ",") + "\n" + json.dumps(feature))
+        file.write("\n]}\n")
 
 
 def _rows_of(names: NDArray[np.str_], library_id: str | None) -> tuple[NDArray[np.intp], str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +14,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from bleep_sc._output.disk import appears
 from bleep_sc._output.messages import logger
 from bleep_sc._version import __version__
 from bleep_sc.models.fitted import apart
@@ -61,9 +60,6 @@ class Checkpoint:
     def load(self, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> list[float]:
         """Put everything back as it was saved, and return the history; an empty one where nothing was saved."""
         found = self._read()
-        if self.processes.is_first:
-            for draft in self.path.parent.glob(f"{FILE}.*"):  # of a run that was killed while it wrote
-                draft.unlink(missing_ok=True)
         self.processes.require_same({str(self.path): None if found is None else len(found["history"])})
         if found is None:
             return []
@@ -100,9 +96,15 @@ class Checkpoint:
         tensors |= {f"random/{name}": state for name, state in states.items()}
         tensors |= {"generator": generator.get_state(), "history": torch.tensor(history, dtype=torch.float64)}
         metadata = {"format": FORMAT, "fingerprint": json.dumps(self.fingerprint)}
-        _replace(self.path, safetensors.torch.save(apart(tensors), metadata))
+        self._write(safetensors.torch.save(apart(tensors), metadata))
         self.saved_at = time.monotonic()
         self.took = self.saved_at - started
+
+    def _write(self, content: bytes) -> None:
+        kept = "The last one is kept" if self.path.exists() else "There is none yet"
+        size = f"A checkpoint takes {len(content) / 2**20:.0f} MiB, twice that while it is replaced"
+        with appears(self.path, f"{size}. {kept} in {str(self.path)!r}: make room and call again.") as draft:
+            draft.write_bytes(content)
 
     @property
     def _device(self) -> torch.device:
@@ -200,25 +202,3 @@ def _set_random_states(states: dict[str, Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(states["cuda"], device)
     elif device.type == "mps":
         torch.mps.set_rng_state(states["mps"])
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there, so that it is always whole."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")  # a run that is ending may write yet
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            draft.unlink(missing_ok=True)
-            kept = f"The last one is kept in {str(path)!r}" if path.exists() else f"There is none yet in {str(path)!r}"
-            raise OSError(
-                errno.ENOSPC,
-                f"The disk is full: a checkpoint takes {len(content) / 2**20:.0f} MiB, twice that while it is "
-                f"replaced. {kept}: make room and call again.",
-            ) from error
-        raise

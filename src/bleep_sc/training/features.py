@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bleep_sc._arrays.unread import subset
-from bleep_sc._output.disk import draft_of, draft_path, is_complete, room
+from bleep_sc._output.disk import complete, draft_of, draft_path, is_complete, room
 from bleep_sc._output.messages import logger, progress
 from bleep_sc.models.encode import encode
 from bleep_sc.training.processes.shares import require_meeting, together
@@ -60,7 +59,7 @@ def store_features(
     Raises
     ------
     FileExistsError
-        When ``path`` is something else.
+        When ``path`` is something else, or features of another recipe were begun there.
     ValueError
         When processes were given different things.
     OSError
@@ -83,7 +82,7 @@ def store_features(
             logger.info("The features in %s are complete already.", path)
             return path / FEATURES
         if processes.is_first:
-            draft_of(path, recipe, begin)
+            draft_of(path, recipe, begin, "features")
         wait()
         draft = draft_path(path)
         array = zarr.open_array(draft / FEATURES, mode="r+")
@@ -101,5 +100,5 @@ def store_features(
                 (draft / DONE / str(block)).touch()  # last: a block with such a file is whole
         wait()
         if processes.is_first:
-            os.replace(draft, path)
+            complete(path)
     return path / FEATURES
