@@ -11,6 +11,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # numba, in scanpy, sets torch'
 
 import h5py
 import matplotlib as mpl
+import numba
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,6 +29,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 if "BLEEP_SC_DATA" not in os.environ and SHARED.is_dir():
     os.environ["BLEEP_SC_DATA"] = str(SHARED)
 
+numba.config.reload_config()  # plugins of pytest import it before this file is read
 mpl.use("agg")
 torch.set_num_threads(1)  # small tensors, and a machine that is shared
 

@@ -133,15 +133,20 @@ def test_bleep_is_trained_on_corrected_expression_where_that_is_asked_for(fold, 
 
 def test_histogene_reads_the_middle_of_larger_patches_and_large_sections_in_windows(fold, monkeypatch):
     seen = {}
-    monkeypatch.setattr(bs.tl, "fit_histogene", lambda train, **kwargs: seen.update(kwargs, train=train))
-    monkeypatch.setattr(_methods, "_predicted", lambda train, query, key: query.obsm["patches"].shape)
-    monkeypatch.setattr(_methods, "LARGEST_SECTION", 200)
+    monkeypatch.setattr(_methods, "fit_method", lambda train, name, **kwargs: seen.update(kwargs, train=train))
+
+    def predict(query, ref, key):
+        seen["query"] = query
+        query.layers[key] = np.zeros(query.shape)
+
+    monkeypatch.setattr(bs.tl, "predict", predict)
+    monkeypatch.setattr("bleep_sc.training.histogene_config.LARGEST_SECTION", 200)
     train, query = fold.train.copy(), fold.query.copy()
     for side in (train, query):
         side.obsm["patches"] = np.random.default_rng(0).integers(0, 255, (side.n_obs, 120, 120, 3), dtype=np.uint8)
     whole = train.obsm["patches"]
-    shape = bs.bm.methods(["histogene"])["histogene"](train, query, random_state=0)
-    assert shape == (query.n_obs, 112, 112, 3)
+    bs.bm.methods(["histogene"])["histogene"](train, query, random_state=0)
+    assert seen["query"].obsm["patches"].shape == (query.n_obs, 112, 112, 3)
     np.testing.assert_array_equal(seen["train"].obsm["patches"], whole[:, 4:116, 4:116])
     record = seen["train"].uns["patches"]["slice1"]
     assert (record["size"], record["size_um"]) == (112, pytest.approx(112 * 112 / 120))
@@ -153,7 +158,7 @@ def test_location_copy_measures_all_slides_alike(fold):
     train, query = fold.train.copy(), fold.query.copy()
     expected = _baselines.location(train.copy(), query.copy(), patches_key="patches")
     for side in (train, query):
-        del side.obs["array_row"]
+        del side.obs["array_row"], side.uns["patches"]
         for record in side.uns["spatial"].values():
             record["scalefactors"].pop("microns_per_pixel", None)
     weights = _baselines.location(train, query, patches_key="patches")

@@ -44,7 +44,7 @@ def cross_validate(
     use_rep: str | Sequence[str] | None = None,
     patches_key: str = keys.PATCHES,
     layer: str | None = None,
-    library_key: str = keys.LIBRARY,
+    library_key: str | None = None,
     n_top_genes: int | None = 1000,
     markers: Sequence[str] = (),
     n_seeds: int = 1,
@@ -79,7 +79,7 @@ def cross_validate(
     layer
         Where the counts are; None is ``X``.
     library_key
-        Column of ``obs`` that names the slide.
+        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
     n_top_genes
         How many genes each training slide contributes; None predicts every gene that the training groups have.
     markers

@@ -15,7 +15,8 @@ from anndata import AnnData
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_obs, require_unique_genes
 from bleep_sc._adata.expression import holds_counts
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.libraries import libraries, library_column
+from bleep_sc._adata.places import spatial_slot
 from bleep_sc._adata.records import feature_recipe
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.pp import select_genes
@@ -27,9 +28,8 @@ TARGET_SUM = 1e4
 POSITIONS = (keys.ARRAY_ROW, keys.ARRAY_COL, "in_tissue")
 """Columns of obs that a method may see."""
 MIN_SPOTS = 10
-EXPRESSION_REPS = re.compile(
-    r"X_(pca|umap|tsne|diffmap|draw_graph_\w+|scVI|scANVI|mde)|.*harmony.*|.*_(image|expression|umap|weights)"
-)
+OF_OTHERS = r"X_(pca|umap|tsne|diffmap|draw_graph_\w+|scVI|scANVI|mde)|.*harmony.*"
+EXPRESSION_REPS = re.compile("|".join((OF_OTHERS, *(key_of(".*") for key_of in keys.FROM_EXPRESSION))))
 """What scanpy, its neighbours and this package compute from the expression of all spots at once.
 
 The image side of a joint embedding is one of them: training has bent it towards expression.
@@ -61,7 +61,8 @@ class Split:
     """(n_spots, n_genes), sparse or dense."""
     groups: NDArray[np.str_]
     slides: NDArray[np.str_]
-    obsm: tuple[str, ...]
+    obsm: dict[str, str]
+    """What a method may see of obsm: its key there, and in ``adata``."""
     n_top_genes: int | None
     """Most variable genes of each training slide; None predicts every gene that the training groups have."""
     markers: tuple[str, ...]
@@ -81,7 +82,7 @@ class Split:
             counts[:, seen].astype(np.float32),
             obs=self._obs(~held_out),
             var=pd.DataFrame(index=self.adata.var_names[seen]),
-            obsm={key: np.asarray(self.adata.obsm[key])[~held_out] for key in self.obsm},
+            obsm=self._arrays(~held_out),
             uns=self._uns(self.slides[~held_out]),
         )
         train.layers["counts"] = train.X.copy()
@@ -95,7 +96,7 @@ class Split:
         query = AnnData(
             obs=self._obs(held_out),
             var=pd.DataFrame(index=train.var_names.copy()),
-            obsm={key: np.asarray(self.adata.obsm[key])[held_out] for key in self.obsm},
+            obsm=self._arrays(held_out),
             uns=self._uns(self.slides[held_out]),
         )
         return Fold(group, train, query)
@@ -110,7 +111,7 @@ class Split:
             self.counts[held_out].astype(np.float32),
             obs=self._obs(held_out),
             var=pd.DataFrame(index=self.adata.var_names.copy()),
-            obsm={key: np.asarray(self.adata.obsm[key])[held_out] for key in self.obsm},
+            obsm=self._arrays(held_out),
             uns=self._uns(self.slides[held_out]),
         )
         whole.obs["total_counts"] = np.asarray(whole.X.sum(axis=1)).ravel()
@@ -118,6 +119,13 @@ class Split:
         sc.pp.normalize_total(whole, target_sum=TARGET_SUM)
         sc.pp.log1p(whole)
         return whole[:, list(panel)].copy()
+
+    def array(self, key: str) -> NDArray[Any]:
+        """Return what a method sees in obsm, of all spots."""
+        return np.asarray(self.adata.obsm[self.obsm[key]])
+
+    def _arrays(self, rows: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+        return {key: self.array(key)[rows] for key in self.obsm}
 
     def _obs(self, rows: NDArray[np.bool_]) -> pd.DataFrame:
         columns = {keys.LIBRARY: pd.Categorical(self.slides[rows])}
@@ -142,7 +150,7 @@ def split(
     use_rep: Sequence[str],
     patches_key: str,
     layer: str | None,
-    library_key: str,
+    library_key: str | None,
     n_top_genes: int | None,
     markers: Sequence[str] = (),
 ) -> Split:
@@ -163,7 +171,7 @@ def split(
     if column.isna().any():
         raise ValueError(f"obs[{group_key!r}] is missing for {int(column.isna().sum())} spots.")
     groups, slides = column.astype(str).to_numpy(dtype=str), libraries(adata, library_key)
-    _check_groups(groups, slides, group_key, library_key)
+    _check_groups(groups, slides, group_key, library_column(adata, library_key))
     _check_features(adata, use_rep)
     absent = [gene for gene in markers if gene not in adata.var_names]
     if absent:
@@ -208,10 +216,10 @@ def _check_features(adata: AnnData, use_rep: Sequence[str]) -> None:
         logger.info("obsm[%r] does not say how it was made: it is taken for features of each image alone.", key)
 
 
-def _visible(adata: AnnData, use_rep: Sequence[str], patches_key: str) -> tuple[str, ...]:
-    """Return the keys of obsm that a method may see: coordinates, patches, and features of images."""
-    wanted = (keys.SPATIAL, patches_key, *use_rep)
-    return tuple(dict.fromkeys(key for key in wanted if key in adata.obsm))
+def _visible(adata: AnnData, use_rep: Sequence[str], patches_key: str) -> dict[str, str]:
+    """Return the keys of obsm that a method may see, and where they are: coordinates, patches, features of images."""
+    wanted = {keys.SPATIAL: spatial_slot(adata), **{key: key for key in (patches_key, *use_rep)}}
+    return {key: place for key, place in wanted.items() if place in adata.obsm}
 
 
 def folds(data: Split) -> Iterator[Fold]:

@@ -39,8 +39,7 @@ def check_groups_are_apart(data: Split) -> None:
     _check_twins(data, "counts", _counts_of_spots(data))
     for key in data.obsm:
         if key != keys.SPATIAL:  # places on the array are the same on every slide
-            rows = np.asarray(data.adata.obsm[key])
-            _check_twins(data, f"obsm[{key!r}]", [_digest(row) for row in rows])
+            _check_twins(data, f"obsm[{key!r}]", [_digest(row) for row in data.array(key)])
 
 
 def _check_files(data: Split) -> None:

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc._adata import keys
 from bleep_sc._output.messages import listed
 from bleep_sc.bm._folds import TARGET_SUM, split
 from bleep_sc.tl._predictions.record import among_all, write_prediction
@@ -23,7 +22,7 @@ def held_out(
     *,
     group_key: str,
     layer: str | None = None,
-    library_key: str = keys.LIBRARY,
+    library_key: str | None = None,
 ) -> AnnData:
     """Return a held-out group as measured, with what every method predicted for it in a layer.
 
@@ -81,7 +80,7 @@ def training(
     *,
     group_key: str,
     layer: str | None = None,
-    library_key: str = keys.LIBRARY,
+    library_key: str | None = None,
 ) -> AnnData:
     """Return the log-normalised profiles of the other groups, of some genes."""
     data = split(adata, group_key, use_rep=(), patches_key="", layer=layer, library_key=library_key, n_top_genes=None)

@@ -8,6 +8,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
+from bleep_sc._adata.libraries import library_column
 from bleep_sc._output import html
 from bleep_sc._output.disk import all_appear
 from bleep_sc._output.messages import listed, logger
@@ -43,7 +44,7 @@ def report(
     mark: str | None = None,
     patients: Mapping[str, str] | None = None,
     layer: str | None = None,
-    library_key: str = keys.LIBRARY,
+    library_key: str | None = None,
     notes: str = "",
 ) -> None:
     """Write the paper's exhibits of a cross-validation: tables, figures, and one self-contained page.
@@ -104,7 +105,8 @@ def report(
     }
     train = training(adata, slide.var_names, group, **given)
     figures = draw_figures(table, tables["summary"], slide, train, method, genes, mark)
-    title = f"Cross-validation: one {'slide' if group_key == library_key else group_key} left out after another"
+    what = "slide" if group_key == library_column(adata, library_key) else group_key
+    title = f"Cross-validation: one {what} left out after another"
     page = html.page(title, notes, _sections(tables, figures, patients))
     with all_appear(path, f"The report was not written to {str(path)!r}: make room and call again.") as drafts:
         for name, frame in tables.items():

@@ -72,7 +72,7 @@ def settings_of(data: Split) -> dict[str, Any]:
         "groups": names_hash(data.groups),
         "slides": names_hash(data.slides),
         "obs": {key: names_hash(data.adata.obs[key].astype(str)) for key in POSITIONS if key in data.adata.obs},
-        "obsm": {key: _described(np.asarray(data.adata.obsm[key])) for key in sorted(data.obsm)},
+        "obsm": {key: _described(data.array(key)) for key in sorted(data.obsm)},
         "scalefactors": _scale_factors(data),
         "n_top_genes": data.n_top_genes,
         "markers": sorted(data.markers),
