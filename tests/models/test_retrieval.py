@@ -51,6 +51,14 @@ def test_what_a_key_counts_multiplies_its_weight(embeddings):
     np.testing.assert_allclose(matrix, expected / expected.sum(axis=1, keepdims=True), rtol=1e-5)
 
 
+def test_neighbors_of_more_weight_say_more_about_how_similar_a_query_is():
+    similarity = torch.tensor([[1.0, 0.5, -0.5], [0.8, 0.8, 0.8]])
+    weights = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])
+    mean = retrieval.mean_similarity(similarity, weights)
+    np.testing.assert_allclose(mean, [0.7 + 0.1 - 0.05, 0.8], rtol=1e-6)
+    assert mean.dtype == np.float32
+
+
 def test_the_matrix_leaves_neighbors_and_weights_in_their_order(embeddings):
     similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
     weights = retrieval.neighbor_weights(similarity, "softmax")
