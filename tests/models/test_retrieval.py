@@ -92,6 +92,33 @@ def test_blocks_of_genes_do_not_show(embeddings):
     np.testing.assert_array_equal(whole, pieces)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_metric_and_temperature_reach_the_weights(embeddings, metric):
+    values = np.random.default_rng(1).normal(size=(101, 3)).astype(np.float32)
+    how = {"n_neighbors": 4, "metric": metric}
+    similarity, index = retrieval.nearest(*embeddings, **how)
+    weights = retrieval.weight_matrix(index, retrieval.neighbor_weights(similarity, "softmax", 0.7), 101)
+    predicted, used = retrieval.impute(*embeddings, values, weights="softmax", temperature=0.7, **how)
+    np.testing.assert_array_equal(used.toarray(), weights.toarray())
+    np.testing.assert_allclose(predicted, weights @ values, atol=1e-6)
+
+
+@pytest.mark.parametrize("as_sparse", [False, True])
+def test_the_variance_is_that_among_the_neighbors_by_their_weights(embeddings, as_sparse):
+    values = np.random.default_rng(1).poisson(2.0, size=(101, 13)).astype(np.float32)
+    values[:, 0] = 3  # does not vary
+    similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
+    weights = retrieval.neighbor_weights(similarity, "softmax")
+    mean = retrieval.average(index, weights, values)
+    variance = retrieval.variance(index, weights, sparse.csr_matrix(values) if as_sparse else values, mean)
+    expected = [
+        np.average((values[neighbors] - own) ** 2, weights=weight, axis=0)
+        for neighbors, weight, own in zip(index.numpy(), weights.numpy(), mean, strict=True)
+    ]
+    np.testing.assert_allclose(variance, expected, atol=1e-5)
+    assert (variance >= 0).all()
+
+
 def test_the_only_neighbor_is_copied():
     keys = np.eye(3, dtype=np.float32)
     predicted, weights = retrieval.impute(keys[[2, 0]], keys, np.array([[1.0], [2.0], [3.0]]), n_neighbors=1)

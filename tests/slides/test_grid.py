@@ -21,6 +21,17 @@ def test_neighbours_stand_at_the_spacing(layout, n_neighbors):
     np.testing.assert_allclose(lattice.pitch_px, 50)
 
 
+def test_a_slide_holds_as_many_tiles_as_it_can_in_its_middle():
+    centers, rows, columns = grid(110, 106, 50, "square")
+    np.testing.assert_allclose(centers, [[30, 28], [80, 28], [30, 78], [80, 78]])
+    np.testing.assert_array_equal([rows, columns], [[0, 0, 1, 1], [0, 1, 0, 1]])
+    centers, rows, columns = grid(104, 90, 50, "hexagonal")
+    down = 50 * np.sqrt(3) / 2
+    np.testing.assert_allclose(centers[:, 0], [14.5, 64.5, 39.5, 89.5])
+    np.testing.assert_allclose(centers[:, 1], 45 + down / 2 * np.array([-1, -1, 1, 1]))
+    np.testing.assert_array_equal([rows, columns], [[0, 0, 1, 1], [0, 2, 1, 3]])
+
+
 def test_tiles_lie_on_the_slide_and_cover_it():
     for width, height in ((1000, 800), (37, 90), (10, 10)):
         for layout in ("hexagonal", "square"):

@@ -50,6 +50,27 @@ def test_a_scan_that_is_stretched_has_the_mean_scale():
     assert microns_per_pixel(column, row, stretched)[0] == pytest.approx(200 / 79.5)
 
 
+@pytest.mark.parametrize(
+    ("stretch", "alternating", "kind"),
+    [
+        (1.04, False, "square"),
+        (1.06, False, "unknown"),
+        (0.96, True, "staggered"),
+        (0.94, True, "unknown"),
+        (1.04 * np.sqrt(3), True, "visium"),
+        (0.94 * np.sqrt(3), True, "unknown"),
+        (np.sqrt(3), False, "unknown"),
+    ],
+)
+def test_a_lattice_may_be_stretched_by_a_twentieth(stretch, alternating, kind):
+    row, column = (axis.ravel() for axis in np.mgrid[0:10, 0:12])
+    kept = (row + column) % 2 == 1 if alternating else slice(None)
+    spots = column[kept], row[kept], np.column_stack([column * 50.0, row * 50.0 * stretch])[kept]
+    assert fit_lattice(*spots).kind == kind
+    with pytest.raises(ValueError, match="pitch_um=0 must be positive"):
+        microns_per_pixel(*spots, pitch_um=0)
+
+
 def off_the_lattice(x, y, column_px=50.0, row_px=50.0):
     """Spots that lie off a lattice by (x, y) px, to either side in turn, which no other lattice follows."""
     row, column = (axis.ravel() for axis in np.mgrid[0:10, 0:12])

@@ -163,3 +163,13 @@ def test_pairs_of_heads_share_a_sum_and_no_gradient(linked):
         torch.testing.assert_close(trained, list(torch.autograd.grad(loss, parameters)), rtol=1e-3, atol=1e-6)
         losses.append(loss.item())
     assert reported == pytest.approx(sum(losses), rel=1e-5)
+
+
+def test_a_step_is_that_of_adamw(linked):
+    how = {"dropout": 0.0, "standardize": False, "n_components": None, "batch_size": 240, "max_epochs": 1}
+    drawn, _ = run(*linked, learning_rate=1e-12, **how)
+    moved, _ = run(*linked, learning_rate=0.01, weight_decay=0.5, **how)
+    for before, after in zip(drawn.parameters(), moved.parameters(), strict=True):
+        clear = before.grad.abs() > 1e-4  # the first step is as long for any gradient
+        step = -0.01 * before.grad.sign() - 0.01 * 0.5 * before
+        torch.testing.assert_close((after - before)[clear], step[clear], rtol=0, atol=1e-5)
