@@ -31,6 +31,13 @@ def test_lisi_equals_a_slow_version(spots):
     np.testing.assert_allclose(lisi(embedding, labels, perplexity=perplexity), expected, rtol=1e-3)
 
 
+def test_a_distance_that_all_spots_have_from_each_other_changes_nothing(spots):
+    embedding, labels = spots
+    apart = np.column_stack([embedding, 1000 * np.eye(len(embedding))])  # squared distances are 2e6 larger
+    expected = lisi(embedding, labels, perplexity=10)
+    np.testing.assert_allclose(lisi(apart, labels, perplexity=10), expected, rtol=1e-3)
+
+
 def test_mixed_batches_score_high_and_separate_ones_low(spots):
     embedding, labels = spots
     mixed = batch_mixing(embedding, labels, perplexity=20)

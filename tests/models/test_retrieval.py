@@ -50,6 +50,14 @@ def test_what_a_key_counts_multiplies_its_weight(embeddings):
     np.testing.assert_allclose(matrix, expected / expected.sum(axis=1, keepdims=True), rtol=1e-5)
 
 
+def test_neighbors_of_more_weight_say_more_about_how_similar_a_query_is():
+    similarity = torch.tensor([[1.0, 0.5, -0.5], [0.8, 0.8, 0.8]])
+    weights = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])
+    mean = retrieval.mean_similarity(similarity, weights)
+    np.testing.assert_allclose(mean, [0.7 + 0.1 - 0.05, 0.8], rtol=1e-6)
+    assert mean.dtype == np.float32
+
+
 def test_the_matrix_leaves_neighbors_and_weights_in_their_order(embeddings):
     similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
     weights = uneven(similarity)
@@ -79,6 +87,33 @@ def test_blocks_of_genes_do_not_show(embeddings):
     weight = retrieval.neighbor_weights(similarity)
     whole, pieces = (retrieval.average(index, weight, values, block=block) for block in (1024, 5))
     np.testing.assert_array_equal(whole, pieces)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_metric_and_temperature_reach_the_weights(embeddings, metric):
+    values = np.random.default_rng(1).normal(size=(101, 3)).astype(np.float32)
+    how = {"n_neighbors": 4, "metric": metric}
+    similarity, index = retrieval.nearest(*embeddings, **how)
+    weights = retrieval.weight_matrix(index, retrieval.neighbor_weights(similarity, "softmax", 0.7), 101)
+    predicted, used = retrieval.impute(*embeddings, values, weights="softmax", temperature=0.7, **how)
+    np.testing.assert_array_equal(used.toarray(), weights.toarray())
+    np.testing.assert_allclose(predicted, weights @ values, atol=1e-6)
+
+
+@pytest.mark.parametrize("as_sparse", [False, True])
+def test_the_variance_is_that_among_the_neighbors_by_their_weights(embeddings, as_sparse):
+    values = np.random.default_rng(1).poisson(2.0, size=(101, 13)).astype(np.float32)
+    values[:, 0] = 3  # does not vary
+    similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
+    weights = retrieval.neighbor_weights(similarity, "softmax")
+    mean = retrieval.average(index, weights, values)
+    variance = retrieval.variance(index, weights, sparse.csr_matrix(values) if as_sparse else values, mean)
+    expected = [
+        np.average((values[neighbors] - own) ** 2, weights=weight, axis=0)
+        for neighbors, weight, own in zip(index.numpy(), weights.numpy(), mean, strict=True)
+    ]
+    np.testing.assert_allclose(variance, expected, atol=1e-5)
+    assert (variance >= 0).all()
 
 
 def test_the_only_neighbor_is_copied():

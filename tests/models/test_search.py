@@ -181,3 +181,9 @@ def test_a_query_that_learns_is_searched_like_any_other(clusters):
     found, expected = (retrieval.nearest(each, keys, n_neighbors=5) for each in (learns, query))
     assert torch.equal(found[1], expected[1])
     assert not found[0].requires_grad
+
+
+def test_keys_to_learn_lists_from_are_as_far_apart_whatever_the_blocks(monkeypatch):
+    keys = np.arange(1, 206, dtype=np.float32).reshape(41, 5)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 5 * 7)  # seven keys
+    np.testing.assert_array_equal(faiss_search._sample(keys, 10, "euclidean"), keys[::4])

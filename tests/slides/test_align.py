@@ -34,3 +34,27 @@ def test_colours_decide_where_outlines_do_not():
     quarter = points[:, ::-1] * [1, -1]
     motion = align(quarter, colors, points, colors)
     assert ((motion(quarter)[:, 0] > 0) == colors[:, 0]).mean() > 0.95
+
+
+def slow_mismatch(points, colors, onto, onto_colors):
+    """How far points of one section lie off another, and how other its colours are there, spot by spot."""
+    total = 0.0
+    for point, color in zip(points, colors, strict=True):
+        distance = np.linalg.norm(onto - point, axis=1)
+        near = np.argsort(distance)[:6]
+        weights = np.exp(-(distance[near] ** 2))
+        blended = (weights[:, None] * onto_colors[near]).sum(axis=0) / weights.sum()
+        total += np.clip(distance.min() - 0.75, 0, 3) + np.sqrt(np.square(color - blended).mean())
+    return total / len(points)
+
+
+def test_the_cost_is_the_mean_of_both_ways(section):
+    points, colors = section
+    part = points[:, 0] < 1800  # all of it is on the whole, of which the rest is missing
+    motion = align(points[part], colors[part], points, colors)
+    ours, theirs = motion(points[part]) / 200, points / 200  # between neighbouring spots
+    of_part, of_whole = ((each - each.mean(axis=0)) / each.std(axis=0) for each in (colors[part], colors))
+    forth = slow_mismatch(ours, of_part, theirs, of_whole)
+    back = slow_mismatch(theirs, of_whole, ours, of_part)
+    assert motion.cost == pytest.approx((forth + back) / 2)
+    assert back > forth + 0.05

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bleep_sc.slides import fit_lattice, microns_per_pixel
+from bleep_sc.slides import Lattice, fit_lattice, microns_per_pixel
 
 
 def visium(pitch=50.0, turn=0.1, noise=0.5):
@@ -23,6 +23,69 @@ def test_visium_is_recognised_however_it_is_turned(turn):
     mpp, source = microns_per_pixel(*visium(turn=turn))
     assert mpp == pytest.approx(2.0, rel=0.002)
     assert source == "lattice fit, Visium pitch 100 µm"
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "row", "pitch"),
+    [
+        ("square", (3, 0), (0, 5), 4),
+        ("unknown", (3, 4), (-12, 5), (5 + 13) / 2),
+        ("visium", (3, 0), (0, 4), (6 + 5 + 5) / 3),
+        ("visium", (0, 3), (4, 0), (6 + 5 + 5) / 3),
+        ("visium", (4, 0), (1, 12), (8 + 13 + np.sqrt(3**2 + 12**2)) / 3),  # sheared: three neighbours, three distances
+    ],
+)
+def test_the_pitch_is_the_mean_over_directions(kind, column, row, pitch):
+    steps = np.array(column, dtype=np.float64), np.array(row, dtype=np.float64)
+    lattice = Lattice(np.zeros(2), *steps, residual_px=0.0, kind=kind)
+    assert lattice.pitch_px == pytest.approx(pitch)
+    assert lattice.unit_px == pytest.approx((np.linalg.norm(column) + np.linalg.norm(row)) / 2)
+
+
+def test_a_scan_that_is_stretched_has_the_mean_scale():
+    row, column = (axis.ravel() for axis in np.mgrid[0:10, 0:12])
+    stretched = np.column_stack([column * 78.0 + 7, row * 81.0 - 3])
+    lattice = fit_lattice(column, row, stretched)
+    np.testing.assert_allclose([*lattice.origin, *lattice.column, *lattice.row], [7, -3, 78, 0, 0, 81], atol=1e-9)
+    assert microns_per_pixel(column, row, stretched)[0] == pytest.approx(200 / 79.5)
+
+
+@pytest.mark.parametrize(
+    ("stretch", "alternating", "kind"),
+    [
+        (1.04, False, "square"),
+        (1.06, False, "unknown"),
+        (0.96, True, "staggered"),
+        (0.94, True, "unknown"),
+        (1.04 * np.sqrt(3), True, "visium"),
+        (0.94 * np.sqrt(3), True, "unknown"),
+        (np.sqrt(3), False, "unknown"),
+    ],
+)
+def test_a_lattice_may_be_stretched_by_a_twentieth(stretch, alternating, kind):
+    row, column = (axis.ravel() for axis in np.mgrid[0:10, 0:12])
+    kept = (row + column) % 2 == 1 if alternating else slice(None)
+    spots = column[kept], row[kept], np.column_stack([column * 50.0, row * 50.0 * stretch])[kept]
+    assert fit_lattice(*spots).kind == kind
+    with pytest.raises(ValueError, match="pitch_um=0 must be positive"):
+        microns_per_pixel(*spots, pitch_um=0)
+
+
+def off_the_lattice(x, y, column_px=50.0, row_px=50.0):
+    """Spots that lie off a lattice by (x, y) px, to either side in turn, which no other lattice follows."""
+    row, column = (axis.ravel() for axis in np.mgrid[0:10, 0:12])
+    side = np.where((row + column) % 2, -1, 1)
+    return column, row, np.column_stack([column * column_px + side * x, row * row_px + side * y])
+
+
+def test_the_residual_is_the_root_of_the_mean_square_distance():
+    assert fit_lattice(*off_the_lattice(3, 4)).residual_px == pytest.approx(5)
+
+
+def test_spots_off_by_more_than_a_quarter_of_the_shorter_step_are_refused():
+    assert fit_lattice(*off_the_lattice(0, 12, row_px=100.0)).residual_px == pytest.approx(12)
+    with pytest.raises(ValueError, match=r"spots lie 13.0 px off a lattice with steps of 50.0 px"):
+        fit_lattice(*off_the_lattice(0, 13, row_px=100.0))
 
 
 def test_half_of_the_spots_give_the_same():

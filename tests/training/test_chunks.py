@@ -9,7 +9,7 @@ from torch import nn
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.models.losses import bleep_loss
-from bleep_sc.training.chunks import embed_in_chunks
+from bleep_sc.training.chunks import embed_in_chunks, number_of_chunks
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.fit import fit_bleep
 from bleep_sc.training.pairs import Pairs
@@ -109,3 +109,11 @@ def test_too_little_memory_names_the_knob_and_is_given_back():
             fit_bleep(pairs, np.full(24, "a"), config=config, encoder=encoder, show_progress_bar=False)
         assert error.value.__notes__[0].startswith(note)
         assert held.pop()() is None  # though the error and its traceback are there
+
+
+@pytest.mark.parametrize(
+    ("size", "chunk_size", "n_processes", "expected"),
+    [(8, None, 1, 1), (8, 8, 1, 1), (9, 8, 1, 2), (8, 3, 2, 2), (9, 4, 2, 2), (7, 1, 3, 2)],
+)
+def test_every_process_has_as_many_chunks_and_none_is_empty(size, chunk_size, n_processes, expected):
+    assert number_of_chunks(size, chunk_size, n_processes) == expected  # of 7 spots one of 3 processes has but 2

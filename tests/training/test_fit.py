@@ -5,6 +5,7 @@ from torch import nn
 
 from bleep_sc.models.embed import embed_expression, embed_images
 from bleep_sc.models.encoders import load_encoder
+from bleep_sc.models.losses import bleep_loss
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.fit import fit_bleep
 from bleep_sc.training.pairs import Pairs
@@ -147,3 +148,28 @@ def test_pairs_of_heads_are_models_of_their_own(linked):
     for part in (slice(0, 256), slice(256, 512)):
         rank = (image[:, part] @ expression[:, part].T).argsort(axis=1)[:, ::-1]
         assert np.median([int(np.flatnonzero(rank[i] == i)[0]) for i in range(len(rank))]) < 15
+
+
+def test_pairs_of_heads_share_a_sum_and_no_gradient(linked):
+    pairs, groups = linked
+    how = {"dropout": 0.0, "standardize": False, "n_components": None, "learning_rate": 1e-12, "batch_size": 240}
+    model, (reported,) = run(pairs, groups, max_epochs=1, n_models=3, temperature=2.0, **how)  # as it was drawn
+    images, expression = torch.from_numpy(pairs.images), torch.from_numpy(pairs.expression)
+    losses = []
+    for heads in zip(model.image_heads, model.expression_heads, strict=True):
+        parameters = [parameter for head in heads for parameter in head.parameters()]
+        trained = [parameter.grad for parameter in parameters]
+        loss = bleep_loss(heads[0](images), heads[1](expression), 2.0)
+        torch.testing.assert_close(trained, list(torch.autograd.grad(loss, parameters)), rtol=1e-3, atol=1e-6)
+        losses.append(loss.item())
+    assert reported == pytest.approx(sum(losses), rel=1e-5)
+
+
+def test_a_step_is_that_of_adamw(linked):
+    how = {"dropout": 0.0, "standardize": False, "n_components": None, "batch_size": 240, "max_epochs": 1}
+    drawn, _ = run(*linked, learning_rate=1e-12, **how)
+    moved, _ = run(*linked, learning_rate=0.01, weight_decay=0.5, **how)
+    for before, after in zip(drawn.parameters(), moved.parameters(), strict=True):
+        clear = before.grad.abs() > 1e-4  # the first step is as long for any gradient
+        step = -0.01 * before.grad.sign() - 0.01 * 0.5 * before
+        torch.testing.assert_close((after - before)[clear], step[clear], rtol=0, atol=1e-5)

@@ -47,6 +47,25 @@ def test_the_loop_minimises_and_stops_when_told():
     assert history[-1] < 0.05 * history[0]
 
 
+def test_the_loss_of_an_epoch_is_the_mean_over_its_batches():
+    weight, seen = torch.nn.Parameter(torch.zeros(())), []
+
+    def loss(batch):
+        seen.append(batch.double().mean().item())
+        return weight * 0 + batch.double().mean()
+
+    history = train(
+        loss,
+        torch.optim.AdamW([weight]),
+        n_samples=13,
+        batch_size=4,
+        max_epochs=2,
+        generator=torch.Generator().manual_seed(0),
+        show_progress_bar=False,
+    )
+    assert history == pytest.approx([np.mean(seen[:3]), np.mean(seen[3:])])
+
+
 @pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("mps", False), ("cuda:1", True)])
 def test_memory_is_pinned_for_gpus_alone(device, pinned, monkeypatch):
     asked = []

@@ -6,7 +6,7 @@ from torch import nn
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.models.stnet import predict, stnet_loss
 from bleep_sc.training.pairs import Pairs
-from bleep_sc.training.stnet import fit_stnet
+from bleep_sc.training.stnet import _Score, fit_stnet
 from bleep_sc.training.stnet_config import StNetConfig
 from bleep_sc.training.validation import folds, monitored_genes, validation_score
 
@@ -166,3 +166,14 @@ def test_every_layer_of_the_encoder_is_trained_on_a_copy():
     assert all(not torch.equal(after[name], value) for name, value in before.items() if name != "network.0.bias")
     with pytest.raises(ValueError, match="pass encoder="):
         run(pairs, groups)
+
+
+def test_genes_to_judge_by_are_chosen_without_the_slides_that_are_held_out():
+    rng = np.random.default_rng(0)
+    slides = np.repeat(["a", "b"], 20)
+    expression = rng.normal(size=(40, 60)).astype(np.float32)
+    expression[:20, :10] = 0  # what varies on b alone
+    expression[20:, 50:] = 0
+    pairs, scores = Pairs(np.zeros((40, 3), dtype=np.float32), expression), np.zeros(1)
+    assert sorted(_Score(pairs, slides, slides == "b", scores, "cpu").genes) == list(range(10, 60))
+    assert sorted(_Score(pairs, slides, slides == "a", scores, "cpu").genes) == list(range(50))
