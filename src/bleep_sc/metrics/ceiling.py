@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from bleep_sc._arrays.blocks import slices
 from bleep_sc.metrics.correlation import pearson
 
 GENES_AT_ONCE = 4096
@@ -63,7 +64,7 @@ def reliability(
         total += np.concatenate(
             [
                 np.nan_to_num(pearson(first[:, genes].toarray(), second[:, genes].toarray()))
-                for genes in _blocks(counts.shape[1])
+                for genes in slices(counts.shape[1], GENES_AT_ONCE)
             ]
         )
     r = np.maximum(total / n_splits, 0.0)
@@ -99,7 +100,3 @@ def _log_normalised(counts: sparse.csr_matrix, data: NDArray[np.int64], target_s
     depth = np.asarray(half.sum(axis=1)).ravel()
     scale = np.divide(target_sum, depth, out=np.zeros_like(depth), where=depth > 0)
     return sparse.csc_matrix(sparse.diags(scale) @ half).log1p()
-
-
-def _blocks(n_genes: int) -> list[slice]:
-    return [slice(start, start + GENES_AT_ONCE) for start in range(0, n_genes, GENES_AT_ONCE)]

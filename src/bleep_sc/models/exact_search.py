@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d, normalize
 
-from bleep_sc._arrays.blocks import row_blocks
+from bleep_sc._arrays.blocks import row_blocks, slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,8 +55,7 @@ def exact(
         for start in range(0, len(block), chunk):
             part = finite(as_tensor(block[start : start + chunk]).to(query.device))
             part = normalize(part) if center is None else part - center
-            for first in range(0, len(query), n_rows):
-                some = slice(first, first + n_rows)
+            for some in slices(len(query), n_rows):
                 n_some, width = len(query[some]), _whole_groups(len(part))
                 similarity = room[: n_some * width].view(n_some, width)
                 torch.mm(query[some], part.T, out=similarity[:, : len(part)])

@@ -11,10 +11,10 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from bleep_sc._arrays.blocks import dense, in_memory, row_blocks, squares
+from bleep_sc._arrays.blocks import dense, in_memory, row_blocks, slices, squares
 from bleep_sc.models.exact_search import Metric, as_tensor
 from bleep_sc.models.search import Index, search
-from bleep_sc.models.weighted_sums import batches, weighted_sums
+from bleep_sc.models.weighted_sums import weighted_sums
 
 Weighting = Literal["uniform", "softmax"]
 Means = Callable[[Tensor, Tensor], NDArray[np.float32]]
@@ -145,7 +145,7 @@ def averages(
         return
     for start, end in pairwise(edges):
         means = _means_of(values[:, start:end])
-        for rows in batches(len(index), n_rows):
+        for rows in slices(len(index), n_rows):
             yield rows, slice(start, end), means(index[rows], weights[rows])
 
 
@@ -173,10 +173,10 @@ def _averages_in_passes(
         for keys, block in row_blocks(values, needed=needed):
             part = matrix[:, keys].tocsr()
             borrowers = np.flatnonzero(np.diff(part.indptr))
-            for rows in batches(len(borrowers), n_rows):
+            for rows in slices(len(borrowers), n_rows):
                 means[borrowers[rows]] += weighted_sums(part[borrowers[rows]], block[:, start:end])
         for first, last in pairwise(edges[: n_blocks + 1]):
-            for rows in batches(len(index), n_rows):
+            for rows in slices(len(index), n_rows):
                 yield rows, slice(first, last), means[rows, first - start : last - start]
         edges = edges[n_blocks:]
 

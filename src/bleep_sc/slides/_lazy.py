@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bleep_sc._arrays.blocks import slices
 from bleep_sc.slides._open import open_slide
 from bleep_sc.slides._patches import read_patches
 from bleep_sc.slides._stains import restain
@@ -75,9 +76,8 @@ class StoredPatches:
     def batches(self, batch_size: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
         """Give positions and patches in the order in which they are stored."""
         order = np.lexsort((self.rows, self.which))
-        for start in range(0, len(order), batch_size):
-            positions = order[start : start + batch_size]
-            yield positions, self[positions]
+        for part in slices(len(order), batch_size):
+            yield order[part], self[order[part]]
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,8 @@ class ComputedPatches:
 
     def batches(self, batch_size: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
         """Give positions and patches in their order."""
-        for start in range(0, len(self), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(self)))
-            yield rows, self[start : start + len(rows)]
+        for part in slices(len(self), batch_size):
+            yield np.arange(part.start, part.stop), self[part]
 
 
 @dataclass(frozen=True)
@@ -215,9 +214,8 @@ class RestainedPatches:
 
     def _restained(self, rows: NDArray[np.intp], patches: NDArray[np.uint8]) -> NDArray[np.uint8]:
         result, slides = np.empty_like(patches), self.which[rows]
-        for start in range(0, len(patches), 64):  # bounds the memory for decimals
-            part = slice(start, start + 64)
+        for part in slices(len(patches), 64):  # bounds the memory for decimals
             for slide in np.unique(slides[part]):
-                inside = start + np.flatnonzero(slides[part] == slide)
+                inside = part.start + np.flatnonzero(slides[part] == slide)
                 result[inside] = restain(patches[inside], self.own[slide], self.target)
         return result

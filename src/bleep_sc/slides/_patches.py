@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from bleep_sc._arrays.blocks import slices
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -105,8 +107,8 @@ def read_patches(
         rows = order[stripes[order] == stripe]
         with slide.top_to_bottom() as opened:
             bands = _Bands(opened, level, corners[rows], side_px)
-            for start in range(0, len(rows), batch_size):
-                batch = rows[start : start + batch_size]
+            for part in slices(len(rows), batch_size):
+                batch = rows[part]
                 patches = np.empty((len(batch), size, size, 3), dtype=np.uint8)
                 for i, row in enumerate(batch):
                     left, top = corners[row]
