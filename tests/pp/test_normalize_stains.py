@@ -144,7 +144,7 @@ def test_features_say_how_their_patches_were_stained(trained, tmp_path):
     assert json.loads(trained.uns["bleep"]["recipe"])["features"] == [record]
     trained.write_h5ad(tmp_path / "a.h5ad")
     again = ad.read_h5ad(tmp_path / "a.h5ad")
-    bs.tl.fit_ridge(again, use_rep="X_stain_stats", alphas=[1.0])
+    bs.tl.fit_ridge(again, use_rep="X_stain_stats")
     assert json.loads(again.uns["ridge"]["recipe"])["features"] == [record]
 
 
@@ -197,7 +197,7 @@ def test_an_encoder_that_is_trained_takes_them_too(reference, query):
 def test_tiles_get_the_stains_of_the_reference(reference, query, method, tmp_path):
     bs.pp.normalize_stains(reference, method=method)
     features(reference)
-    bs.tl.fit_ridge(reference, use_rep="X_stain_stats", alphas=[1.0])
+    bs.tl.fit_ridge(reference, use_rep="X_stain_stats")
     image = query.uns["spatial"]["slice3"]["images"]["hires"]
     Image.fromarray(image).save(tmp_path / "new.png")
     mpp = float(query.uns["patches"]["slice3"]["mpp"])

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+ALPHAS = np.logspace(0, 6, 13)
+"""Penalties to choose from."""
+
 
 def fit_ridge(
     adata: AnnData,
@@ -24,7 +27,6 @@ def fit_ridge(
     layer: str | None = None,
     target_rep: str | None = None,
     library_key: str = keys.LIBRARY,
-    alphas: Sequence[float] = tuple(np.logspace(0, 6, 13)),
     key_added: str = "ridge",
     copy: bool = False,
 ) -> AnnData | None:
@@ -47,8 +49,6 @@ def fit_ridge(
         Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
     library_key
         Column of ``obs`` that names the slide; not needed for a single one.
-    alphas
-        Penalties to choose from.
     key_added
         Name of the model.
     copy
@@ -77,7 +77,7 @@ def fit_ridge(
     reps = inputs.as_keys(use_rep)
     values, genes = inputs.expression(adata, layer, target_rep)
     images = inputs.features(adata, reps)
-    weight, bias, alpha = _fit(images, values, libraries(adata, library_key), alphas)
+    weight, bias, alpha = _fit(images, values, libraries(adata, library_key))
     description = Description(
         method="ridge",
         architecture={"n_features": images.shape[1], "n_genes": len(genes)},
@@ -97,7 +97,7 @@ def fit_ridge(
 
 
 def _fit(
-    images: NDArray[np.float32], values: NDArray[np.float32], slides: NDArray[np.str_], alphas: Sequence[float]
+    images: NDArray[np.float32], values: NDArray[np.float32], slides: NDArray[np.str_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Return weights (genes, features) and biases (genes,) on the features as they are, and the chosen penalty."""
     from sklearn.linear_model import Ridge
@@ -117,7 +117,7 @@ def _fit(
     else:
         folds = list(KFold(5, shuffle=True, random_state=0).split(images))
     model = make_pipeline(StandardScaler(), Ridge())
-    search = GridSearchCV(model, {"ridge__alpha": list(alphas)}, scoring=score, cv=folds, refit=False)
+    search = GridSearchCV(model, {"ridge__alpha": ALPHAS}, scoring=score, cv=folds, refit=False)
     search.fit(images, values[:, genes])
     model.set_params(**search.best_params_).fit(images, values)
     scaler, ridge = model.named_steps.values()
