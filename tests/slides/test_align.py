@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bleep_sc.slides import align
+from bleep_sc.slides._align import align
 
 
 @pytest.fixture

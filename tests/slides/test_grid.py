@@ -3,7 +3,9 @@ import pytest
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from bleep_sc.slides import covered, fit_lattice, grid, sharpness
+from bleep_sc.slides import grid, sharpness
+from bleep_sc.slides._grid import covered
+from bleep_sc.slides._lattice import fit_lattice
 
 
 @pytest.mark.parametrize(("layout", "n_neighbors"), [("hexagonal", 6), ("square", 4)])

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bleep_sc.slides import fit_lattice, microns_per_pixel
+from bleep_sc.slides import microns_per_pixel
+from bleep_sc.slides._lattice import fit_lattice
 
 
 def visium(pitch=50.0, turn=0.1, noise=0.5):

@@ -10,6 +10,7 @@ from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.libraries import libraries
+from bleep_sc.slides._context import average_around
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -109,5 +110,5 @@ def features_around(
     result = np.empty_like(values)
     for name in np.unique(names):
         rows = names == name
-        result[rows] = slides.average_around(values[rows], centers[rows], radius_um)
+        result[rows] = average_around(values[rows], centers[rows], radius_um)
     return result

@@ -11,6 +11,9 @@ from bleep_sc._adata import keys
 from bleep_sc._output.messages import logger, progress
 from bleep_sc.pp._tile_patches import give_patches, patch_recipes
 from bleep_sc.pp._tissue import tissue_mask
+from bleep_sc.slides._centers import check_centers
+from bleep_sc.slides._grid import covered
+from bleep_sc.slides._slide import IN_MEMORY, absolute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,7 +123,7 @@ def tile_slide(
     _check(spacing_um, layout, min_tissue, size, size_um)
     with slides.open_slide(image) as slide:
         scale, scale_source = _resolution(slide, mpp)
-        name = library_id or (Path(slide.name).name.split(".")[0] if slide.name != slides.IN_MEMORY else "slide")
+        name = library_id or (Path(slide.name).name.split(".")[0] if slide.name != IN_MEMORY else "slide")
         spacing = spacing_um / scale
         places, numbers = _places(slide, spacing, layout, centers, transform)
         counts = {"n_grid": len(places), "n_outside_region": 0, "n_blank": 0, "n_blurred": 0}
@@ -132,7 +135,7 @@ def tile_slide(
             places, numbers, labels = places[kept], numbers[kept], labels[kept]
         thumbnail = slide.thumbnail(THUMBNAIL)
         shrink = thumbnail.shape[1] / slide.width
-        tissue = slides.covered(tissue_mask(thumbnail), places * shrink, spacing * shrink)
+        tissue = covered(tissue_mask(thumbnail), places * shrink, spacing * shrink)
         kept = (tissue >= min_tissue) if centers is None else np.ones(len(places), dtype=bool)
         counts["n_blank"] = int((~kept).sum())
         sharp = np.full(len(places), np.nan)
@@ -159,7 +162,7 @@ def tile_slide(
             obs[keys.ARRAY_ROW], obs[keys.ARRAY_COL] = numbers[kept].T
         tiles = AnnData(obs=obs, var=_genes(ref))
         tiles.obsm[keys.SPATIAL] = places[kept]
-        tiles.uns[keys.SPATIAL] = {name: _library(slides.absolute(slide.name), thumbnail, shrink, scale, spacing)}
+        tiles.uns[keys.SPATIAL] = {name: _library(absolute(slide.name), thumbnail, shrink, scale, spacing)}
         tiles.uns[keys.TILES] = {
             name: {"spacing_um": spacing_um, "layout": layout, "mpp": scale, "mpp_source": scale_source, **counts}
         }
@@ -222,7 +225,7 @@ def _places(
     if places.ndim != 2 or places.shape[1] != 2 or not len(places):
         raise ValueError(f"centers= has shape {places.shape}; it must be (n, 2), x and y of every tile.")
     places = places if transform is None else slides.transform_points(places, transform)
-    slides.check_centers((slide.height, slide.width), places)
+    check_centers((slide.height, slide.width), places)
     return places, np.zeros((len(places), 2), dtype=np.int64)
 
 
@@ -263,5 +266,5 @@ def _library(image: str, thumbnail: NDArray[np.uint8], shrink: float, mpp: float
             "spot_diameter_fullres": spacing,
             "microns_per_pixel": mpp,
         },
-        "metadata": {"source_image_path": image if image != slides.IN_MEMORY else "", "technology": "tiles"},
+        "metadata": {"source_image_path": image if image != IN_MEMORY else "", "technology": "tiles"},
     }

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredPatches:
-    """Rows of stores that :func:`bleep_sc.slides.write_store` wrote; plain data, so that workers can have it."""
+    """Rows of stores that :func:`bleep_sc.slides._store.write_store` wrote; plain data, so that workers can have it."""
 
     paths: tuple[str, ...]
     """The stores."""
