@@ -16,9 +16,10 @@ def embeddings():
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("chunk", [7, 4096])
-def test_neighbors_are_those_of_scikit_learn(embeddings, metric, chunk):
+def test_neighbors_are_those_of_scikit_learn(embeddings, metric, chunk, monkeypatch):
+    monkeypatch.setattr("bleep_sc.models.exact_search.CHUNK", chunk)
     query, keys = embeddings
-    similarity, index = retrieval.nearest(query, keys, n_neighbors=9, metric=metric, chunk=chunk)
+    similarity, index = retrieval.nearest(query, keys, n_neighbors=9, metric=metric)
     distance, expected = NearestNeighbors(n_neighbors=9, metric=metric, algorithm="brute").fit(keys).kneighbors(query)
     np.testing.assert_array_equal(index.numpy(), expected)
     as_similarity = 1 - distance if metric == "cosine" else -(distance**2) / 2
@@ -76,12 +77,14 @@ def test_imputation_is_the_weighted_mean_of_the_neighbors(embeddings, as_sparse,
         np.testing.assert_allclose(predicted, values[nearest].mean(axis=1), rtol=1e-5, atol=1e-6)
 
 
-def test_blocks_of_genes_do_not_show(embeddings):
+def test_blocks_of_genes_do_not_show(embeddings, monkeypatch):
     values = np.random.default_rng(1).normal(size=(101, 13)).astype(np.float32)
     similarity, index = retrieval.nearest(*embeddings, n_neighbors=4)
     weight = retrieval.neighbor_weights(similarity)
-    whole, pieces = (retrieval.average(index, weight, values, block=block) for block in (1024, 5))
-    np.testing.assert_array_equal(whole, pieces)
+    whole = retrieval.average(index, weight, values)
+    monkeypatch.setattr(retrieval, "TABLE_BYTES", 0)
+    monkeypatch.setattr(retrieval, "GENES", 5)
+    np.testing.assert_array_equal(retrieval.average(index, weight, values), whole)
 
 
 def test_the_only_neighbor_is_copied():
@@ -121,9 +124,11 @@ def test_expression_on_disk_is_averaged_like_that_in_memory(embeddings, kind, mo
     mean = retrieval.average(index, weights, values)
     variance = retrieval.variance(index, weights, values, mean)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 30 * 10)  # ten spots
+    monkeypatch.setattr(retrieval, "TABLE_BYTES", 0)
+    monkeypatch.setattr(retrieval, "GENES", 5)
     monkeypatch.setattr(retrieval, "RESULT_BYTES", 4 * 23 * 12)  # twelve genes of all queries
     stored = OnDisk(kind(values))
-    np.testing.assert_allclose(retrieval.average(index, weights, stored, block=5), mean, atol=1e-6)
+    np.testing.assert_allclose(retrieval.average(index, weights, stored), mean, atol=1e-6)
     assert stored.most <= 10
     assert stored.times_read.max() == 3  # for ten genes each time
     np.testing.assert_allclose(retrieval.variance(index, weights, stored, mean), variance, atol=1e-5)

@@ -33,7 +33,6 @@ def nearest(
     n_neighbors: int = 50,
     metric: Metric = "cosine",
     index: Index = "exact",
-    chunk: int = 8192,
 ) -> tuple[Tensor, Tensor]:
     """Find the most similar keys of every query.
 
@@ -47,11 +46,9 @@ def nearest(
     metric
         ``"cosine"``: the similarity is the cosine. ``"euclidean"``: minus half the squared distance.
     index
-        ``"exact"`` compares every query with every key; memory is bounded by ``chunk``. ``"faiss"`` holds all keys in
+        ``"exact"`` compares every query with every key, some at a time. ``"faiss"`` holds all keys in
         an index of FAISS. From 100,000 keys on this is an inverted file, whose search is approximate: as many of its
         lists are searched as find 95 % of the exact neighbours of 256 queries, and the share is logged.
-    chunk
-        Keys that are compared at once, with an eighth as many queries, in an exact search.
 
     Returns
     -------
@@ -73,7 +70,7 @@ def nearest(
     >>> index.tolist()
     [[0, 2]]
     """
-    found = search(query, keys, n_neighbors=n_neighbors, metric=metric, index=index, chunk=chunk)
+    found = search(query, keys, n_neighbors=n_neighbors, metric=metric, index=index)
     return found.similarity, found.index
 
 
@@ -100,7 +97,7 @@ def mean_similarity(similarity: Tensor, weights: Tensor) -> NDArray[np.float32]:
     return (similarity * weights).sum(dim=1).cpu().float().numpy()
 
 
-def average(index: Tensor, weights: Tensor, values: Any, *, block: int | None = None) -> NDArray[np.float32]:
+def average(index: Tensor, weights: Tensor, values: Any) -> NDArray[np.float32]:
     """Average the values of the neighbours.
 
     Parameters
@@ -109,16 +106,13 @@ def average(index: Tensor, weights: Tensor, values: Any, *, block: int | None = 
         Neighbours of every query and their weights, (n_query, n_neighbors).
     values
         Expression of the reference, (n_keys, n_genes), dense or sparse, in memory or not.
-    block
-        Genes that are held dense at once; None is all of them up to 256 MB, and 1024 beyond.
 
     Returns
     -------
     Weighted means, (n_query, n_genes).
     """
     n_keys, n_genes = values.shape
-    if block is None:
-        block = max(n_genes, 1) if 4 * n_keys * n_genes <= TABLE_BYTES else GENES
+    block = max(n_genes, 1) if 4 * n_keys * n_genes <= TABLE_BYTES else GENES
     result = np.empty((len(index), n_genes), dtype=np.float32)
     for rows, columns, mean in averages(index, weights, values, range(0, n_genes + block, block)):
         result[rows, columns] = mean

@@ -12,6 +12,9 @@ from bleep_sc._arrays.unread import Unread
 from bleep_sc.models import symmetries
 from bleep_sc.models.map_batches import map_batches
 
+BATCH = 64
+"""Images that are predicted at once."""
+
 
 class Standardize(nn.Module):
     """Subtract the mean of the training features and divide by their standard deviation."""
@@ -93,7 +96,6 @@ def predict(
     model: StNet,
     images: NDArray[np.float32] | NDArray[np.uint8] | Unread,
     *,
-    batch_size: int = 64,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:
     """Predict expression (n, n_genes) from features (n, d), or from patches (n, S, S, 3).
@@ -107,4 +109,4 @@ def predict(
         return torch.stack(views).mean(dim=0)
 
     network = model if images.ndim == 2 else mean_of_symmetries
-    return map_batches(network, images, batch_size=batch_size, device=device)
+    return map_batches(network, images, batch_size=BATCH, device=device)

@@ -94,7 +94,7 @@ class CutPatches:
     """(x, y), full-resolution px, (n, 2)."""
     size: int
     """Side of the patches, px."""
-    pad: Pad = "reflect"
+    pad: Pad
     """What lies beyond the slide."""
 
     dtype = np.dtype(np.uint8)

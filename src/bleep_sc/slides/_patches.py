@@ -117,9 +117,9 @@ def read_patches(
                 yield batch, patches
 
 
-def reading_order(slide: Slide, centers: NDArray[np.float64], side: int, level: int = 0) -> NDArray[np.intp]:
+def reading_order(slide: Slide, centers: NDArray[np.float64], side: int) -> NDArray[np.intp]:
     """Return the order in which :func:`read_patches` cuts; any part of it, given alone, is cut in the same order."""
-    return _order(slide, centers, side, level)[0]
+    return _order(slide, centers, side, 0)[0]
 
 
 def _order(
