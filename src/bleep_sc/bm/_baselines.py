@@ -47,8 +47,9 @@ def location(train: AnnData, query: AnnData, *, patches_key: str) -> sparse.csr_
         moved = np.empty((train.n_obs, 2))
         for other in np.unique(names["train"]):
             spots = names["train"] == other
-            motion = align(points["train"][spots], colors["train"][spots], points["query"][rows], colors["query"][rows])
-            moved[spots] = motion(points["train"][spots])
+            moved[spots] = align(
+                points["train"][spots], colors["train"][spots], points["query"][rows], colors["query"][rows]
+            )
         n_places = min(N_PLACES, train.n_obs)
         _, nearest = cKDTree(moved).query(points["query"][rows], k=n_places)
         weights[rows[:, None], np.atleast_2d(nearest)] = 1 / n_places

@@ -48,7 +48,7 @@ def demo(data: str, out: Path, seed: int) -> None:
     bs.tl.impute(query, ref=ref, genes=panel)
     bs.tl.predict(query, ref=ref, key="ridge")
     _predict_mean(query, ref)
-    table = _score(query, ref)
+    table = _score(query)
     click.echo(
         f"\nSlide {held_out}: mean Pearson r over the {len(panel)} genes of the panel (all), and over the 50 of them "
         "with the highest mean (HEG) and variance (HVG) there."
@@ -94,7 +94,7 @@ def _predict_mean(query: AnnData, ref: AnnData) -> None:
     query.layers["mean"][:, ref.var["highly_variable"]] = bs.bm.methods(["mean"])["mean"](ref, query)
 
 
-def _score(query: AnnData, ref: AnnData) -> pd.DataFrame:
+def _score(query: AnnData) -> pd.DataFrame:
     """Score every method; rows are methods, columns gene sets."""
     import pandas as pd
 
