@@ -26,7 +26,8 @@ from training import peak
 import bleep_sc as bs
 from bleep_sc.models.encode import encode
 from bleep_sc.models.encoders import Encoder, load_encoder
-from bleep_sc.slides import StoredPatches, write_store
+from bleep_sc.slides._lazy import StoredPatches
+from bleep_sc.slides._store import write_store
 
 BATCH = 64
 BARE = "bare forward passes"

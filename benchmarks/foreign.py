@@ -26,6 +26,8 @@ import bleep_sc as bs
 from bleep_sc.models.known_tissue import FOREIGN, RADIUS_UM
 from bleep_sc.pp._tile_slide import THUMBNAIL
 from bleep_sc.pp._tissue import tissue_mask
+from bleep_sc.slides._context import average_around
+from bleep_sc.slides._grid import covered
 from bleep_sc.training.held_out_tissue import learn_typicality
 
 SECTIONS = ("C3", "C4")
@@ -63,8 +65,8 @@ def glass(adata: AnnData, section: str, side_um: float, n: int = 150) -> tuple[n
         thumbnail = slide.thumbnail(THUMBNAIL)
         shrink = thumbnail.shape[1] / slide.width
         places = rng.uniform((side, side), (slide.width - side, slide.height - side), (20 * n, 2))
-        covered = bs.slides.covered(tissue_mask(thumbnail), places * shrink, side * shrink)
-        places = places[covered == 0][:n]
+        share = covered(tissue_mask(thumbnail), places * shrink, side * shrink)
+        places = places[share == 0][:n]
         return bs.slides.cut_patches(slide, places, side=side, size=PX), places
 
 
@@ -95,13 +97,13 @@ def flagged(ref: AnnData, others: dict[str, tuple[np.ndarray, np.ndarray]]) -> d
         result = np.empty_like(values)
         for name in np.unique(slides):
             rows = slides == name
-            result[rows] = bs.slides.average_around(values[rows], places[rows], RADIUS_UM)
+            result[rows] = average_around(values[rows], places[rows], RADIUS_UM)
         return result
 
     known = learn_typicality(ref.obsm[REP], slides, around_reference)
     shares = {}
     for way, (features, places_um) in others.items():
-        around = partial(bs.slides.average_around, centers=places_um, radius=RADIUS_UM)
+        around = partial(average_around, centers=places_um, radius=RADIUS_UM)
         shares[way] = float((known.share_beyond(features, around) < FOREIGN).mean())
     return shares
 

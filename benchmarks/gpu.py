@@ -108,7 +108,8 @@ def chunks(case: Case, pairs: Pairs, n_epochs: int) -> None:
 
 def store(case: Case, pairs: Pairs, n_epochs: int) -> None:
     """Print images a second where patches are read from disk."""
-    from bleep_sc.slides import StoredPatches, write_store
+    from bleep_sc.slides._lazy import StoredPatches
+    from bleep_sc.slides._store import write_store
 
     print("\n| processes that read ahead | images a second |\n|---|---|")
     with tempfile.TemporaryDirectory() as folder:

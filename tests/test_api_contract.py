@@ -73,3 +73,8 @@ def test_nothing_else_is_public():
         modules = {path.stem for path in Path(package.__file__).parent.glob("*.py")}
         assert all(name.startswith("_") for name in modules), namespace
         assert package.__all__ == sorted(package.__all__)
+
+
+def test_slides_shows_what_the_api_page_lists():
+    listed = re.findall(r"^\s*slides\.(\w+)$", API_PAGE.read_text(), flags=re.MULTILINE)
+    assert sorted(listed) == bs.slides.__all__

@@ -45,7 +45,7 @@ def pipeline(tmp_path):
     bs.pp.batch_correct(ref, batch_key="library_id")
     config = bs.tl.FitConfig(max_epochs=2)
     bs.tl.fit(ref, use_rep="X_stain_stats", target_rep="X_harmony", config=config, show_progress_bar=False)
-    bs.tl.fit_ridge(ref, use_rep="X_stain_stats", alphas=[1.0])
+    bs.tl.fit_ridge(ref, use_rep="X_stain_stats")
     stnet = bs.tl.StNetConfig(learning_rates=(1e-3,), max_epochs=2)
     bs.tl.fit_stnet(ref, use_rep="X_stain_stats", config=stnet, show_progress_bar=False)
     histogene = bs.tl.HisToGeneConfig(n_dims=16, max_epochs=2)

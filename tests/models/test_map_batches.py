@@ -3,7 +3,8 @@ import pytest
 
 from bleep_sc.models import map_batches as module
 from bleep_sc.models.map_batches import map_batches
-from bleep_sc.slides import StoredPatches, write_store
+from bleep_sc.slides._lazy import StoredPatches
+from bleep_sc.slides._store import write_store
 
 
 def mean_colour(images):

@@ -16,9 +16,10 @@ def embeddings():
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("chunk", [7, 4096])
-def test_neighbors_are_those_of_scikit_learn(embeddings, metric, chunk):
+def test_neighbors_are_those_of_scikit_learn(embeddings, metric, chunk, monkeypatch):
+    monkeypatch.setattr("bleep_sc.models.exact_search.CHUNK", chunk)
     query, keys = embeddings
-    similarity, index = retrieval.nearest(query, keys, n_neighbors=9, metric=metric, chunk=chunk)
+    similarity, index = retrieval.nearest(query, keys, n_neighbors=9, metric=metric)
     distance, expected = NearestNeighbors(n_neighbors=9, metric=metric, algorithm="brute").fit(keys).kneighbors(query)
     np.testing.assert_array_equal(index.numpy(), expected)
     as_similarity = 1 - distance if metric == "cosine" else -(distance**2) / 2
@@ -81,23 +82,22 @@ def test_imputation_is_the_mean_of_the_neighbors(embeddings, as_sparse):
     np.testing.assert_allclose(predicted, values[nearest].mean(axis=1), rtol=1e-5, atol=1e-6)
 
 
-def test_blocks_of_genes_do_not_show(embeddings):
+def test_blocks_of_genes_do_not_show(embeddings, monkeypatch):
     values = np.random.default_rng(1).normal(size=(101, 13)).astype(np.float32)
     similarity, index = retrieval.nearest(*embeddings, n_neighbors=4)
     weight = retrieval.neighbor_weights(similarity)
-    whole, pieces = (retrieval.average(index, weight, values, block=block) for block in (1024, 5))
-    np.testing.assert_array_equal(whole, pieces)
+    whole = retrieval.average(index, weight, values)
+    monkeypatch.setattr(retrieval, "TABLE_BYTES", 0)
+    monkeypatch.setattr(retrieval, "GENES", 5)
+    np.testing.assert_array_equal(retrieval.average(index, weight, values), whole)
 
 
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_metric_and_temperature_reach_the_weights(embeddings, metric):
+def test_the_metric_reaches_the_search(embeddings):
     values = np.random.default_rng(1).normal(size=(101, 3)).astype(np.float32)
-    how = {"n_neighbors": 4, "metric": metric}
-    similarity, index = retrieval.nearest(*embeddings, **how)
-    weights = retrieval.weight_matrix(index, retrieval.neighbor_weights(similarity, "softmax", 0.7), 101)
-    predicted, used = retrieval.impute(*embeddings, values, weights="softmax", temperature=0.7, **how)
-    np.testing.assert_array_equal(used.toarray(), weights.toarray())
-    np.testing.assert_allclose(predicted, weights @ values, atol=1e-6)
+    for metric in ("cosine", "euclidean"):
+        _, index = retrieval.nearest(*embeddings, n_neighbors=4, metric=metric)
+        predicted, _ = retrieval.impute(*embeddings, values, n_neighbors=4, metric=metric)
+        np.testing.assert_allclose(predicted, values[index.numpy()].mean(axis=1), atol=1e-6)
 
 
 @pytest.mark.parametrize("as_sparse", [False, True])
@@ -105,7 +105,7 @@ def test_the_variance_is_that_among_the_neighbors_by_their_weights(embeddings, a
     values = np.random.default_rng(1).poisson(2.0, size=(101, 13)).astype(np.float32)
     values[:, 0] = 3  # does not vary
     similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
-    weights = retrieval.neighbor_weights(similarity, "softmax")
+    weights = uneven(similarity)
     mean = retrieval.average(index, weights, values)
     variance = retrieval.variance(index, weights, sparse.csr_matrix(values) if as_sparse else values, mean)
     expected = [
@@ -153,9 +153,11 @@ def test_expression_on_disk_is_averaged_like_that_in_memory(embeddings, kind, mo
     mean = retrieval.average(index, weights, values)
     variance = retrieval.variance(index, weights, values, mean)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 30 * 10)  # ten spots
+    monkeypatch.setattr(retrieval, "TABLE_BYTES", 0)
+    monkeypatch.setattr(retrieval, "GENES", 5)
     monkeypatch.setattr(retrieval, "RESULT_BYTES", 4 * 23 * 12)  # twelve genes of all queries
     stored = OnDisk(kind(values))
-    np.testing.assert_allclose(retrieval.average(index, weights, stored, block=5), mean, atol=1e-6)
+    np.testing.assert_allclose(retrieval.average(index, weights, stored), mean, atol=1e-6)
     assert stored.most <= 10
     assert stored.times_read.max() == 3  # for ten genes each time
     np.testing.assert_allclose(retrieval.variance(index, weights, stored, mean), variance, atol=1e-5)

@@ -62,9 +62,10 @@ def brute_force(query, keys, n_neighbors, metric):
 
 @METRICS
 @pytest.mark.parametrize(("n_neighbors", "chunk"), [(5, 128), (5, 2000), (5, 333), (30, 16), (2000, 128)])
-def test_blocks_and_groups_of_keys_do_not_show(clusters, metric, n_neighbors, chunk):
+def test_blocks_and_groups_of_keys_do_not_show(clusters, metric, n_neighbors, chunk, monkeypatch):
+    monkeypatch.setattr("bleep_sc.models.exact_search.CHUNK", chunk)
     query, keys = clusters
-    similarity, index = retrieval.nearest(query, keys, n_neighbors=n_neighbors, metric=metric, chunk=chunk)
+    similarity, index = retrieval.nearest(query, keys, n_neighbors=n_neighbors, metric=metric)
     expected, order = brute_force(query, keys, n_neighbors, metric)
     np.testing.assert_allclose(similarity, expected, atol=1e-5)
     if n_neighbors < len(keys):
@@ -77,12 +78,13 @@ def test_keys_on_disk_are_read_once_block_by_block(clusters, metric, monkeypatch
     query, keys = clusters
     expected = retrieval.nearest(query, keys, n_neighbors=7, metric=metric)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 8 * 150)  # 150 keys
+    monkeypatch.setattr("bleep_sc.models.exact_search.CHUNK", 64)
     watched = Watched(keys)
     np.save(tmp_path / "keys.npy", keys)
     mapped = np.load(tmp_path / "keys.npy", mmap_mode="r")
     stored = zarr.create_array(tmp_path / "keys.zarr", data=keys, chunks=(70, 4))
     for where in (watched, mapped, stored):
-        similarity, index = retrieval.nearest(query, where, n_neighbors=7, metric=metric, chunk=64)
+        similarity, index = retrieval.nearest(query, where, n_neighbors=7, metric=metric)
         np.testing.assert_array_equal(index, expected[1])
         np.testing.assert_allclose(similarity, expected[0], atol=1e-6)
     assert (watched.times_read == 1).all()
@@ -133,10 +135,11 @@ def test_queries_in_whose_lists_are_too_few_keys_are_searched_exactly(clusters, 
     assert all(len(set(row)) == 600 for row in index.tolist())
 
 
-def test_keys_that_are_alike_and_keys_that_come_in_order_are_found_all_the_same(clusters):
+def test_keys_that_are_alike_and_keys_that_come_in_order_are_found_all_the_same(clusters, monkeypatch):
+    monkeypatch.setattr("bleep_sc.models.exact_search.CHUNK", 1024)
     query, keys = clusters[0][:3], clusters[1]
     for some in (np.repeat(keys[:4], 512, axis=0), keys[np.argsort(keys @ query[0])]):
-        similarity, index = retrieval.nearest(query, some, n_neighbors=5, chunk=1024)
+        similarity, index = retrieval.nearest(query, some, n_neighbors=5)
         np.testing.assert_allclose(similarity, brute_force(query, some, 5, "cosine")[0], atol=1e-5)
         assert all(len(set(row)) == 5 for row in index.tolist())
 
@@ -162,9 +165,10 @@ def test_what_is_not_known_or_not_finite_is_refused(clusters):
             retrieval.nearest(query, keys, index=index)
 
 
-def test_few_keys_take_little_memory_and_no_query_none(clusters):
+def test_few_keys_take_little_memory_and_no_query_none(clusters, monkeypatch):
+    monkeypatch.setattr("bleep_sc.models.exact_search.CHUNK", 10**9)
     query, keys = clusters
-    similarity, index = retrieval.nearest(query[:0], keys, n_neighbors=5, chunk=10**9)
+    similarity, index = retrieval.nearest(query[:0], keys, n_neighbors=5)
     assert similarity.shape == index.shape == (0, 5)
 
 

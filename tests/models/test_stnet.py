@@ -60,11 +60,13 @@ def test_a_turned_patch_is_predicted_alike(network, patches):
         np.testing.assert_allclose(predict(network, turned), expected, atol=1e-5)
 
 
-def test_predictions_do_not_depend_on_the_batches(network, patches):
-    np.testing.assert_allclose(predict(network, patches, batch_size=3), predict(network, patches), atol=1e-6)
+def test_predictions_do_not_depend_on_the_batches(network, patches, monkeypatch):
     features = np.random.default_rng(0).normal(size=(11, 5)).astype(np.float32)
     probe = StNet(5, 2)
-    np.testing.assert_allclose(predict(probe, features, batch_size=4), predict(probe, features), atol=1e-6)
+    at_once = predict(network, patches), predict(probe, features)
+    monkeypatch.setattr("bleep_sc.models.stnet.BATCH", 3)
+    np.testing.assert_allclose(predict(network, patches), at_once[0], atol=1e-6)
+    np.testing.assert_allclose(predict(probe, features), at_once[1], atol=1e-6)
 
 
 def test_features_are_standardised_and_one_that_does_not_vary_is_only_centred():

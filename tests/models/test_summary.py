@@ -43,7 +43,7 @@ def test_it_survives_a_folder_and_a_file(fitted, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*did not converge")
 def test_every_method_has_one(toy):
     one = toy[toy.obs["library_id"] == "slice1"].copy()
-    bs.tl.fit_ridge(one, use_rep="X_stain_stats", alphas=[1.0])
+    bs.tl.fit_ridge(one, use_rep="X_stain_stats")
     bs.tl.fit_stnet(
         one,
         use_rep="X_stain_stats",

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 import bleep_sc as bs
-from bleep_sc import slides
 from bleep_sc._adata.patches import patches_of
-from bleep_sc.slides import RestainedPatches
+from bleep_sc.slides._lazy import RestainedPatches
+from bleep_sc.slides._stains import FITS, sample_pixels
 
 METHODS = ("reinhard", "macenko")
 SHIFT = np.array([[1.2, 0.1, 0.0], [0.05, 0.8, 0.0], [0.0, 0.1, 1.1]])
@@ -41,7 +41,7 @@ def test_the_reference_is_its_own_target(small, method, tmp_path):
     for name, record in records.items():
         assert record["stains"] == method
         here = small.obsm["patches"][(small.obs["library_id"] == name).to_numpy()]
-        np.testing.assert_array_equal(record["stains_own"], slides.FITS[method](slides.sample_pixels(here)).numbers())
+        np.testing.assert_array_equal(record["stains_own"], FITS[method](sample_pixels(here)).numbers())
         np.testing.assert_allclose(record["stain_target"], np.mean(own, axis=0), rtol=1e-3)
         assert {**record} == {**small.uns["patches"][name], **{key: record[key] for key in record if "stain" in key}}
     small.write_h5ad(tmp_path / "a.h5ad")
@@ -144,7 +144,7 @@ def test_features_say_how_their_patches_were_stained(trained, tmp_path):
     assert json.loads(trained.uns["bleep"]["recipe"])["features"] == [record]
     trained.write_h5ad(tmp_path / "a.h5ad")
     again = ad.read_h5ad(tmp_path / "a.h5ad")
-    bs.tl.fit_ridge(again, use_rep="X_stain_stats", alphas=[1.0])
+    bs.tl.fit_ridge(again, use_rep="X_stain_stats")
     assert json.loads(again.uns["ridge"]["recipe"])["features"] == [record]
 
 
@@ -197,7 +197,7 @@ def test_an_encoder_that_is_trained_takes_them_too(reference, query):
 def test_tiles_get_the_stains_of_the_reference(reference, query, method, tmp_path):
     bs.pp.normalize_stains(reference, method=method)
     features(reference)
-    bs.tl.fit_ridge(reference, use_rep="X_stain_stats", alphas=[1.0])
+    bs.tl.fit_ridge(reference, use_rep="X_stain_stats")
     image = query.uns["spatial"]["slice3"]["images"]["hires"]
     Image.fromarray(image).save(tmp_path / "new.png")
     mpp = float(query.uns["patches"]["slice3"]["mpp"])

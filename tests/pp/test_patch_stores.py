@@ -11,7 +11,7 @@ from PIL import Image
 
 import bleep_sc as bs
 from bleep_sc._adata.patches import patches_of
-from bleep_sc.slides import ComputedPatches, CutPatches, StoredPatches
+from bleep_sc.slides._lazy import ComputedPatches, CutPatches, StoredPatches
 
 SIZE = 24
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bleep_sc.slides import average_around
+from bleep_sc.slides._context import average_around
 
 
 @pytest.fixture

@@ -206,7 +206,7 @@ def test_wide_slides_are_read_in_stripes_of_bounded_memory(pixels, centers, monk
 
 
 def test_a_part_is_cut_in_the_order_of_the_whole(pixels, centers, monkeypatch):
-    from bleep_sc.slides import reading_order
+    from bleep_sc.slides._patches import reading_order
 
     monkeypatch.setattr(patches_module, "LARGEST_BAND", 2**16)
     slide = Counting(pixels, (16, 16)).slide

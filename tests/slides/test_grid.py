@@ -3,7 +3,9 @@ import pytest
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from bleep_sc.slides import covered, fit_lattice, grid, sharpness
+from bleep_sc.slides import grid, sharpness
+from bleep_sc.slides._grid import covered
+from bleep_sc.slides._lattice import fit_lattice
 
 
 @pytest.mark.parametrize(("layout", "n_neighbors"), [("hexagonal", 6), ("square", 4)])
@@ -15,7 +17,6 @@ def test_neighbours_stand_at_the_spacing(layout, n_neighbors):
     np.testing.assert_allclose(distance[:, 1 : n_neighbors + 1], 50)
     assert (distance[:, -1] > 60).all()
     lattice = fit_lattice(columns, rows, centers)
-    assert lattice.residual_px < 1e-6
     assert lattice.kind == ("visium" if layout == "hexagonal" else "square")
     assert not lattice.is_mirrored
     np.testing.assert_allclose(lattice.pitch_px, 50)

@@ -4,7 +4,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from bleep_sc.slides import as_rgb, open_slide
+from bleep_sc.slides import open_slide
+from bleep_sc.slides._rgb import as_rgb
 
 
 def read_image(path):

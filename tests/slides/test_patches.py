@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bleep_sc.slides import check_centers, cut_patches, off_slide, open_slide
+from bleep_sc.slides import cut_patches, open_slide
+from bleep_sc.slides._centers import check_centers
+from bleep_sc.slides._patches import off_slide
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bleep_sc import slides
-from bleep_sc.slides import MacenkoStains, ReinhardStains
+from bleep_sc.slides._stains import FITS, MacenkoStains, ReinhardStains, average_stains, sample_pixels, stains_from
 
 H, E = np.array([0.65, 0.70, 0.29]), np.array([0.17, 0.95, 0.26])
 VECTORS = np.array([H / np.linalg.norm(H), E / np.linalg.norm(E)])
@@ -115,7 +115,7 @@ def test_reinhard_undoes_what_moves_and_stretches_its_axes():
     assert apart(back, original).mean() < 1
 
 
-@pytest.mark.parametrize("fit", slides.FITS.values())
+@pytest.mark.parametrize("fit", FITS.values())
 def test_the_target_itself_stays_and_so_does_white(fit):
     patches = stained()
     patches[:, :4] = 255
@@ -127,7 +127,7 @@ def test_the_target_itself_stays_and_so_does_white(fit):
     assert apart(once, twice).mean() < 1
 
 
-@pytest.mark.parametrize("fit", slides.FITS.values())
+@pytest.mark.parametrize("fit", FITS.values())
 def test_glass_does_not_count(fit):
     patches = pixels(stained())
     glass = np.random.default_rng(0).integers(235, 256, size=(3 * len(patches), 3)).astype(np.uint8)
@@ -140,10 +140,10 @@ def test_glass_does_not_count(fit):
 
 def test_order_does_not_matter_and_numbers_are_enough():
     patches = pixels(stained())
-    for fit in slides.FITS.values():
+    for fit in FITS.values():
         fitted = fit(patches)
         np.testing.assert_allclose(fit(patches[::-1]).numbers(), fitted.numbers(), rtol=1e-5)
-        again = slides.stains_from(fitted.method, fitted.numbers().tolist())
+        again = stains_from(fitted.method, fitted.numbers().tolist())
         assert type(again) is type(fitted)
         np.testing.assert_array_equal(again.numbers(), fitted.numbers())
     with pytest.raises(TypeError, match="'reinhard' cannot be carried to those of 'macenko'"):
@@ -152,9 +152,9 @@ def test_order_does_not_matter_and_numbers_are_enough():
 
 def test_slides_count_alike():
     means = [ReinhardStains(np.full(3, float(i)), np.full(3, 1.0 + i)) for i in (1, 4)]
-    np.testing.assert_array_equal(slides.average_stains(means).numbers(), [2.5] * 3 + [3.5] * 3)
+    np.testing.assert_array_equal(average_stains(means).numbers(), [2.5] * 3 + [3.5] * 3)
     turned = VECTORS[:, [1, 0, 2]]
-    mean = slides.average_stains([MacenkoStains(v, np.array([1.0, s])) for v, s in ((VECTORS, 1.0), (turned, 2.0))])
+    mean = average_stains([MacenkoStains(v, np.array([1.0, s])) for v, s in ((VECTORS, 1.0), (turned, 2.0))])
     np.testing.assert_allclose(np.linalg.norm(mean.vectors, axis=1), 1)
     np.testing.assert_allclose(mean.vectors[0], (VECTORS + turned)[0] / np.linalg.norm((VECTORS + turned)[0]))
     np.testing.assert_array_equal(mean.strongest, [1.0, 1.5])
@@ -164,12 +164,12 @@ def test_a_sample_holds_so_many_pixels_and_is_always_the_same(monkeypatch):
     from bleep_sc.slides import _stains
 
     patches = stained(n=9, size=20)
-    assert sorted(map(tuple, slides.sample_pixels(patches))) == sorted(map(tuple, pixels(patches)))
+    assert sorted(map(tuple, sample_pixels(patches))) == sorted(map(tuple, pixels(patches)))
     monkeypatch.setattr(_stains, "N_PATCHES", 5)
     monkeypatch.setattr(_stains, "N_PIXELS", 500)
-    sample = slides.sample_pixels(patches)
+    sample = sample_pixels(patches)
     assert sample.shape == (500, 3)
-    np.testing.assert_array_equal(slides.sample_pixels(patches), sample)
+    np.testing.assert_array_equal(sample_pixels(patches), sample)
     here = [{tuple(pixel) for pixel in patch.reshape(-1, 3)} for patch in patches]
     whole = [{tuple(pixel) for pixel in part} <= each for part in sample.reshape(5, 100, 3) for each in here]
     assert sum(whole) >= 5
@@ -192,7 +192,7 @@ def test_squidpy_does_the_same_to_a_whole_image(method):
     slide = sd.SpatialData(images=elements, labels=labels)
     reference = im.fit_stain_reference(slide, "ref", method=method)
     theirs = im.normalize_stains(slide, "query", reference, inplace=False).transpose("y", "x", "c").to_numpy()
-    fits = {name: slides.FITS[method](pixels(each)) for name, each in images.items()}
+    fits = {name: FITS[method](pixels(each)) for name, each in images.items()}
     target = fits["ref"]
     if isinstance(target, MacenkoStains):  # squidpy replaces the colours of the stains, not how strong they are
         target = MacenkoStains(target.vectors, fits["query"].strongest)

@@ -4,8 +4,9 @@ import pickle
 import numpy as np
 import pytest
 
-from bleep_sc.slides import StoredPatches, write_store
 from bleep_sc.slides import _store as store_module
+from bleep_sc.slides._lazy import StoredPatches
+from bleep_sc.slides._store import write_store
 
 N, SIZE = 600, 4
 

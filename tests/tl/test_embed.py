@@ -30,7 +30,7 @@ def test_bad_input(fitted, query):
     gene = fitted.uns["bleep"]["genes"][0]
     with pytest.raises(KeyError, match=f"1 of the model's .* genes are missing, among them .*{gene}"):
         bs.tl.embed(query[:, query.var_names != gene].copy(), fitted, expression=True)
-    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats", alphas=[1.0])
+    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats")
     with pytest.raises(ValueError, match="ridge model, which has no joint embedding"):
         bs.tl.embed(query, fitted, key="ridge")
     other = fitted.copy()

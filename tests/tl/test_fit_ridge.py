@@ -17,16 +17,18 @@ def by_hand(train, test, alpha):
     return scaler.transform(test.obsm["X_stain_stats"]) @ weight + y.mean(axis=0)
 
 
-def test_predictions_equal_the_normal_equations(reference, query):
+def test_predictions_equal_the_normal_equations(reference, query, monkeypatch):
+    monkeypatch.setattr("bleep_sc.tl._fit_ridge.ALPHAS", [30.0])
     del reference.var["highly_variable"]
-    bs.tl.fit_ridge(reference, use_rep="X_stain_stats", alphas=[30.0])
+    bs.tl.fit_ridge(reference, use_rep="X_stain_stats")
     bs.tl.predict(query, ref=reference, key="ridge")
     np.testing.assert_allclose(query.layers["ridge"], by_hand(reference, query, 30.0), rtol=1e-3, atol=1e-3)
 
 
-def test_the_penalty_is_chosen_by_leaving_slides_out(reference):
+def test_the_penalty_is_chosen_by_leaving_slides_out(reference, monkeypatch):
     alphas = [0.1, 10.0, 1000.0, 100000.0]
-    bs.tl.fit_ridge(reference, use_rep="X_stain_stats", alphas=alphas)
+    monkeypatch.setattr("bleep_sc.tl._fit_ridge.ALPHAS", alphas)
+    bs.tl.fit_ridge(reference, use_rep="X_stain_stats")
     chosen = reference[:, reference.var["highly_variable"]].copy()
     genes = monitored_genes(chosen.X.toarray(), chosen.obs["library_id"].to_numpy())
     scores = []
@@ -44,7 +46,7 @@ def test_the_penalty_is_chosen_by_leaving_slides_out(reference):
 
 
 def test_one_slide_is_split_at_random(query):
-    bs.tl.fit_ridge(query, use_rep="X_stain_stats", alphas=[1.0, 100.0])
+    bs.tl.fit_ridge(query, use_rep="X_stain_stats")
     assert "ridge" in query.uns
 
 

@@ -11,7 +11,7 @@ def test_bleep_is_served_like_any_method(fitted, query):
 
 
 def test_genes_are_written_by_name(fitted, query):
-    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats", alphas=[10.0])
+    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats")
     bs.tl.predict(query, ref=fitted, key="ridge")
     assert query.var["ridge_predicted"].sum() == fitted.var["highly_variable"].sum()
     assert np.isnan(query.layers["ridge"][:, ~query.var["ridge_predicted"]]).all()
@@ -25,7 +25,7 @@ def test_genes_are_written_by_name(fitted, query):
 
 
 def test_the_record_is_that_of_the_contract(fitted, query):
-    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats", alphas=[10.0])
+    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats")
     bs.tl.predict(query, ref=fitted, key="ridge")
     bs.tl.impute(query, ref=fitted)
     assert set(query.uns["ridge_imputed"]) | {"shares"} == set(query.uns["bleep_imputed"])
@@ -36,7 +36,7 @@ def test_the_record_is_that_of_the_contract(fitted, query):
 def test_bad_input(fitted, query):
     with pytest.raises(KeyError, match="The reference holds no model"):
         bs.tl.predict(query, ref=fitted, key="stnet")
-    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats", alphas=[10.0])
+    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats")
     query.var_names = [f"OTHER{i}" for i in range(query.n_vars)]
     with pytest.raises(ValueError, match="The query has only 0 of the 56 genes of the model"):
         bs.tl.predict(query, ref=fitted, key="ridge")

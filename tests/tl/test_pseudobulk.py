@@ -130,7 +130,7 @@ def test_what_is_asked_for_must_be_there(imputed, fitted):
         bs.tl.pseudobulk(imputed, sample_key="patient")
     with pytest.raises(ValueError, match="pass ref="):
         bs.tl.pseudobulk(imputed, sample_key="sample", n_draws=2)
-    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats", alphas=[1.0])
+    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats")
     bs.tl.predict(imputed, ref=fitted, key="ridge")
     assert bs.tl.pseudobulk(imputed, "ridge", sample_key="sample", min_predictability=None).n_obs == 3
     with pytest.raises(KeyError, match=r"pass n_draws=0"):

@@ -45,7 +45,7 @@ def test_it_is_a_prediction_to_every_other_function(fitted, query):
 def test_every_slide_of_the_query_by_itself_and_after_a_baseline(fitted, toy):
     query = toy[toy.obs["library_id"] == "slice3"].copy()
     query.obs["library_id"] = np.where(query.obs["zonation"] > 0.4, "one", "two")
-    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats", alphas=[1.0])
+    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats")
     bs.tl.predict(query, ref=fitted, key="ridge")
     bs.tl.restore_variance(query, fitted, "ridge")
     for name in ("one", "two"):

@@ -251,7 +251,7 @@ def test_slides_of_others_that_the_model_was_fitted_on_are_renamed_too(fitted, q
 
 def test_what_cannot_be_shared_is_said(fitted, query, tmp_path):
     folder = tmp_path / "shared"
-    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats", alphas=[1.0])
+    bs.tl.fit_ridge(fitted, use_rep="X_stain_stats")
     with pytest.raises(ValueError, match=r"is a ridge model.*bleep_sc.models.save\("):
         bs.tl.share_reference(fitted, folder, key="ridge")
     with pytest.raises(KeyError, match=r"Run bleep_sc.tl.fit\(adata_ref\) first"):

@@ -11,14 +11,9 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.places import centers_px, spatial_slot
-from bleep_sc.slides import (
-    IN_MEMORY,
-    ComputedPatches,
-    CutPatches,
-    RestainedPatches,
-    StoredPatches,
-    stains_from,
-)
+from bleep_sc.slides._lazy import ComputedPatches, CutPatches, RestainedPatches, StoredPatches
+from bleep_sc.slides._slide import IN_MEMORY
+from bleep_sc.slides._stains import stains_from
 
 if TYPE_CHECKING:
     from anndata import AnnData

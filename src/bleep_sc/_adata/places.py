@@ -10,6 +10,7 @@ from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.recorded import recorded, recorded_mpp
+from bleep_sc.slides._context import average_around
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -124,7 +125,7 @@ def features_around(
     result = np.empty_like(values)
     for name in np.unique(library_ids):
         rows = library_ids == name
-        result[rows] = slides.average_around(values[rows], centers[rows], radius_um)
+        result[rows] = average_around(values[rows], centers[rows], radius_um)
     return result
 
 

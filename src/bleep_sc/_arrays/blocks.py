@@ -44,6 +44,11 @@ def row_blocks(
             yield slice(int(start), int(stop)), values[start:stop]
 
 
+def slices(n: int, size: int) -> list[slice]:
+    """Cut ``n`` places into slices of one size; the last holds what is left."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
 def extremes(values: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the least and the largest value of every column, (n_columns,) each."""
     lowest = np.full(values.shape[1], np.inf, dtype=np.float32)

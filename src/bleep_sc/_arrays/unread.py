@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from bleep_sc._arrays.blocks import slices
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -46,6 +48,5 @@ def batches_of(images: NDArray[Any] | Unread, batch_size: int) -> Iterator[tuple
     if not isinstance(images, np.ndarray):
         yield from images.batches(batch_size)
         return
-    for start in range(0, len(images), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(images)))
-        yield rows, images[start : start + batch_size]
+    for rows in slices(len(images), batch_size):
+        yield np.arange(rows.start, rows.stop), images[rows]

@@ -8,12 +8,12 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.places import microns_per_pixel
 from bleep_sc._arrays.blocks import dense
 from bleep_sc.metrics import highest_genes
+from bleep_sc.slides._align import align
 from bleep_sc.training.validation import validation_score
 
 if TYPE_CHECKING:
@@ -47,10 +47,9 @@ def location(train: AnnData, query: AnnData, *, patches_key: str) -> sparse.csr_
         moved = np.empty((train.n_obs, 2))
         for other in np.unique(names["train"]):
             spots = names["train"] == other
-            motion = slides.align(
+            moved[spots] = align(
                 points["train"][spots], colors["train"][spots], points["query"][rows], colors["query"][rows]
             )
-            moved[spots] = motion(points["train"][spots])
         n_places = min(N_PLACES, train.n_obs)
         _, nearest = cKDTree(moved).query(points["query"][rows], k=n_places)
         weights[rows[:, None], np.atleast_2d(nearest)] = 1 / n_places

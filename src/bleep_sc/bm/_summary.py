@@ -29,8 +29,6 @@ def summarise(
     *,
     metric: str = "pearson",
     patients: Mapping[str, str] | None = None,
-    level: float = 0.95,
-    n_resamples: int = 2000,
     random_state: int = 0,
 ) -> pd.DataFrame:
     """Summarise a cross-validation: a mean and an interval for every method and gene set.
@@ -48,10 +46,8 @@ def summarise(
         error has no such value: errors are averaged over the genes that every method predicted.
     patients
         The patient of every slide (``library``); None says that patients are not known, and takes all slides for one's.
-    level
-        Of the intervals.
-    n_resamples, random_state
-        Of the bootstrap.
+    random_state
+        Of the bootstrap; intervals hold 95 %.
 
     Returns
     -------
@@ -84,8 +80,6 @@ def summarise(
         interval = metrics.bootstrap_interval(
             by_slide.to_numpy(),
             np.array([of_slides[str(name)] for name in by_slide.index]),
-            level=level,
-            n_resamples=n_resamples,
             random_state=random_state,
         )
         return {

@@ -9,7 +9,6 @@ import click
 
 import bleep_sc as bs
 from bleep_sc._adata import keys
-from bleep_sc._arrays.blocks import dense
 from bleep_sc.cli._settings import ENCODER, MIN_COUNTS, N_TOP_GENES
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def demo(data: str, out: Path, seed: int) -> None:
     bs.tl.impute(query, ref=ref, genes=panel)
     bs.tl.predict(query, ref=ref, key="ridge")
     _predict_mean(query, ref)
-    table = _score(query, ref)
+    table = _score(query)
     click.echo(
         f"\nSlide {held_out}: mean Pearson r over the {len(panel)} genes of the panel (all), and over the 50 of them "
         "with the highest mean (HEG) and variance (HVG) there."
@@ -87,15 +86,15 @@ def _prepare(data: str, seed: int) -> AnnData:
 
 
 def _predict_mean(query: AnnData, ref: AnnData) -> None:
-    """Predict every spot as the mean of the training spots: a constant, whose correlation counts as zero."""
+    """Write the mean of the training spots beside the predictions."""
     import numpy as np
 
-    mean = dense(ref[:, query.var_names].X).mean(axis=0)
-    query.layers["mean"] = np.where(query.var["bleep_predicted"], np.tile(mean, (query.n_obs, 1)), np.nan)
-    query.var["mean_predicted"] = query.var["bleep_predicted"]
+    query.var["mean_predicted"] = ref.var["highly_variable"]
+    query.layers["mean"] = np.full(query.shape, np.nan, dtype=np.float32)
+    query.layers["mean"][:, ref.var["highly_variable"]] = bs.bm.methods(["mean"])["mean"](ref, query)
 
 
-def _score(query: AnnData, ref: AnnData) -> pd.DataFrame:
+def _score(query: AnnData) -> pd.DataFrame:
     """Score every method; rows are methods, columns gene sets."""
     import pandas as pd
 

@@ -4,23 +4,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from bleep_sc._arrays.blocks import slices
 from bleep_sc.metrics.correlation import pearson
 
 GENES_AT_ONCE = 4096
+N_SPLITS = 10
 
 
 def reliability(
     counts: sparse.spmatrix | sparse.sparray | NDArray[np.number],
     *,
     target_sum: float = 1e4,
-    n_splits: int = 10,
     random_state: int = 0,
 ) -> NDArray[np.float64]:
     r"""Correlation that a second measurement of the same spots would have with the first, from counting noise alone.
 
     Counts are split in halves by binomial thinning, each half is normalised to ``target_sum`` and log1p, the halves are
     correlated over spots, and the correlation :math:`r` of the half is brought to full depth by Spearman and Brown's
-    :math:`2 r / (1 + r)`. Mean over ``n_splits``. Noise of capture, sectioning and registration is not in it.
+    :math:`2 r / (1 + r)`. Mean over ten splits. Noise of capture, sectioning and registration is not in it.
 
     Halves of few counts are no smaller copies of the whole, since the logarithm bends: below some 5000 counts a spot
     the result is too high (``benchmarks/noise_ceiling.py`` measures by how much).
@@ -31,8 +32,8 @@ def reliability(
         Raw counts of one slide, (n_spots, n_genes).
     target_sum
         Of the normalisation.
-    n_splits, random_state
-        How many random splits, and their seed.
+    random_state
+        Of the splits.
 
     Returns
     -------
@@ -56,17 +57,17 @@ def reliability(
         raise ValueError("counts= must be raw counts: whole numbers, none negative.")
     random = np.random.default_rng(random_state)
     total = np.zeros(counts.shape[1])
-    for _ in range(n_splits):
+    for _ in range(N_SPLITS):
         half = random.binomial(whole, 0.5)
         first = _log_normalised(counts, half, target_sum)
         second = _log_normalised(counts, whole - half, target_sum)
         total += np.concatenate(
             [
                 np.nan_to_num(pearson(first[:, genes].toarray(), second[:, genes].toarray()))
-                for genes in _blocks(counts.shape[1])
+                for genes in slices(counts.shape[1], GENES_AT_ONCE)
             ]
         )
-    r = np.maximum(total / n_splits, 0.0)
+    r = np.maximum(total / N_SPLITS, 0.0)
     seen = np.asarray(counts.sum(axis=0)).ravel() > 0
     return np.where(seen, 2 * r / (1 + r), np.nan)
 
@@ -75,7 +76,6 @@ def noise_ceiling(
     counts: sparse.spmatrix | sparse.sparray | NDArray[np.number],
     *,
     target_sum: float = 1e4,
-    n_splits: int = 10,
     random_state: int = 0,
 ) -> NDArray[np.float64]:
     """Highest correlation with the measured expression that a prediction without any noise could reach.
@@ -91,7 +91,7 @@ def noise_ceiling(
     >>> bool(ceiling[0] > 0.9)
     True
     """
-    return np.sqrt(reliability(counts, target_sum=target_sum, n_splits=n_splits, random_state=random_state))
+    return np.sqrt(reliability(counts, target_sum=target_sum, random_state=random_state))
 
 
 def _log_normalised(counts: sparse.csr_matrix, data: NDArray[np.int64], target_sum: float) -> sparse.csc_matrix:
@@ -99,7 +99,3 @@ def _log_normalised(counts: sparse.csr_matrix, data: NDArray[np.int64], target_s
     depth = np.asarray(half.sum(axis=1)).ravel()
     scale = np.divide(target_sum, depth, out=np.zeros_like(depth), where=depth > 0)
     return sparse.csc_matrix(sparse.diags(scale) @ half).log1p()
-
-
-def _blocks(n_genes: int) -> list[slice]:
-    return [slice(start, start + GENES_AT_ONCE) for start in range(0, n_genes, GENES_AT_ONCE)]

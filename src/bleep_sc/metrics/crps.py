@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from bleep_sc._arrays.blocks import slices
+
 SUM_TOLERANCE = 1e-3
 BLOCK_BYTES = 2**26
 """Memory for the sorted reference values of a block of genes."""
@@ -62,8 +64,7 @@ def crps(
         span = slice(weights.indptr[row], weights.indptr[row + 1])
         share, members = weights.data[span].astype(np.float64), weights.indices[span]
         block = max(1, BLOCK_BYTES // (8 * len(members)))
-        for start in range(0, n_genes, block):
-            genes = slice(start, start + block)
+        for genes in slices(n_genes, block):
             total[genes] += _one(share, values[members, genes], truth[row, genes])
     return total / n_query
 

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
 WINDOW = 7
+"""Side of the windows, spots; odd."""
 K1, K2 = 0.01, 0.03
 
 
@@ -13,15 +14,14 @@ def ssim(
     truth: NDArray[np.floating],
     rows: NDArray[np.integer],
     cols: NDArray[np.integer],
-    *,
-    window: int = WINDOW,
 ) -> NDArray[np.float64]:
     r"""Structural similarity of every gene (Wang et al., IEEE Trans. Image Processing 2004, eq. 13).
 
     Expression is drawn on the lattice of the spots, one pixel each; the columns of a staggered lattice (Visium), which
     only stand on every second place of a row, are pushed together. Each map is scaled to [0, 1]. Local moments are
-    means over square windows, of the spots in them alone; the index is averaged over the spots. With every place
-    taken, it is scikit-image's ``structural_similarity`` with sample moments over n, up to how edges are treated.
+    means over windows of seven by seven places, of the spots in them alone; the index is averaged over the spots. With
+    every place taken, it is scikit-image's ``structural_similarity`` with sample moments over n, up to how edges are
+    treated.
 
     Parameters
     ----------
@@ -29,8 +29,6 @@ def ssim(
         (n_spots, n_genes).
     rows, cols
         (n_spots,): place of every spot on the lattice, whole numbers.
-    window
-        Side of the windows, odd.
 
     Returns
     -------
@@ -39,7 +37,7 @@ def ssim(
     Raises
     ------
     ValueError
-        When two spots share a place, the places are no whole numbers, or the window is even.
+        When two spots share a place, the places are no whole numbers.
 
     Examples
     --------
@@ -50,14 +48,12 @@ def ssim(
     >>> bs.metrics.ssim(truth, truth, rows, cols).round(3).tolist()
     [1.0]
     """
-    if window < 1 or window % 2 == 0:
-        raise ValueError(f"window={window} must be odd, so that a spot stands in its middle.")
     y, x = _places(np.asarray(rows), np.asarray(cols))
     shape = (int(y.max()) + 1, int(x.max()) + 1)
-    share = uniform_filter(_drawn(np.ones(len(y)), y, x, shape), window, mode="constant")
+    share = uniform_filter(_drawn(np.ones(len(y)), y, x, shape), WINDOW, mode="constant")
 
     def local(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (uniform_filter(_drawn(values, y, x, shape), window, mode="constant") / share)[y, x]
+        return (uniform_filter(_drawn(values, y, x, shape), WINDOW, mode="constant") / share)[y, x]
 
     result = np.full(truth.shape[1], np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):

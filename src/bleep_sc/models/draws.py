@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from bleep_sc._arrays.blocks import slices
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -47,8 +49,7 @@ def draw_spots(
     drawn = np.empty(weights.shape[0], dtype=np.intp)
     if donors is not None:
         order = random.random((samples.max() + 1, donors.max() + 1))
-    for start in range(0, len(drawn), ROWS):
-        rows = slice(start, start + ROWS)
+    for rows in slices(len(drawn), ROWS):
         block = weights[rows]
         chances = block.data.astype(np.float64)
         if donors is not None:

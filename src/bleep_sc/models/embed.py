@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from bleep_sc._arrays.unread import Unread
     from bleep_sc.models.bleep import BLEEP
 
+FEATURES, PROFILES = 256, 4096
+"""Features and profiles of expression that are embedded at once."""
+
 
 @torch.inference_mode()
 def embed_images(
@@ -23,26 +26,23 @@ def embed_images(
     images: NDArray[np.float32] | NDArray[np.uint8] | Unread,
     slides: NDArray[np.str_],
     *,
-    batch_size: int | None = None,
     device: torch.device | str = "cpu",
     num_workers: int = 0,
 ) -> NDArray[np.float32]:
     """Embed features (n, d), or patches (n, S, S, 3), as (n, n_dims).
 
-    Features are taken in units of their slide (``slides``, (n,)) where the model was trained on such. Without
-    ``batch_size``, 256 of them are embedded at once, or as many patches as :func:`bleep_sc.models.encode.encode` takes.
+    Features are taken in units of their slide (``slides``, (n,)) where the model was trained on such.
     """
     scale = model.scale
-    if batch_size is None:
-        batch_size = 256 if images.ndim == 2 else patches_at_once(images.shape[1], torch.device(device))
+    batch_size = FEATURES if images.ndim == 2 else patches_at_once(images.shape[1], torch.device(device))
     images = images if scale is None else scale.apply(np.asarray(images), slides)
     return map_batches(model.embed_images, images, batch_size=batch_size, device=device, num_workers=num_workers)
 
 
 @torch.inference_mode()
 def embed_expression(
-    model: BLEEP, expression: NDArray[np.float32], *, batch_size: int = 4096, device: torch.device | str = "cpu"
+    model: BLEEP, expression: NDArray[np.float32], *, device: torch.device | str = "cpu"
 ) -> NDArray[np.float32]:
     """Embed expression (n, genes) as (n, n_dims)."""
-    batches = torch.from_numpy(expression).split(batch_size)
+    batches = torch.from_numpy(expression).split(PROFILES)
     return torch.cat([model.embed_expression(batch.to(device)).cpu() for batch in batches]).numpy()

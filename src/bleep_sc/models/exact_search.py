@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d, normalize
 
-from bleep_sc._arrays.blocks import row_blocks
+from bleep_sc._arrays.blocks import row_blocks, slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 Metric = Literal["cosine", "euclidean"]
 
-
+CHUNK = 8192
+"""Keys that are compared at once, with an eighth as many queries."""
 GROUP = 16
 """Keys of which the most similar one is found first."""
 
@@ -36,27 +37,24 @@ class Neighbors:
 
 
 @torch.no_grad()
-def exact(
-    query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metric: Metric, chunk: int = 8192
-) -> Neighbors:
+def exact(query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metric: Metric) -> Neighbors:
     """Compare every query with every key.
 
-    Keys pass by once, in blocks, and the best are kept of every query: memory is bounded by ``chunk``.
+    Keys pass by once, in blocks, and the best are kept of every query: memory is bounded by ``CHUNK``.
     """
     query = finite(as_tensor(query))
     center = query.mean(dim=0) if metric == "euclidean" else None  # far from the origin products cancel
     query = normalize(query) if center is None else query - center
     best = query.new_full((len(query), n_neighbors), -torch.inf)
     index = torch.zeros(len(query), n_neighbors, dtype=torch.int32, device=query.device)
-    chunk = min(chunk, keys.shape[0])
+    chunk = min(CHUNK, keys.shape[0])
     n_rows = max(1, min(chunk // 8, len(query)))
     room = query.new_empty(n_rows * _whole_groups(chunk))  # new memory for every product would take longer than it
     for rows, block in row_blocks(keys):
         for start in range(0, len(block), chunk):
             part = finite(as_tensor(block[start : start + chunk]).to(query.device))
             part = normalize(part) if center is None else part - center
-            for first in range(0, len(query), n_rows):
-                some = slice(first, first + n_rows)
+            for some in slices(len(query), n_rows):
                 n_some, width = len(query[some]), _whole_groups(len(part))
                 similarity = room[: n_some * width].view(n_some, width)
                 torch.mm(query[some], part.T, out=similarity[:, : len(part)])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from bleep_sc._arrays.blocks import row_blocks
+from bleep_sc._arrays.blocks import row_blocks, slices
 from bleep_sc._output.messages import logger
 from bleep_sc.models.exact_search import Neighbors, as_tensor, exact, finite
 
@@ -88,8 +88,7 @@ def _sample(keys: Any, n: int, metric: Metric) -> NDArray[np.float32]:
 def _searched(index: Any, query: Tensor, n_neighbors: int, metric: Metric) -> tuple[Tensor, Tensor]:
     similarity = torch.empty(len(query), n_neighbors)
     found = torch.empty(len(query), n_neighbors, dtype=torch.int32)
-    for start in range(0, len(query), QUERIES):
-        rows = slice(start, start + QUERIES)
+    for rows in slices(len(query), QUERIES):
         squared, columns = index.search(_prepared(query[rows], metric), n_neighbors)
         similarity[rows] = (1.0 if metric == "cosine" else 0.0) - torch.from_numpy(squared) / 2
         found[rows] = torch.from_numpy(columns)

@@ -11,10 +11,10 @@ from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from bleep_sc._arrays.blocks import dense, in_memory, row_blocks, squares
+from bleep_sc._arrays.blocks import dense, in_memory, row_blocks, slices, squares
 from bleep_sc.models.exact_search import Metric, as_tensor
 from bleep_sc.models.search import Index, search
-from bleep_sc.models.weighted_sums import batches, weighted_sums
+from bleep_sc.models.weighted_sums import weighted_sums
 
 Means = Callable[[Tensor, Tensor], NDArray[np.float32]]
 TABLE_BYTES, GENES = 2**28, 1024
@@ -32,7 +32,6 @@ def nearest(
     n_neighbors: int = 50,
     metric: Metric = "cosine",
     index: Index = "exact",
-    chunk: int = 8192,
 ) -> tuple[Tensor, Tensor]:
     """Find the most similar keys of every query.
 
@@ -46,11 +45,9 @@ def nearest(
     metric
         ``"cosine"``: the similarity is the cosine. ``"euclidean"``: minus half the squared distance.
     index
-        ``"exact"`` compares every query with every key; memory is bounded by ``chunk``. ``"faiss"`` holds all keys in
+        ``"exact"`` compares every query with every key, some at a time. ``"faiss"`` holds all keys in
         an index of FAISS. From 100,000 keys on this is an inverted file, whose search is approximate: as many of its
         lists are searched as find 95 % of the exact neighbours of 256 queries, and the share is logged.
-    chunk
-        Keys that are compared at once, with an eighth as many queries, in an exact search.
 
     Returns
     -------
@@ -72,7 +69,7 @@ def nearest(
     >>> index.tolist()
     [[0, 2]]
     """
-    found = search(query, keys, n_neighbors=n_neighbors, metric=metric, index=index, chunk=chunk)
+    found = search(query, keys, n_neighbors=n_neighbors, metric=metric, index=index)
     return found.similarity, found.index
 
 
@@ -92,7 +89,7 @@ def mean_similarity(similarity: Tensor, weights: Tensor) -> NDArray[np.float32]:
     return (similarity * weights).sum(dim=1).cpu().float().numpy()
 
 
-def average(index: Tensor, weights: Tensor, values: Any, *, block: int | None = None) -> NDArray[np.float32]:
+def average(index: Tensor, weights: Tensor, values: Any) -> NDArray[np.float32]:
     """Average the values of the neighbours.
 
     Parameters
@@ -101,16 +98,13 @@ def average(index: Tensor, weights: Tensor, values: Any, *, block: int | None = 
         Neighbours of every query and their weights, (n_query, n_neighbors).
     values
         Expression of the reference, (n_keys, n_genes), dense or sparse, in memory or not.
-    block
-        Genes that are held dense at once; None is all of them up to 256 MB, and 1024 beyond.
 
     Returns
     -------
     Weighted means, (n_query, n_genes).
     """
     n_keys, n_genes = values.shape
-    if block is None:
-        block = max(n_genes, 1) if 4 * n_keys * n_genes <= TABLE_BYTES else GENES
+    block = max(n_genes, 1) if 4 * n_keys * n_genes <= TABLE_BYTES else GENES
     result = np.empty((len(index), n_genes), dtype=np.float32)
     for rows, columns, mean in averages(index, weights, values, range(0, n_genes + block, block)):
         result[rows, columns] = mean
@@ -137,7 +131,7 @@ def averages(
         return
     for start, end in pairwise(edges):
         means = _means_of(values[:, start:end])
-        for rows in batches(len(index), n_rows):
+        for rows in slices(len(index), n_rows):
             yield rows, slice(start, end), means(index[rows], weights[rows])
 
 
@@ -165,10 +159,10 @@ def _averages_in_passes(
         for keys, block in row_blocks(values, needed=needed):
             part = matrix[:, keys].tocsr()
             borrowers = np.flatnonzero(np.diff(part.indptr))
-            for rows in batches(len(borrowers), n_rows):
+            for rows in slices(len(borrowers), n_rows):
                 means[borrowers[rows]] += weighted_sums(part[borrowers[rows]], block[:, start:end])
         for first, last in pairwise(edges[: n_blocks + 1]):
-            for rows in batches(len(index), n_rows):
+            for rows in slices(len(index), n_rows):
                 yield rows, slice(first, last), means[rows, first - start : last - start]
         edges = edges[n_blocks:]
 

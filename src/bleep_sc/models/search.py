@@ -22,7 +22,6 @@ def search(
     n_neighbors: int,
     metric: Metric,
     index: Index,
-    chunk: int = 8192,
 ) -> Neighbors:
     """Find the most similar keys of every query, as :func:`bleep_sc.models.retrieval.nearest` does."""
     n_keys = keys.shape[0]
@@ -34,7 +33,7 @@ def search(
         raise ValueError(f"metric={metric!r} is not known; use 'cosine' or 'euclidean'.")
     check_index(index)
     if index == "exact":
-        return exact(query, keys, n_neighbors, metric, chunk)
+        return exact(query, keys, n_neighbors, metric)
     from bleep_sc.models.faiss_search import faiss_search
 
     return faiss_search(query, keys, n_neighbors, metric)

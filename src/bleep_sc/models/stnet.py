@@ -15,6 +15,9 @@ from bleep_sc._arrays.unread import Unread
 from bleep_sc.models import symmetries
 from bleep_sc.models.map_batches import map_batches
 
+BATCH = 64
+"""Images that are predicted at once."""
+
 
 class Standardize(nn.Module):
     """Subtract the mean of the training features and divide by their standard deviation."""
@@ -111,4 +114,4 @@ def predict(
         return torch.stack(views).mean(dim=0)
 
     network = model if images.ndim == 2 else mean_of_symmetries
-    return map_batches(network, images, batch_size=batch_size, device=device)
+    return map_batches(network, images, batch_size=BATCH, device=device)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from bleep_sc._arrays.blocks import slices
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -38,7 +40,7 @@ def weighted_sums(weights: sparse.csr_matrix, values: Any) -> NDArray[np.float32
 
     n_threads = torch.get_num_threads()
     with ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(fill, batches(len(result), _at_once(weights, values, n_threads))))
+        list(pool.map(fill, slices(len(result), _at_once(weights, values, n_threads))))
     return result
 
 
@@ -48,8 +50,3 @@ def _at_once(weights: sparse.csr_matrix, values: Any, n_threads: int) -> int:
         return QUERIES
     laid = weights.nnz / max(1, weights.shape[0]) * values.nnz / max(1, values.shape[0])  # for a row of weights
     return int(np.clip(LAID / n_threads / max(1.0, laid), 1, QUERIES))
-
-
-def batches(n: int, size: int) -> list[slice]:
-    """Cut ``n`` rows into batches."""
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]

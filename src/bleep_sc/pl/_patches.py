@@ -9,6 +9,7 @@ from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.patches import patches_of
 from bleep_sc._adata.places import centers_px
 from bleep_sc._output.messages import listed
+from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import OWN
 from bleep_sc.pl._slide import draw_slide
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-INCHES = (6.7, 2.9)
+INCHES = (3.35, 2.9)
 GAP = 4
 """White px between the patches of the gallery, at least."""
 APART = 0.12
@@ -81,7 +82,7 @@ def patches(
     shown = np.sort(_apart(centers, n_patches, random_state))
     record = adata.uns.get(patches_key, {}).get(name, {})
     side = float(record.get("side_px", source.shape[1]))
-    axes = _axes(ax)
+    axes = axes_for(ax, 1, 2, INCHES)[0]
     _draw_outlines(axes[0], adata, name, rows, centers, side, shown)
     _draw_gallery(axes[1], source[rows[shown]])
     um = record.get("size_um", float("nan"))
@@ -89,17 +90,6 @@ def patches(
     axes[0].set_title(f"{name}: {len(rows)} patches of {measure}", fontsize="medium")
     axes[1].set_title(f"{len(shown)} of them, {source.shape[1]} px", fontsize="medium")
     return axes
-
-
-def _axes(ax: NDArray[np.object_] | None) -> NDArray[np.object_]:
-    if ax is not None:
-        axes = np.asarray(ax, dtype=object).ravel()
-        if axes.size != 2:
-            raise ValueError(f"ax= has {axes.size} axes, but there are 2 panels to draw.")
-        return axes
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(1, 2, figsize=INCHES, layout="constrained")[1]
 
 
 def _apart(centers: NDArray[np.float64], n: int, random_state: int) -> NDArray[np.intp]:

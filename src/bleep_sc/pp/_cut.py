@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bleep_sc import slides
+from bleep_sc.slides._lazy import StoredPatches
+from bleep_sc.slides._patches import reading_order
+from bleep_sc.slides._store import recipe_hash, write_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +42,7 @@ def cut(
             done -= len(part.rows)
             continue
         with slides.open_slide(part.source) as slide:
-            order = slides.reading_order(slide, centers[part.rows], part.side)
+            order = reading_order(slide, centers[part.rows], part.side)
             rows, done = part.rows[order[done:]], 0
             for chosen, patches in slides.read_patches(slide, centers[rows], side=part.side, size=size, pad=pad):
                 yield rows[chosen], patches
@@ -58,15 +61,15 @@ def write(
     order = []
     for part in parts:
         with slides.open_slide(part.source) as slide:
-            order.append(part.rows[slides.reading_order(slide, centers[part.rows], part.side)])
+            order.append(part.rows[reading_order(slide, centers[part.rows], part.side)])
     joined = np.concatenate(order)
     stored_at[joined] = np.arange(len(joined))
     recipe = {
         "slides": {name: {key: record[key] for key in DECISIVE} for name, record in records.items()},
         "images": [_identity(part.source) for part in parts],
-        "centers": slides.recipe_hash([centers[joined]]),
+        "centers": recipe_hash([centers[joined]]),
     }
-    slides.write_store(
+    write_store(
         store,
         lambda done: (patches for _, patches in cutting(done=done)),
         n=len(joined),
@@ -79,7 +82,7 @@ def write(
 def _identity(source: Any) -> list[Any]:
     """Return what tells an image from another one that has its name."""
     if not isinstance(source, str | Path):
-        return [str(getattr(source, "name", "array")), slides.recipe_hash([slides.open_slide(source).thumbnail(256)])]
+        return [str(getattr(source, "name", "array")), recipe_hash([slides.open_slide(source).thumbnail(256)])]
     status = Path(source).stat()
     return [str(source), status.st_size, status.st_mtime_ns]
 
@@ -87,6 +90,6 @@ def _identity(source: Any) -> list[Any]:
 def as_dask(store: str | Path, rows: NDArray[np.int64]) -> Any:
     import dask.array as da
 
-    stored = slides.StoredPatches((str(Path(store).resolve()),), np.zeros(len(rows), dtype=np.intp), rows)
+    stored = StoredPatches((str(Path(store).resolve()),), np.zeros(len(rows), dtype=np.intp), rows)
     chunks = (BLOCK, *stored.shape[1:])
     return da.from_array(stored, chunks=chunks, name=False, meta=np.empty((0, 0, 0, 0), dtype=np.uint8))

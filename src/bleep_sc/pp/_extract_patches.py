@@ -16,6 +16,9 @@ from bleep_sc._output.messages import listed, logger
 from bleep_sc.pp._cut import Part, as_dask, cut, write
 from bleep_sc.pp._patch_scale import scale_of, side_in_px, warn_of_enlarged_patches
 from bleep_sc.pp._spatialdata import from_spatialdata
+from bleep_sc.slides._centers import check_centers
+from bleep_sc.slides._patches import off_slide
+from bleep_sc.slides._slide import absolute
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -143,12 +146,12 @@ def extract_patches(
     for name in dict.fromkeys(names.tolist()):
         rows = np.flatnonzero(names == name)
         with slides.open_slide(_source(adata, image, name)) as slide:
-            slides.check_centers((slide.height, slide.width), centers[rows], _scale_factors(adata, name))
+            check_centers((slide.height, slide.width), centers[rows], _scale_factors(adata, name))
             scale, scale_source = scale_of(adata, rows, centers[rows], name, slide, mpp, pitch_um)
             side = size if size_um is None else side_in_px(size_um, scale, scale_source, name)
             warn_of_enlarged_patches(side, size, scale, name)
             if pad == "drop":
-                kept[rows] = ~slides.off_slide((slide.height, slide.width), centers[rows], side)
+                kept[rows] = ~off_slide((slide.height, slide.width), centers[rows], side)
         parts.append(Part(_source(adata, image, name), rows[kept[rows]], side))
         records[name] = {
             "size": size,
@@ -157,7 +160,7 @@ def extract_patches(
             "mpp": scale,
             "mpp_source": scale_source,
             "pad": pad,
-            "image": slides.absolute(slide.name),
+            "image": absolute(slide.name),
             "store": "" if store is None else str(Path(store).resolve()),
             "library_key": library_column(adata, library_key),
             "spatial_key": spatial_slot(adata, spatial_key),

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.patches import patches_of
 from bleep_sc._adata.records import names_hash, patch_recipe
+from bleep_sc.slides._store import recipe_hash
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -144,6 +144,6 @@ def _identity(adata: AnnData, patches: NDArray[np.uint8] | Unread) -> dict[str, 
     places = [np.asarray(adata.obsm[keys.SPATIAL])] if keys.SPATIAL in adata.obsm else []
     return {
         "spots": names_hash(adata.obs_names),
-        "coordinates": slides.recipe_hash(places),
-        "pixels": f"{tuple(patches.shape)} {slides.recipe_hash([some])}",
+        "coordinates": recipe_hash(places),
+        "pixels": f"{tuple(patches.shape)} {recipe_hash([some])}",
     }

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.libraries import libraries, library_column
 from bleep_sc._adata.patches import patches_of, restained
@@ -12,12 +11,14 @@ from bleep_sc._adata.records import stain_recipe
 from bleep_sc._output.messages import listed
 from bleep_sc.pp._cut import BLOCK
 from bleep_sc.pp._stains import stains_of, with_stains
+from bleep_sc.slides._slide import IN_MEMORY
+from bleep_sc.slides._stains import FITS, average_stains, stains_from
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-    from bleep_sc.slides import Stains
+    from bleep_sc.slides._stains import Stains
 
 
 def normalize_stains(
@@ -94,8 +95,8 @@ def normalize_stains(
     >>> adata_query.obsm["patches_normalized"].shape[1:]
     (32, 32, 3)
     """
-    if method is not None and method not in slides.FITS:
-        raise ValueError(f"method={method!r} is not known; use {listed(slides.FITS)}.")
+    if method is not None and method not in FITS:
+        raise ValueError(f"method={method!r} is not known; use {listed(FITS)}.")
     key = key_added or keys.normalized(patches_key)
     if key == patches_key:
         raise ValueError(f"key_added={key!r} would overwrite the patches as they are. Pass another key.")
@@ -106,8 +107,8 @@ def normalize_stains(
     method = recorded.get("stains", method or "reinhard")
     names = libraries(adata, library_key)
     own = stains_of(patches, names, method)
-    target = slides.stains_from(method, recorded["stain_target"]) if recorded else None
-    target = target or slides.average_stains(list(own.values()))
+    target = stains_from(method, recorded["stain_target"]) if recorded else None
+    target = target or average_stains(list(own.values()))
     records = {
         name: {
             **adata.uns.get(patches_key, {}).get(name, _unknown(patches.shape[1], library_column(adata, library_key))),
@@ -166,4 +167,4 @@ def _unknown(size: int, library_key: str) -> dict[str, Any]:
     """Return the record of patches that ``pp.extract_patches`` did not cut."""
     nan = float("nan")
     known = {"size": size, "side_px": size, "size_um": nan, "mpp": nan, "mpp_source": "not known", "pad": "reflect"}
-    return {**known, "image": slides.IN_MEMORY, "store": "", "library_key": library_key}
+    return {**known, "image": IN_MEMORY, "store": "", "library_key": library_key}

@@ -10,6 +10,7 @@ import numpy as np
 from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.places import FACTORS, measured_microns_per_pixel
+from bleep_sc.slides._lattice import PITCH_UM, fit_lattice
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -77,13 +78,13 @@ def _warn_of_other_lattice(
         return
     column, row = (adata.obs[key].to_numpy(dtype=np.float64)[rows] for key in (keys.ARRAY_COL, keys.ARRAY_ROW))
     try:
-        lattice = slides.fit_lattice(column, row, centers)
+        lattice = fit_lattice(column, row, centers)
     except ValueError:
         return
     doubts = []
     if lattice.is_mirrored:
         doubts.append("they are mirrored against obs['array_row'] and obs['array_col'], as with x and y swapped")
-    pitch = slides.PITCH_UM["visium"]
+    pitch = PITCH_UM["visium"]
     if lattice.kind == "visium" and np.isfinite(mpp) and abs(lattice.pitch_px * mpp / pitch - 1) > SAME_PITCH:
         doubts.append(
             f"neighbouring spots are {lattice.pitch_px * mpp:.0f} µm apart at {mpp:.3g} µm per px, instead of "

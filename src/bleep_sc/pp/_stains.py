@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc import slides
 from bleep_sc._arrays.unread import batches_of, subset
-from bleep_sc.slides import RestainedPatches
+from bleep_sc.slides._lazy import RestainedPatches
+from bleep_sc.slides._stains import FITS, sample_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bleep_sc._arrays.unread import Unread
-    from bleep_sc.slides import Stains
+    from bleep_sc.slides._stains import Stains
 
 
 def stains_of(patches: NDArray[np.uint8] | Unread, names: NDArray[np.str_], method: str) -> dict[str, Stains]:
@@ -24,7 +24,7 @@ def stains_of(patches: NDArray[np.uint8] | Unread, names: NDArray[np.str_], meth
     result: dict[str, Stains] = {}
     for name in dict.fromkeys(names.tolist()):
         try:
-            result[name] = slides.FITS[method](slides.sample_pixels(subset(patches, np.flatnonzero(names == name))))
+            result[name] = FITS[method](sample_pixels(subset(patches, np.flatnonzero(names == name))))
         except ValueError as error:
             raise ValueError(
                 f"The stains of slide {name!r} cannot be found: {error}. Look at its patches (bleep_sc.pl.patches), "

@@ -12,6 +12,8 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.patches import patches_of
 from bleep_sc.pp._stains import stains_of, with_stains
+from bleep_sc.slides._slide import IN_MEMORY, absolute
+from bleep_sc.slides._stains import stains_from
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -44,10 +46,10 @@ def give_patches(
     px, um = int(recipe["size"]), float(recipe["size_um"])
     side = px if not np.isfinite(um) else max(1, round(um / scale))
     record = {"size": px, "side_px": side, "size_um": side * scale, "mpp": scale, "mpp_source": scale_source}
-    rest = {"pad": "reflect", "image": slides.absolute(slide.name), "store": ""}
+    rest = {"pad": "reflect", "image": absolute(slide.name), "store": ""}
     named = {"library_key": keys.LIBRARY, "spatial_key": keys.SPATIAL}
     tiles.uns[patches_key] = {name: {**record, **rest, **named}}
-    if slide.name == slides.IN_MEMORY:
+    if slide.name == IN_MEMORY:
         tiles.obsm[patches_key] = slides.cut_patches(slide, tiles.obsm[keys.SPATIAL], side=side, size=px)
     if "stains" in recipe:
         _give_stains(tiles, patches_key, name, recipe)
@@ -60,5 +62,5 @@ def _give_stains(tiles: AnnData, patches_key: str, name: str, recipe: dict[str, 
     stains = {"stains": recipe["stains"], "stains_own": own.numbers()}
     tiles.uns[patches_key][name] = {**record, **stains, "stain_target": np.asarray(recipe["stain_target"])}
     if isinstance(patches, np.ndarray):
-        target = slides.stains_from(recipe["stains"], recipe["stain_target"])
+        target = stains_from(recipe["stains"], recipe["stain_target"])
         tiles.obsm[patches_key] = with_stains(patches, np.zeros(tiles.n_obs, dtype=np.intp), [own], target)

@@ -11,6 +11,9 @@ from bleep_sc._adata import keys
 from bleep_sc._output.messages import logger, progress
 from bleep_sc.pp._tile_patches import give_patches, patch_recipes
 from bleep_sc.pp._tissue import tissue_mask
+from bleep_sc.slides._centers import check_centers
+from bleep_sc.slides._grid import covered
+from bleep_sc.slides._slide import IN_MEMORY, absolute
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +41,6 @@ def tile_slide(
     min_sharpness: float = 0.05,
     region: Any = None,
     centers: ArrayLike | None = None,
-    transform: ArrayLike | None = None,
     library_id: str | None = None,
     show_progress_bar: bool = True,
 ) -> AnnData:
@@ -73,12 +75,12 @@ def tile_slide(
         of 2 µm. Not measured on slides coarser than 1.5 µm per px.
     region
         QuPath's annotations (a GeoJSON file, or what it holds): only tiles inside are kept, and named after the
-        annotation that their centre lies in, the smallest where several overlap.
+        annotation that their centre lies in, the smallest where several overlap. Of annotations on an image that was
+        scanned separately, :func:`bleep_sc.slides.label_points` names tiles that are laid without them, whose places
+        :func:`bleep_sc.slides.transform_points` moves there.
     centers
-        Tiles of your own, (n, 2), such as the centroids of nuclei, instead of a grid; all of them are kept.
-    transform
-        Affine map (2 × 3 or 3 × 3) of (x, y) in ``region`` and ``centers`` to full-resolution px of the slide, for
-        an image that was scanned separately.
+        Tiles of your own, full-resolution px, (n, 2), such as the centroids of nuclei, instead of a grid; all of them
+        are kept.
     library_id
         Name of the slide; None is that of the file.
     show_progress_bar
@@ -120,19 +122,20 @@ def tile_slide(
     _check(spacing_um, layout, min_tissue, size, size_um)
     with slides.open_slide(image) as slide:
         scale, scale_source = _resolution(slide, mpp)
-        name = library_id or (Path(slide.name).name.split(".")[0] if slide.name != slides.IN_MEMORY else "slide")
+        name = library_id or (Path(slide.name).name.split(".")[0] if slide.name != IN_MEMORY else "slide")
         spacing = spacing_um / scale
-        places, numbers = _places(slide, spacing, layout, centers, transform)
+        places, numbers = _places(slide, spacing, layout, centers)
         counts = {"n_grid": len(places), "n_outside_region": 0, "n_blank": 0, "n_blurred": 0}
         labels = None
         if region is not None:
-            labels = _labels(places, region, transform)
+            labels = slides.label_points(places, slides.read_regions(region))
             kept = labels != ""
             counts["n_outside_region"] = int((~kept).sum())
-            places, numbers, labels = places[kept], numbers[kept], labels[kept]
+            places, labels = places[kept], labels[kept]
+            numbers = None if numbers is None else numbers[kept]
         thumbnail = slide.thumbnail(THUMBNAIL)
         shrink = thumbnail.shape[1] / slide.width
-        tissue = slides.covered(tissue_mask(thumbnail), places * shrink, spacing * shrink)
+        tissue = covered(tissue_mask(thumbnail), places * shrink, spacing * shrink)
         kept = (tissue >= min_tissue) if centers is None else np.ones(len(places), dtype=bool)
         counts["n_blank"] = int((~kept).sum())
         sharp = np.full(len(places), np.nan)
@@ -144,22 +147,9 @@ def tile_slide(
             kept &= ~blurred
         if not kept.any():
             raise ValueError(_why_none(name, counts, min_tissue, min_sharpness))
-        obs = pd.DataFrame(
-            {
-                keys.LIBRARY: pd.Categorical([name] * int(kept.sum())),
-                "in_tissue": 1,
-                "tissue": tissue[kept],
-                "sharpness": sharp[kept],
-            },
-            index=[f"{name}_{number}" for number in np.flatnonzero(kept)],
-        )
-        if labels is not None:
-            obs["region"] = pd.Categorical(labels[kept])
-        if centers is None:
-            obs[keys.ARRAY_ROW], obs[keys.ARRAY_COL] = numbers[kept].T
-        tiles = AnnData(obs=obs, var=_genes(ref))
+        tiles = AnnData(obs=_obs(name, kept, tissue, sharp, labels, numbers), var=_genes(ref))
         tiles.obsm[keys.SPATIAL] = places[kept]
-        tiles.uns[keys.SPATIAL] = {name: _library(slides.absolute(slide.name), thumbnail, shrink, scale, spacing)}
+        tiles.uns[keys.SPATIAL] = {name: _library(absolute(slide.name), thumbnail, shrink, scale, spacing)}
         tiles.uns[keys.TILES] = {
             name: {"spacing_um": spacing_um, "layout": layout, "mpp": scale, "mpp_source": scale_source, **counts}
         }
@@ -212,27 +202,39 @@ def _resolution(slide: slides.Slide, mpp: float | None) -> tuple[float, str]:
 
 
 def _places(
-    slide: slides.Slide, spacing: float, layout: Literal["hexagonal", "square"], centers: Any, transform: Any
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the centres of all tiles, px, and their rows and columns."""
+    slide: slides.Slide, spacing: float, layout: Literal["hexagonal", "square"], centers: Any
+) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+    """Return the centres of all tiles, px, and the rows and columns of those on a grid."""
     if centers is None:
         places, rows, columns = slides.grid(slide.width, slide.height, spacing, layout)
         return places, np.column_stack([rows, columns])
     places = np.asarray(centers, dtype=np.float64)
     if places.ndim != 2 or places.shape[1] != 2 or not len(places):
         raise ValueError(f"centers= has shape {places.shape}; it must be (n, 2), x and y of every tile.")
-    places = places if transform is None else slides.transform_points(places, transform)
-    slides.check_centers((slide.height, slide.width), places)
-    return places, np.zeros((len(places), 2), dtype=np.int64)
+    check_centers((slide.height, slide.width), places)
+    return places, None
 
 
-def _labels(places: NDArray[np.float64], region: Any, transform: Any) -> NDArray[np.object_]:
-    """Return the annotation that every tile lies in, "" for none."""
-    regions = slides.read_regions(region)
-    if transform is not None:  # from px of the slide to where the annotations were drawn
-        matrix = np.vstack([np.asarray(transform, dtype=np.float64)[:2], [0, 0, 1]])
-        places = slides.transform_points(places, np.linalg.inv(matrix))
-    return np.asarray(slides.label_points(places, regions), dtype=object)
+def _obs(
+    name: str,
+    kept: NDArray[np.bool_],
+    tissue: NDArray[np.float64],
+    sharpness: NDArray[np.float64],
+    labels: NDArray[np.object_] | None,
+    numbers: NDArray[np.int64] | None,
+) -> pd.DataFrame:
+    """Return the table of the tiles that are kept."""
+    columns: dict[str, Any] = {
+        keys.LIBRARY: pd.Categorical([name] * int(kept.sum())),
+        "in_tissue": 1,
+        "tissue": tissue[kept],
+        "sharpness": sharpness[kept],
+    }
+    if labels is not None:
+        columns["region"] = pd.Categorical(labels[kept])
+    if numbers is not None:
+        columns[keys.ARRAY_ROW], columns[keys.ARRAY_COL] = numbers[kept].T
+    return pd.DataFrame(columns, index=[f"{name}_{number}" for number in np.flatnonzero(kept)])
 
 
 def _sharpness(
@@ -263,5 +265,5 @@ def _library(image: str, thumbnail: NDArray[np.uint8], shrink: float, mpp: float
             "spot_diameter_fullres": spacing,
             "microns_per_pixel": mpp,
         },
-        "metadata": {"source_image_path": image if image != slides.IN_MEMORY else "", "technology": "tiles"},
+        "metadata": {"source_image_path": image if image != IN_MEMORY else "", "technology": "tiles"},
     }

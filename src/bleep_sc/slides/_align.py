@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,29 +22,13 @@ N_BLENDED = 6
 """How many spots the colour at a place is blended from."""
 
 
-@dataclass(frozen=True)
-class Alignment:
-    """A rigid motion, perhaps mirrored, of one section onto another."""
-
-    matrix: NDArray[np.float64]
-    """(2, 2), orthogonal."""
-    shift: NDArray[np.float64]
-    """(2,), in the units of the coordinates."""
-    cost: float
-    """Mean distance to the nearest spot of the other section, in outline and colour; smaller is better."""
-
-    def __call__(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Move points (n, 2)."""
-        return np.asarray(points, dtype=np.float64) @ self.matrix.T + self.shift
-
-
 def align(
     points: NDArray[np.floating],
     colors: NDArray[np.floating],
     onto: NDArray[np.floating],
     onto_colors: NDArray[np.floating],
-) -> Alignment:
-    """Find the rigid motion, mirrored or not, that lays one section onto another.
+) -> NDArray[np.float64]:
+    """Lay one section onto another by a rigid motion, mirrored or not.
 
     Every spot is compared with the place where it comes to lie, both ways: is it on the other section, and has the
     tissue there the same colour (standardised within each section, blended from the nearest spots)? All turns and both
@@ -57,6 +40,10 @@ def align(
         (n, 2) and (m, 2), in the same units.
     colors, onto_colors
         (n, d) and (m, d): of the tissue under every spot.
+
+    Returns
+    -------
+    Where ``points`` come to lie, (n, 2).
     """
     points, onto = np.asarray(points, dtype=np.float64), np.asarray(onto, dtype=np.float64)
     center, onto_center = points.mean(axis=0), onto.mean(axis=0)
@@ -74,9 +61,9 @@ def align(
     starts = [(angle, mirrored) for angle in np.arange(N_ANGLES) * 2 * np.pi / N_ANGLES for mirrored in (False, True)]
     starts.sort(key=lambda start: cost(np.array([start[0], 0.0, 0.0]), start[1]))
     best = min((_refined(cost, angle, mirrored) for angle, mirrored in starts[:N_REFINED]), key=lambda found: found[0])
-    value, parameters, mirrored = best
+    _, parameters, mirrored = best
     matrix = _matrix(parameters[0], mirrored)
-    return Alignment(matrix, onto_center + parameters[1:] * spacing - matrix @ center, value)
+    return points @ matrix.T + (onto_center + parameters[1:] * spacing - matrix @ center)
 
 
 def _refined(cost, angle: float, mirrored: bool) -> tuple[float, NDArray[np.float64], bool]:  # type: ignore[no-untyped-def]

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from bleep_sc._arrays.blocks import slices
+
 ROWS = 4096
 """Spots whose neighbours are in memory at once."""
 SPREADS = 2.0
@@ -29,8 +31,7 @@ def average_around(values: NDArray[np.floating], centers: NDArray[np.floating], 
     """
     tree = cKDTree(centers)
     result = np.empty(values.shape, dtype=np.float32)
-    for start in range(0, len(centers), ROWS):
-        rows = slice(start, min(start + ROWS, len(centers)))
+    for rows in slices(len(centers), ROWS):
         near = cKDTree(centers[rows]).sparse_distance_matrix(tree, radius, output_type="coo_matrix")
         weights = np.exp(-((near.data * SPREADS / radius) ** 2) / 2)
         weights = sparse.csr_matrix((weights, (near.row, near.col)), shape=near.shape)

@@ -18,22 +18,14 @@ LARGEST_ST_ARRAY = 40
 
 @dataclass(frozen=True)
 class Lattice:
-    """Affine map from array coordinates to px, ``origin + array_col * column + array_row * row``."""
+    """Steps of the array in px, and how the spots stand on it."""
 
-    origin: NDArray[np.float64]
     column: NDArray[np.float64]
     """Step of one array column, px (2,)."""
     row: NDArray[np.float64]
     """Step of one array row, px (2,)."""
-    residual_px: float
-    """Root mean square distance of the spots from the lattice."""
     kind: Literal["visium", "square", "staggered", "unknown"]
     """Visium's hexagons; a square grid; every second place of one; or none of these."""
-
-    @property
-    def unit_px(self) -> float:
-        """Mean length of one array step, px."""
-        return float(np.linalg.norm(self.column) + np.linalg.norm(self.row)) / 2
 
     @property
     def is_mirrored(self) -> bool:
@@ -44,7 +36,7 @@ class Lattice:
     def pitch_px(self) -> float:
         """Centre-to-centre distance of neighbouring spots, px; one array step where the lattice is not known."""
         if self.kind != "visium":
-            return self.unit_px
+            return float(np.linalg.norm(self.column) + np.linalg.norm(self.row)) / 2
         neighbors = (2 * self.column, self.row + self.column, self.row - self.column)
         return float(np.mean([np.linalg.norm(step) for step in neighbors]))
 
@@ -72,7 +64,7 @@ def fit_lattice(array_col: ArrayLike, array_row: ArrayLike, spatial: ArrayLike) 
     if len(array) < 4 or np.linalg.matrix_rank(design) < 3:
         raise ValueError("A lattice needs at least 4 spots in more than one array_row and array_col.")
     coefficients, *_ = np.linalg.lstsq(design, spatial, rcond=None)
-    origin, column, row = coefficients
+    _, column, row = coefficients
     residual = float(np.sqrt(((design @ coefficients - spatial) ** 2).sum(axis=1).mean()))
     shorter = min(np.linalg.norm(column), np.linalg.norm(row))
     if residual > 0.25 * shorter:
@@ -80,7 +72,7 @@ def fit_lattice(array_col: ArrayLike, array_row: ArrayLike, spatial: ArrayLike) 
             f"array_row and array_col do not fit the coordinates: spots lie {residual:.1f} px off a lattice with steps "
             f"of {shorter:.1f} px. Check that they come from the same slide."
         )
-    return Lattice(origin, column, row, residual, _kind(array, column, row))
+    return Lattice(column, row, _kind(array, column, row))
 
 
 def _kind(

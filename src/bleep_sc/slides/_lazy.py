@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bleep_sc._arrays.blocks import slices
 from bleep_sc.slides._open import open_slide
 from bleep_sc.slides._patches import read_patches
 from bleep_sc.slides._stains import restain
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredPatches:
-    """Rows of stores that :func:`bleep_sc.slides.write_store` wrote; plain data, so that workers can have it."""
+    """Rows of stores that :func:`bleep_sc.slides._store.write_store` wrote; plain data, so that workers can have it."""
 
     paths: tuple[str, ...]
     """The stores."""
@@ -75,9 +76,8 @@ class StoredPatches:
     def batches(self, batch_size: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
         """Give positions and patches in the order in which they are stored."""
         order = np.lexsort((self.rows, self.which))
-        for start in range(0, len(order), batch_size):
-            positions = order[start : start + batch_size]
-            yield positions, self[positions]
+        for part in slices(len(order), batch_size):
+            yield order[part], self[order[part]]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class CutPatches:
     """(x, y), full-resolution px, (n, 2)."""
     size: int
     """Side of the patches, px."""
-    pad: Pad = "reflect"
+    pad: Pad
     """What lies beyond the slide."""
 
     dtype = np.dtype(np.uint8)
@@ -166,9 +166,8 @@ class ComputedPatches:
 
     def batches(self, batch_size: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
         """Give positions and patches in their order."""
-        for start in range(0, len(self), batch_size):
-            rows = np.arange(start, min(start + batch_size, len(self)))
-            yield rows, self[start : start + len(rows)]
+        for part in slices(len(self), batch_size):
+            yield np.arange(part.start, part.stop), self[part]
 
 
 @dataclass(frozen=True)
@@ -215,9 +214,8 @@ class RestainedPatches:
 
     def _restained(self, rows: NDArray[np.intp], patches: NDArray[np.uint8]) -> NDArray[np.uint8]:
         result, slides = np.empty_like(patches), self.which[rows]
-        for start in range(0, len(patches), 64):  # bounds the memory for decimals
-            part = slice(start, start + 64)
+        for part in slices(len(patches), 64):  # bounds the memory for decimals
             for slide in np.unique(slides[part]):
-                inside = start + np.flatnonzero(slides[part] == slide)
+                inside = part.start + np.flatnonzero(slides[part] == slide)
                 result[inside] = restain(patches[inside], self.own[slide], self.target)
         return result

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from bleep_sc._arrays.blocks import slices
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -105,8 +107,8 @@ def read_patches(
         rows = order[stripes[order] == stripe]
         with slide.top_to_bottom() as opened:
             bands = _Bands(opened, level, corners[rows], side_px)
-            for start in range(0, len(rows), batch_size):
-                batch = rows[start : start + batch_size]
+            for part in slices(len(rows), batch_size):
+                batch = rows[part]
                 patches = np.empty((len(batch), size, size, 3), dtype=np.uint8)
                 for i, row in enumerate(batch):
                     left, top = corners[row]
@@ -115,9 +117,9 @@ def read_patches(
                 yield batch, patches
 
 
-def reading_order(slide: Slide, centers: NDArray[np.float64], side: int, level: int = 0) -> NDArray[np.intp]:
+def reading_order(slide: Slide, centers: NDArray[np.float64], side: int) -> NDArray[np.intp]:
     """Return the order in which :func:`read_patches` cuts; any part of it, given alone, is cut in the same order."""
-    return _order(slide, centers, side, level)[0]
+    return _order(slide, centers, side, 0)[0]
 
 
 def _order(

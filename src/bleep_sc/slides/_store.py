@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bleep_sc._arrays.blocks import slices
 from bleep_sc._output.disk import RECIPE, complete, draft_of, is_complete, read_json, room, write_json
 from bleep_sc._output.messages import logger
 
@@ -120,8 +121,7 @@ def _shards(batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]
         if sum(map(len, waiting)) >= SHARD:
             joined = np.concatenate(waiting)
             whole = len(joined) // SHARD * SHARD
-            for start in range(0, whole, SHARD):
-                yield joined[start : start + SHARD]
+            yield from (joined[part] for part in slices(whole, SHARD))
             waiting = [joined[whole:]]
     if sum(map(len, waiting)):
         yield np.concatenate(waiting)

@@ -15,6 +15,7 @@ from bleep_sc.metrics import batch_mixing
 if TYPE_CHECKING:
     from anndata import AnnData
 
+N_COMPS = 20
 PERPLEXITY = 30.0
 
 
@@ -24,7 +25,6 @@ def joint_umap(
     layer: str = "bleep",
     *,
     ref_layer: str | None = None,
-    n_comps: int = 20,
     n_neighbors: int = 15,
     library_key: str | None = None,
     random_state: int = 0,
@@ -46,8 +46,8 @@ def joint_umap(
         The predicted layer.
     ref_layer
         Layer of the reference in the same units; None is ``X``.
-    n_comps, n_neighbors
-        Of PCA and of the graph.
+    n_neighbors
+        Of the graph. PCA has 20 components.
     library_key
         Column of ``obs`` of both that names the slide.
     random_state
@@ -87,7 +87,7 @@ def joint_umap(
         )
     theirs = dense(profiles[:, ref.var_names.get_indexer(names)])
     ours = dense(adata.layers[layer][:, known])
-    pca = PCA(min(n_comps, min(theirs.shape) - 1), random_state=random_state).fit(theirs)
+    pca = PCA(min(N_COMPS, min(theirs.shape) - 1), random_state=random_state).fit(theirs)
     components = np.concatenate([pca.transform(theirs), pca.transform(ours)]).astype(np.float32)
     slides = np.concatenate([libraries(ref, library_key), libraries(adata, library_key)])
     joint = sc.AnnData(np.empty((len(components), 0), dtype=np.float32), obsm={"X_pca": components})

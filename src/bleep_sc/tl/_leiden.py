@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESOLUTIONS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
+N_COMPS = 20
 
 
 def leiden(
@@ -25,7 +26,6 @@ def leiden(
     truth: str | None = None,
     resolution: float = 1.0,
     resolutions: Sequence[float] = RESOLUTIONS,
-    n_comps: int = 20,
     n_neighbors: int = 15,
     random_state: int = 0,
     copy: bool = False,
@@ -47,8 +47,8 @@ def leiden(
         Of the clusters that are kept in ``obs``.
     resolutions
         Of the sweep.
-    n_comps, n_neighbors
-        Of PCA and of the graph; fewer where there are fewer genes or spots.
+    n_neighbors
+        Of the graph; fewer where there are fewer spots. PCA has 20 components.
     random_state
         Seeds PCA, graph and clusters.
     copy
@@ -81,9 +81,7 @@ def leiden(
     if not np.ptp(predicted, axis=0).any():
         raise ValueError(f"layers[{layer!r}] is the same for all spots: there is nothing to cluster.")
     sweep = dict.fromkeys([float(resolution), *map(float, resolutions)])
-    ours, theirs = (
-        _cluster(values, list(sweep), n_comps, n_neighbors, random_state) for values in (predicted, measured)
-    )
+    ours, theirs = (_cluster(values, list(sweep), n_neighbors, random_state) for values in (predicted, measured))
     rows = [
         {
             "resolution": each,
@@ -101,14 +99,13 @@ def leiden(
 
 
 def _cluster(
-    values: NDArray[np.float32], resolutions: list[float], n_comps: int, n_neighbors: int, random_state: int
+    values: NDArray[np.float32], resolutions: list[float], n_neighbors: int, random_state: int
 ) -> dict[float, NDArray[np.intp]]:
     """Return for every resolution the cluster of every spot."""
     import scanpy as sc
 
     spots = sc.AnnData(values)
-    n_comps = min(n_comps, min(values.shape) - 1)
-    sc.pp.pca(spots, n_comps=n_comps, random_state=random_state)
+    sc.pp.pca(spots, n_comps=min(N_COMPS, min(values.shape) - 1), random_state=random_state)
     sc.pp.neighbors(spots, n_neighbors=min(n_neighbors, len(values) - 1), use_rep="X_pca", random_state=random_state)
     found = {}
     for resolution in resolutions:

@@ -12,7 +12,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs, require_obsm
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.records import names_hash
-from bleep_sc._arrays.blocks import dense
+from bleep_sc._arrays.blocks import dense, slices
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.tl._predictions.record import SPOTS, require_prediction
 from bleep_sc.tl._references.read import as_references
@@ -201,8 +201,8 @@ def _means(
 ) -> NDArray[np.float64]:
     """Average a layer, in memory or not, over groups, (n_groups, n_genes)."""
     total = np.zeros((groups.max() + 1, len(genes)))
-    for start in range(0, len(kept), SPOTS):
-        of_block, rows = groups[start : start + SPOTS], kept[start : start + SPOTS]
+    for block in slices(len(kept), SPOTS):
+        of_block, rows = groups[block], kept[block]
         member = sparse.csr_matrix(
             (np.ones(len(rows)), (of_block, np.arange(len(rows)))), shape=(len(total), len(rows))
         )

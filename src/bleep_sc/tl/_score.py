@@ -11,7 +11,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer
 from bleep_sc._adata.expression import both_sides, holds_counts
 from bleep_sc._adata.libraries import libraries
-from bleep_sc._arrays.blocks import dense
+from bleep_sc._arrays.blocks import dense, slices
 from bleep_sc._output.messages import listed
 from bleep_sc.metrics import highest_genes, pearson, spearman
 
@@ -118,13 +118,12 @@ def _score_layer(
 
 def _correlations(predicted: NDArray[np.float32], measured: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return Pearson and Spearman correlations, (2, n_genes), block by block, since ranks take much memory."""
-    blocks = [slice(start, start + GENES_AT_ONCE) for start in range(0, predicted.shape[1], GENES_AT_ONCE)]
     return np.concatenate(
         [
             np.stack(
                 [pearson(predicted[:, block], measured[:, block]), spearman(predicted[:, block], measured[:, block])]
             )
-            for block in blocks
+            for block in slices(predicted.shape[1], GENES_AT_ONCE)
         ],
         axis=1,
     )

@@ -14,6 +14,7 @@ from bleep_sc._adata.checks import is_by_slide
 from bleep_sc._adata.libraries import libraries, library_column
 from bleep_sc._adata.places import centers_px, spot_diameter
 from bleep_sc._output.messages import listed
+from bleep_sc.slides._centers import check_centers
 from bleep_sc.tl._to_anndata import to_anndata
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _image(adata: AnnData, name: str, image: Any, centers: NDArray[np.float64]) 
     factors = {key: float(value) for key, value in record.get("scalefactors", {}).items() if key.startswith("tissue_")}
     if image is not None:
         slide = slides.open_slide(image)
-        slides.check_centers((slide.height, slide.width), centers, factors)
+        check_centers((slide.height, slide.width), centers, factors)
         pyramid = PYRAMID if max(slide.width, slide.height) > SMALL else None
         element = Image2DModel.parse(
             _as_dask(slide),

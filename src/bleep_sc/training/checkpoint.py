@@ -14,6 +14,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from bleep_sc._arrays.blocks import slices
 from bleep_sc._output.disk import appears
 from bleep_sc._output.messages import logger
 from bleep_sc._version import __version__
@@ -169,8 +170,8 @@ def fingerprint(
 
 def _hash(array: NDArray[Any]) -> str:
     digest = hashlib.sha256(str(array.dtype).encode())
-    for start in range(0, len(array), SAMPLED):  # a part at a time, since the array may be on disk
-        digest.update(np.ascontiguousarray(array[start : start + SAMPLED]).tobytes())
+    for part in slices(len(array), SAMPLED):  # a part at a time, since the array may be on disk
+        digest.update(np.ascontiguousarray(array[part]).tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bleep_sc._arrays.blocks import slices
 from bleep_sc._arrays.unread import subset
 from bleep_sc._output.disk import complete, draft_of, draft_path, is_complete, room
 from bleep_sc._output.messages import logger, progress
@@ -69,7 +70,7 @@ def store_features(
 
     require_meeting()
     path, n = Path(path), len(patches)
-    blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+    blocks = slices(n, BLOCK)
 
     def begin(draft: Path) -> None:
         width = encode(encoder, subset(patches, np.arange(min(1, n))), device=device, show_progress_bar=False).shape[1]

@@ -14,7 +14,7 @@ def test_a_renamed_slide_is_recognised_by_its_spots(fitted):
 
 
 def test_regressions_warn_too(reference):
-    bs.tl.fit_ridge(reference, use_rep="X_stain_stats", alphas=[1.0])
+    bs.tl.fit_ridge(reference, use_rep="X_stain_stats")
     query = reference.copy()
     with pytest.warns(UserWarning, match="'slice1', 'slice2' is in the query and in the reference"):
         bs.tl.predict(query, ref=reference, key="ridge")

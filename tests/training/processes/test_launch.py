@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from bleep_sc.models.encoders import load_encoder
-from bleep_sc.slides import ComputedPatches, StoredPatches, write_store
+from bleep_sc.slides._lazy import ComputedPatches, StoredPatches
+from bleep_sc.slides._store import write_store
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.pairs import Pairs
 from bleep_sc.training.processes import launch

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._arrays.blocks import in_memory
+from bleep_sc._arrays.blocks import in_memory, slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,14 +58,8 @@ def spot_confidence(
 
     spread = np.empty(len(index), dtype=np.float32)
     n_spots = SPOTS if in_memory(values) else max(SPOTS, len(index))  # what is on disk is read once for all
-    for start in range(0, len(index), n_spots):
-        rows = slice(start, start + n_spots)
+    for rows in slices(len(index), n_spots):
         mean = retrieval.average(index[rows], weights[rows], values)
         variance = retrieval.variance(index[rows], weights[rows], values, mean)
         spread[rows] = disagreement(variance, calibration.std[judges])
     return calibration.confidence(retrieval.mean_similarity(similarity, weights), spread)
-
-
-def blocks_of(n_genes: int) -> list[slice]:
-    """Return blocks of columns."""
-    return [slice(start, min(start + GENES, n_genes)) for start in range(0, n_genes, GENES)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc.tl._predictions.intervals import blocks_of
+from bleep_sc._arrays.blocks import slices
 from bleep_sc.tl._predictions.record import SPOTS, among_all, store_layer
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from bleep_sc.tl._references.read import Reference
 
     Correction = Callable[[Iterable[Block]], Iterator[Block]]
+
+GENES = 1024
+"""Genes that are corrected at once."""
 
 
 def correction(reference: Reference, embedding: NDArray[np.float32], images: Any) -> Correction:
@@ -59,7 +62,7 @@ def predicted_layers(
     retrieved = retrieval.average(index, weights, values)
     layers = {name: retrieved}
     if correct is not None:
-        whole = [(slice(None), block, retrieved[:, block]) for block in blocks_of(len(reference.names))]
+        whole = [(slice(None), block, retrieved[:, block]) for block in slices(len(reference.names), GENES)]
         layers = {
             name: np.concatenate([part for _, _, part in correct(whole)], axis=1),
             keys.retrieved(name): retrieved,

@@ -19,7 +19,7 @@ from bleep_sc._output.disk import require_room, room
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.encoders import Encoder, load_encoder
 from bleep_sc.models.fitted import apart
-from bleep_sc.slides import StoredPatches
+from bleep_sc.slides._lazy import StoredPatches
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.cross_fit import HeldOut
 from bleep_sc.training.pairs import Pairs
