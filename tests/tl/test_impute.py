@@ -1,5 +1,7 @@
+import json
 import subprocess
 import sys
+from collections import Counter
 
 import anndata as ad
 import numpy as np
@@ -394,3 +396,39 @@ def test_intervals_that_cannot_be_had_are_refused_before_anything_is_written(fit
     assert snapshot(query) == before
     bs.tl.impute(query, ref=one)
     assert "bleep_confidence" not in query.obs
+
+
+def test_every_fact_is_found_once(fitted, query):
+    """Counted by the profiler: what a call has found out it hands on."""
+    calls = Counter()
+
+    def note(frame, event, _):
+        if event == "call":
+            calls[frame.f_code.co_name] += 1
+
+    sys.setprofile(note)
+    try:
+        bs.tl.impute(query, ref=fitted, interval=0.9)
+    finally:
+        sys.setprofile(None)
+    assert calls["from_bytes"] == calls["require_model"] == calls["read_references"] == 1
+    assert calls["libraries"] == 2  # of the query and of the reference
+    assert calls["position"] == 1  # of the genes in the panel
+    assert calls["fit_lattice"] <= 1
+
+
+def test_a_reference_of_version_0_1_is_read(fitted, query):
+    """It says less of where things are, and more of how neighbours are weighed."""
+    expected = bs.tl.impute(query, ref=fitted, copy=True)
+    old = fitted.copy()
+    params, config = (json.loads(fitted.uns["bleep"][name]) for name in ("params", "config"))
+    del params["spatial_key"], params["pitch_um"]
+    weights = {"weights": "uniform", "softmax_temperature": 0.1}
+    old.uns["bleep"] |= {"params": json.dumps(params), "config": json.dumps({**config, **weights}), "version": "0.1.0"}
+    bs.tl.impute(query, ref=old)
+    np.testing.assert_array_equal(query.layers["bleep"], expected.layers["bleep"])
+    np.testing.assert_array_equal(query.obs["bleep_typicality"], expected.obs["bleep_typicality"])
+    assert bs.tl.load_model(old).description.preset == bs.tl.load_model(fitted).description.preset
+    old.uns["bleep"]["config"] = json.dumps({**config, **weights, "weights": "softmax"})
+    with pytest.raises(ValueError, match=r"by bleep_sc 0.1.0 with FitConfig\(weights='softmax'\).*Fit it again"):
+        bs.tl.impute(query, ref=old)

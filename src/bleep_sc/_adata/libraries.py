@@ -8,7 +8,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
-from bleep_sc._adata.recorded import recorded
+from bleep_sc._adata.recorded import first_there, recorded
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,7 +26,7 @@ def library_column(adata: AnnData, library_key: str | None = None, *of_model: st
     """
     if library_key is not None:
         return library_key
-    return next((key for key in (*of_model, *recorded(adata, "library_key")) if key in adata.obs), keys.LIBRARY)
+    return first_there(adata.obs, of_model) or first_there(adata.obs, recorded(adata, "library_key")) or keys.LIBRARY
 
 
 def libraries(adata: AnnData, library_key: str | None = None, *of_model: str) -> NDArray[np.str_]:

@@ -9,7 +9,7 @@ import numpy as np
 from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
-from bleep_sc._adata.recorded import recorded, recorded_mpp
+from bleep_sc._adata.recorded import first_there, recorded, recorded_mpp
 from bleep_sc.slides._context import average_around
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def spatial_slot(adata: AnnData, spatial_key: str | None = None, *of_model: str)
     """Return the key of the coordinates in ``obsm``, found as :func:`library_column` finds that of the slides."""
     if spatial_key is not None:
         return spatial_key
-    return next((key for key in (*of_model, *recorded(adata, "spatial_key")) if key in adata.obsm), keys.SPATIAL)
+    return first_there(adata.obsm, of_model) or first_there(adata.obsm, recorded(adata, "spatial_key")) or keys.SPATIAL
 
 
 def centers_px(adata: AnnData, spatial_key: str | None = None, *of_model: str) -> NDArray[np.float64]:

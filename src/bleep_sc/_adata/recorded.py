@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from anndata import AnnData
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 def recorded(adata: AnnData, field: str) -> list[str]:
     """Return what earlier calls on an AnnData were told of ``library_key`` or ``spatial_key``, without repetition."""
     return list(dict.fromkeys(str(notes[field]) for notes in _notes(adata) if isinstance(notes.get(field), str)))
+
+
+def first_there(slot: Container[str], told: Iterable[str]) -> str | None:
+    """Return the first of the names that were told which is there."""
+    return next((name for name in told if name in slot), None)
 
 
 def recorded_pitch(adata: AnnData) -> float | None:

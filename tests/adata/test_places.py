@@ -1,0 +1,62 @@
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from bleep_sc._adata.places import centers_px, centers_um, features_around, microns_per_pixel, spatial_slot
+
+
+@pytest.fixture
+def spots():
+    """Two slides of twelve spots on a square lattice, 100 px apart on one and 200 px on the other."""
+    row, column = (axis.ravel() for axis in np.mgrid[0:3, 0:4])
+    obs = {"array_row": np.tile(row, 2), "array_col": np.tile(column, 2), "library_id": np.repeat(["a", "b"], 12)}
+    adata = ad.AnnData(obs=pd.DataFrame(obs, index=[str(i) for i in range(24)]))
+    adata.obsm["px"] = (
+        np.column_stack([adata.obs["array_col"], adata.obs["array_row"]]) * np.repeat([100.0, 200.0], 12)[:, None]
+    )
+    return adata
+
+
+def slides(adata):
+    return adata.obs["library_id"].to_numpy(dtype=str)
+
+
+def test_places_are_where_an_earlier_call_was_told(spots):
+    assert spatial_slot(spots) == "spatial"
+    with pytest.raises(KeyError, match=r"obsm\['spatial'\] not found.*'px'.*Pass spatial_key="):
+        centers_px(spots)
+    spots.uns["patches"] = {"a": {"side_px": 3, "spatial_key": "px"}}
+    np.testing.assert_array_equal(centers_px(spots), spots.obsm["px"])
+    assert spatial_slot(spots, None, "spatial") == "px"
+    assert spatial_slot(spots, "mine") == "mine"
+
+
+def test_the_resolution_is_given_else_that_of_the_patches_else_measured(spots):
+    rows, centers = np.arange(12), spots.obsm["px"][:12]
+    assert microns_per_pixel(spots, rows, centers, "a")[0] == pytest.approx(2)  # the pitch of original ST is 200 µm
+    spots.uns["spatial"] = {"a": {"scalefactors": {"microns_per_pixel": 3.0}}}
+    assert microns_per_pixel(spots, rows, centers, "a") == (3.0, "scale factors")
+    spots.uns["wide"] = {"a": {"side_px": 9, "mpp": 5.0}, "b": {"side_px": 9, "mpp": np.nan}}
+    assert microns_per_pixel(spots, rows, centers, "a") == (5.0, "its patches")
+    assert microns_per_pixel(spots, rows, centers, "a", pitch_um=50)[0] == pytest.approx(0.5)
+    assert microns_per_pixel(spots, rows, centers, "a", mpp=7.0) == (7.0, "given")
+    assert microns_per_pixel(spots, rows + 12, spots.obsm["px"][12:], "b")[0] == pytest.approx(1)
+
+
+def test_both_slides_are_measured_alike(spots):
+    um = centers_um(spots, slides(spots), spots.obsm["px"])
+    np.testing.assert_allclose(um[:12], um[12:], atol=1e-9)
+    spots.obs["array_row"] *= 2  # a lattice of no known kind
+    with pytest.raises(ValueError, match="µm per px of slide 'a' are not known"):
+        centers_um(spots, slides(spots), spots.obsm["px"])
+    of_model = centers_um(spots, slides(spots), spots.obsm["px"], pitch_of_model=150.0)
+    np.testing.assert_allclose(of_model[1, 0], 200, rtol=1e-6)  # a column is 100 px, a row 50: 75 px on average
+
+
+def test_surroundings_end_at_the_slide(spots):
+    values = np.arange(24, dtype=np.float32)[:, None]
+    centers = np.zeros((24, 2))  # all at one place
+    result = features_around(values, slides(spots), centers, 10.0)
+    np.testing.assert_allclose(result[:12], values[:12].mean())
+    np.testing.assert_allclose(result[12:], values[12:].mean())
