@@ -1,82 +1,81 @@
-import json
-
+import numpy as np
 import pytest
-import torch
 
-from bleep_sc.models import BLEEP, FittedModel, load, load_encoder, save
-from bleep_sc.models.fitted import Description
-from bleep_sc.models.saved import from_bytes
+import bleep_sc as bs
+from bleep_sc.models.fitted import some
 
 
-@pytest.fixture
-def model():
-    torch.manual_seed(0)
-    architecture = {"n_features": 6, "n_genes": 3, "n_dims": 8, "dropout": 0.1}
-    return FittedModel(BLEEP(**architecture).eval(), Description("bleep", architecture, ["A", "B", "C"], {}))
+def lines(model):
+    head, *facts = repr(model).splitlines()
+    assert head == "FittedModel"
+    return dict(line.strip().split(": ", 1) for line in facts)
 
 
-def same_weights(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+def test_what_fit_left_behind_can_be_read(fitted):
+    facts = lines(bs.tl.load_model(fitted))
+    r = fitted.var["bleep_predictability"].dropna()
+    counts = fitted.obs["library_id"].value_counts()
+    assert facts["method"] == "BLEEP"
+    assert facts["settings"] == "FitConfig() with max_epochs=60"
+    assert facts["images"] == "X_stain_stats (stain_stats, frozen, on patches of 56 px showing 112 µm)"
+    assert facts["expression"] == "X, log1p of counts per 10,000"
+    assert facts["slides"] == f"2 with {fitted.n_obs} spots: slice1 ({counts['slice1']}), slice2 ({counts['slice2']})"
+    assert facts["genes"].startswith(f"{len(r)}: ")
+    assert facts["held out"].startswith(f"median Pearson r {r.median():.2f} over {len(r)} genes; best {r.idxmax()} (")
+    assert facts["fitted"] == f"with bleep_sc {bs.__version__}"
 
 
-def test_round_trip_through_bytes_and_folder(model, tmp_path):
-    assert same_weights(from_bytes(model.description, model.to_bytes()).module, model.module)
-    save(model, tmp_path / "models" / "mine")
-    loaded = load(tmp_path / "models" / "mine")
-    assert same_weights(loaded.module, model.module)
-    assert loaded.description == model.description
-    assert not loaded.module.training
-    assert [path.name for path in (tmp_path / "models").iterdir()] == ["mine"]
+def test_notebooks_see_a_table(fitted):
+    page = bs.tl.load_model(fitted)._repr_html_()
+    assert "<th>settings</th><td>FitConfig() with max_epochs=60</td>" in page
 
 
-def test_tied_weights_are_kept(model):
-    model.module.image_heads[0].projection.bias = model.module.expression_heads[0].projection.bias
-    assert same_weights(from_bytes(model.description, model.to_bytes()).module, model.module)
+def test_it_survives_a_folder_and_a_file(fitted, tmp_path):
+    model = bs.tl.load_model(fitted)
+    bs.models.save(model, tmp_path / "model")
+    assert repr(bs.models.load(tmp_path / "model")) == repr(model)
+    import anndata as ad
+
+    fitted.write_h5ad(tmp_path / "ref.h5ad")
+    assert repr(bs.tl.load_model(ad.read_h5ad(tmp_path / "ref.h5ad"))) == repr(model)
 
 
-def test_an_existing_model_is_kept_unless_told_otherwise(model, tmp_path):
-    save(model, tmp_path / "mine")
-    before = (tmp_path / "mine" / "model.safetensors").read_bytes()
-    with torch.no_grad():
-        model.module.image_heads[0].projection.bias += 1
-    with pytest.raises(FileExistsError, match="pass overwrite=True"):
-        save(model, tmp_path / "mine")
-    assert (tmp_path / "mine" / "model.safetensors").read_bytes() == before
-    save(model, tmp_path / "mine", overwrite=True)
-    assert same_weights(load(tmp_path / "mine").module, model.module)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-
-
-def test_a_failing_save_leaves_the_old_model(model, tmp_path, monkeypatch):
-    save(model, tmp_path / "mine")
-    before = (tmp_path / "mine" / "model.safetensors").read_bytes()
-
-    def full(*args, **kwargs):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(json, "dumps", full)
-    with pytest.raises(OSError, match="disk full"):
-        save(model, tmp_path / "mine", overwrite=True)
-    assert (tmp_path / "mine" / "model.safetensors").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-
-
-def test_what_is_no_model_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"model\.safetensors and model\.json not found"):
-        load(tmp_path)
-
-
-def test_a_trained_module_is_asked_for_again():
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    encoder = load_encoder(network, transform=torch.nn.Identity())
-    architecture = {"n_features": 6, "n_genes": 3, "n_dims": 8, "dropout": 0.1}
-    model = FittedModel(
-        BLEEP(**architecture, encoder=encoder),
-        Description("bleep", {**architecture, "encoder": ""}, ["A", "B", "C"], {}),
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+def test_every_method_has_one(toy):
+    one = toy[toy.obs["library_id"] == "slice1"].copy()
+    bs.tl.fit_ridge(one, use_rep="X_stain_stats")
+    bs.tl.fit_stnet(
+        one,
+        use_rep="X_stain_stats",
+        config=bs.tl.StNetConfig(learning_rates=(1e-3,), max_epochs=1),
+        show_progress_bar=False,
     )
-    with pytest.raises(ValueError, match="pass a module of the same architecture as encoder="):
-        from_bytes(model.description, model.to_bytes())
-    fresh = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    again = from_bytes(model.description, model.to_bytes(), encoder=load_encoder(fresh, transform=torch.nn.Identity()))
-    assert same_weights(again.module, model.module)
+    bs.tl.fit_histogene(one, config=bs.tl.HisToGeneConfig(n_dims=16, max_epochs=1), show_progress_bar=False)
+    bs.tl.fit(one, encoder="stain_stats", config=bs.tl.FitConfig(max_epochs=1), show_progress_bar=False)
+    facts = {key: lines(bs.tl.load_model(one, key)) for key in ("ridge", "stnet", "histogene", "bleep")}
+    assert "settings" not in facts["ridge"]
+    assert facts["stnet"]["settings"] == "StNetConfig() with learning_rates=(0.001,), max_epochs=1"
+    assert facts["histogene"]["images"] == "pixels of patches of 56 px showing 112 µm"
+    assert facts["bleep"]["images"] == "stain_stats, frozen, on patches of 56 px showing 112 µm"
+    assert facts["bleep"]["held out"].startswith("no slide:")
+    assert {each["slides"] for each in facts.values()} == {f"1 with {one.n_obs} spots: slice1 ({one.n_obs})"}
+
+
+def test_features_of_other_software_and_trained_encoders_are_named(reference):
+    reference.obsm["X_uni"] = np.random.default_rng(0).normal(size=(reference.n_obs, 8)).astype(np.float32)
+    quick = bs.tl.FitConfig(max_epochs=1, cross_fit=False)
+    bs.tl.fit(reference, use_rep=["X_uni", "X_stain_stats"], config=quick, show_progress_bar=False)
+    assert lines(bs.tl.load_model(reference))["images"].startswith(
+        "X_uni (made elsewhere); X_stain_stats (stain_stats, "
+    )
+    architecture = {"encoder": "resnet50"}
+    recipe = {"patches_key": "patches", "size": 224, "size_um": float("nan"), "encoder": "resnet50", "fingerprint": ""}
+    from bleep_sc.models.fitted import Description, images_of
+
+    trained = Description("bleep", architecture, ["A"], recipe)
+    assert images_of(trained) == "resnet50, trained with the model, on patches of 224 px"
+
+
+def test_lists_are_cut_short():
+    assert some(list("ABCDE")) == "A, B, C, D, E"
+    assert some(list("ABCDEFG")) == "A, B, C, D, E and 2 more"

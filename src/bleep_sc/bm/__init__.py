@@ -1,4 +1,4 @@
-"""Benchmark: compare methods so that nothing of the held-out tissue leaks."""
+"""Benchmark: compare methods so that nothing of the held-out tissue leaks. No method is fitted here but through tl."""
 
 from bleep_sc.bm._cross_validate import cross_validate
 from bleep_sc.bm._held_out import held_out

@@ -1,4 +1,7 @@
-"""The command line: ``bleep-sc demo``, ``benchmark``, ``tile``, ``features``, ``fit``, ``embed`` and ``impute``."""
+"""The command line: ``bleep-sc demo``, ``benchmark``, ``tile``, ``features``, ``fit``, ``embed`` and ``impute``.
+
+It reads files, calls what a notebook would call, and writes files.
+"""
 
 from __future__ import annotations
 

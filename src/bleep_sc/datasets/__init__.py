@@ -1,4 +1,4 @@
-"""Tissue to try things on: generated, and real."""
+"""Tissue to try things on: generated, and real. Nothing here prepares or fits."""
 
 from bleep_sc.datasets._her2st import her2st
 from bleep_sc.datasets._liver import liver

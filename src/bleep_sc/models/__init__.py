@@ -1,4 +1,4 @@
-"""Torch modules and functions of tensors and arrays; they have never heard of AnnData."""
+"""Torch modules and functions of tensors and arrays. They have never heard of AnnData, and none is trained here."""
 
 from bleep_sc.models import retrieval
 from bleep_sc.models.bleep import BLEEP

@@ -1,4 +1,4 @@
-"""Plots: they take AnnData or a table, draw on axes and return them."""
+"""Plots: they take AnnData or a table, draw on axes and return them. They compute nothing but layout."""
 
 from bleep_sc.pl._benchmark import benchmark
 from bleep_sc.pl._calibration import calibration

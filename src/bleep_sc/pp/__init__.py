@@ -1,4 +1,4 @@
-"""Preprocessing: patches, image features, genes, batches."""
+"""Preprocessing: patches, image features, genes, batches. Nothing here knows a model but by what it recorded."""
 
 from bleep_sc.pp._batch_correct import batch_correct
 from bleep_sc.pp._extract_patches import extract_patches

@@ -1,4 +1,4 @@
-"""Tools: fit a reference, embed and impute other slides, score what was imputed."""
+"""Tools: fit a reference, embed and impute other slides, score what was imputed. The math is in models and training."""
 
 from bleep_sc.tl._embed import embed
 from bleep_sc.tl._fit import fit

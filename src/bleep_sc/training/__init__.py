@@ -1,1 +1,1 @@
-"""Training on arrays and tensors: data, loop, devices. Its configuration is plain data."""
+"""Training on arrays: data, loop, devices, processes. It has never heard of AnnData, and predicts nothing for a user."""
