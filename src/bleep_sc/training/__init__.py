@@ -1,1 +1,1 @@
-"""Training on arrays: data, loop, devices, processes. It has never heard of AnnData, and predicts nothing for a user."""
+"""Training on arrays: data, loop, devices, processes. It has never heard of AnnData, and writes no prediction."""
