@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+from anndata import AnnData
 
 import bleep_sc as bs
 
@@ -61,8 +62,10 @@ def names_after(function):
 
 
 def before(function):
+    """What an example starts from: copies, since others start from the same."""
     follows = re.search(r"After the example of :func:`bleep_sc\.(\w+)\.(\w+)`", function.__doc__)
-    return dict(names_after(getattr(getattr(bs, follows[1]), follows[2]))) if follows else {}
+    names = names_after(getattr(getattr(bs, follows[1]), follows[2])) if follows else {}
+    return {name: each.copy() if isinstance(each, AnnData) else each for name, each in names.items()}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS + ON_ARRAYS)

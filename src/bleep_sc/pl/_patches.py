@@ -67,9 +67,8 @@ def patches(
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> adata = bs.datasets.toy(n_slices=1)
-    >>> bs.pp.extract_patches(adata, size=64, size_um=112)
+    After the example of :func:`bleep_sc.pp.extract_patches`:
+
     >>> axes = bs.pl.patches(adata)
     """
     names = libraries(adata, library_key)

@@ -122,10 +122,10 @@ def extract_patches(
     Examples
     --------
     >>> import bleep_sc as bs
-    >>> adata = bs.datasets.toy(n_slices=1)
-    >>> bs.pp.extract_patches(adata, size=64, size_um=112)
+    >>> adata = bs.datasets.toy(n_slices=3)
+    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
     >>> adata.obsm["patches"].shape[1:]
-    (64, 64, 3)
+    (32, 32, 3)
     """
     if size < 1 or (size_um is not None and not size_um > 0):
         raise ValueError(f"size={size} px and size_um={size_um} must be positive.")

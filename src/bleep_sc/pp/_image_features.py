@@ -93,9 +93,8 @@ def image_features(
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> adata = bs.datasets.toy(n_slices=1)
-    >>> bs.pp.extract_patches(adata, size=64, size_um=112)
+    After the example of :func:`bleep_sc.pp.extract_patches`:
+
     >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
     >>> adata.obsm["X_stain_stats"].shape[1]
     36

@@ -72,10 +72,8 @@ def spatial_context(
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> adata = bs.datasets.toy(n_slices=1)
-    >>> bs.pp.extract_patches(adata, size=64, size_um=112)
-    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    After the example of :func:`bleep_sc.pp.image_features`:
+
     >>> bs.pp.spatial_context(adata, "X_stain_stats", radius_um=200)
     >>> adata.obsm["X_stain_stats_context"].shape == adata.obsm["X_stain_stats"].shape
     True

@@ -119,7 +119,8 @@ def fit_macenko(pixels: NDArray[np.uint8]) -> MacenkoStains:
     --------
     >>> import bleep_sc as bs
     >>> image = bs.datasets.toy(n_slices=1).uns["spatial"]["slice1"]["images"]["hires"]
-    >>> bs.slides.fit_macenko(image.reshape(-1, 3)).vectors.shape
+    >>> stains = bs.slides.fit_macenko(image.reshape(-1, 3))
+    >>> stains.vectors.shape
     (2, 3)
     """
     density = DENSITY[_tissue(pixels)].astype(np.float64)  # (n, 3)
@@ -178,9 +179,8 @@ def restain(patches: NDArray[np.uint8], own: Stains, target: Stains) -> NDArray[
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> image = bs.datasets.toy(n_slices=1).uns["spatial"]["slice1"]["images"]["hires"]
-    >>> stains = bs.slides.fit_macenko(image.reshape(-1, 3))
+    After the example of :func:`bleep_sc.slides.fit_macenko`:
+
     >>> stronger = type(stains)(stains.vectors, 1.5 * stains.strongest)
     >>> bool(bs.slides.restain(image, stains, stronger).mean() < image.mean())
     True

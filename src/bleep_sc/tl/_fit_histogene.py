@@ -78,13 +78,10 @@ def fit_histogene(
 
     Examples
     --------
-    >>> import bleep_sc as bs, scanpy as sc
-    >>> adata = bs.datasets.toy(n_slices=2)
-    >>> sc.pp.normalize_total(adata, target_sum=1e4)
-    >>> sc.pp.log1p(adata)
-    >>> bs.pp.extract_patches(adata, size=16, size_um=112)
-    >>> bs.tl.fit_histogene(adata, config=bs.tl.HisToGeneConfig(max_epochs=5), show_progress_bar=False)
-    >>> len(adata.uns["histogene"]["history"]["loss"])
+    After the example of :func:`bleep_sc.tl.fit`:
+
+    >>> bs.tl.fit_histogene(adata_ref, config=bs.tl.HisToGeneConfig(max_epochs=5), show_progress_bar=False)
+    >>> len(adata_ref.uns["histogene"]["history"]["loss"])
     5
     """
     return fit_method(

@@ -53,13 +53,9 @@ def fit_ridge(
 
     Examples
     --------
-    >>> import bleep_sc as bs, scanpy as sc
-    >>> adata = bs.datasets.toy(n_slices=2)
-    >>> sc.pp.normalize_total(adata, target_sum=1e4)
-    >>> sc.pp.log1p(adata)
-    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
-    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
-    >>> bs.tl.fit_ridge(adata, use_rep="X_stain_stats")
+    After the example of :func:`bleep_sc.tl.fit`:
+
+    >>> bs.tl.fit_ridge(adata_ref, use_rep="X_stain_stats")
     """
     return fit_method(
         adata,

@@ -95,14 +95,10 @@ def fit_stnet(
 
     Examples
     --------
-    >>> import bleep_sc as bs, scanpy as sc
-    >>> adata = bs.datasets.toy(n_slices=2)
-    >>> sc.pp.normalize_total(adata, target_sum=1e4)
-    >>> sc.pp.log1p(adata)
-    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
-    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
-    >>> bs.tl.fit_stnet(adata, use_rep="X_stain_stats", show_progress_bar=False)
-    >>> bs.tl.load_model(adata, "stnet").description.params["variant"]
+    After the example of :func:`bleep_sc.tl.fit`:
+
+    >>> bs.tl.fit_stnet(adata_ref, use_rep="X_stain_stats", show_progress_bar=False)
+    >>> bs.tl.load_model(adata_ref, "stnet").description.params["variant"]
     'linear probe'
     """
     return fit_method(

@@ -166,15 +166,8 @@ def impute(
 
     Examples
     --------
-    >>> import bleep_sc as bs, scanpy as sc
-    >>> adata = bs.datasets.toy(n_slices=3)
-    >>> sc.pp.normalize_total(adata, target_sum=1e4)
-    >>> sc.pp.log1p(adata)
-    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
-    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
-    >>> held_out = adata.obs["library_id"] == "slice3"
-    >>> adata_ref, adata_query = adata[~held_out].copy(), adata[held_out].copy()
-    >>> bs.tl.fit(adata_ref, use_rep="X_stain_stats", config=bs.tl.FitConfig(max_epochs=5), show_progress_bar=False)
+    After the example of :func:`bleep_sc.tl.fit`:
+
     >>> bs.tl.impute(adata_query, ref=adata_ref)
     >>> adata_query.layers["bleep"].shape == adata_query.shape
     True
