@@ -47,10 +47,9 @@ def leiden(
         A boolean column of ``obs`` to outline, such as a region of low quality.
     library_id
         The slide; not needed for a single one.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
     ax
         Two axes to draw on.
     kwargs

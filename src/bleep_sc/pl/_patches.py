@@ -52,10 +52,9 @@ def patches(
         How many patches the gallery shows.
     patches_key
         Key of the patches in ``obsm``.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
     random_state
         Of the patches that are shown.
     ax

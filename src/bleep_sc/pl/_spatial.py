@@ -60,10 +60,9 @@ def spatial(
         vary less than single spots do.
     vmin, vmax
         Where the colours begin and end; None leaves out the lowest and the highest of a hundred spots.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
     ax
         Axes to draw on, as many as there are panels.
     kwargs

@@ -80,10 +80,9 @@ def extract_patches(
         patches finds them there.
     table_key
         Of SpatialData, the table with the spots.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
     key_added
         Key under which the patches are written.
     copy

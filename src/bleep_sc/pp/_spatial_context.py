@@ -44,10 +44,9 @@ def spatial_context(
     mpp, pitch_um
         µm per px, or the distance between neighbouring spots, µm, where they are not known from ``uns["patches"]``, the
         scale factors or the lattice; see :func:`bleep_sc.pp.extract_patches`.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
     key_added
         Key of the result; by default ``{use_rep}_context``.
     copy

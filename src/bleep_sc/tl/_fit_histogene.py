@@ -42,24 +42,14 @@ def fit_histogene(
         where that exists, else all.
     patches_key
         Key of the patches in ``obsm``.
-    layer
-        Where the expression is; None is ``X``.
-    target_rep
-        Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
+    layer, target_rep, key_added, random_state, show_progress_bar, copy
+        As in :func:`bleep_sc.tl.fit`.
     library_key
         Column of ``obs`` that names the section, in the reference and in every query; not needed for a single one.
     config
         Hyper-parameters; None is ``HisToGeneConfig()``.
-    key_added
-        Name of the model.
-    random_state
-        Seeds everything that is random.
     device
         Where to train; None takes the best there is.
-    show_progress_bar
-        Whether to show a bar.
-    copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------

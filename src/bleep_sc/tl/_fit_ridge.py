@@ -33,16 +33,8 @@ def fit_ridge(
         that exists, else all.
     use_rep
         One key or several of image features in ``obsm``.
-    layer
-        Where the expression is; None is ``X``.
-    target_rep
-        Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    key_added
-        Name of the model.
-    copy
-        Return a changed copy instead of changing ``adata``.
+    layer, target_rep, library_key, key_added, copy
+        As in :func:`bleep_sc.tl.fit`.
 
     Returns
     -------

@@ -52,29 +52,17 @@ def fit_stnet(
         exists, else all.
     use_rep
         One key or several of image features in ``obsm``: fit the linear probe.
-    patches_key
-        Key of the patches in ``obsm``, used without ``use_rep``.
+    patches_key, layer, target_rep, key_added, random_state, show_progress_bar, copy
+        As in :func:`bleep_sc.tl.fit`.
     encoder
         The network to train on patches: a name or a module, as in :func:`bleep_sc.pp.image_features`. None is
         ``"densenet121"``, as published.
-    layer
-        Where the expression is; None is ``X``.
-    target_rep
-        Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
     library_key
         Column of ``obs`` that names the slide; not needed for a single one, of which spots are held out.
     config
         Hyper-parameters; None is ``StNetConfig()``. Every learning rate to choose from costs a cross-validation.
-    key_added
-        Name of the model.
-    random_state
-        Seeds everything that is random.
     device
         Where to train; None takes the best there is.
-    show_progress_bar
-        Whether to show a bar.
-    copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------

@@ -40,14 +40,8 @@ def predict(
         whole sections, with ``obs["array_row"]`` and ``obs["array_col"]``.
     ref
         The reference, fitted by one of the ``tl.fit*`` functions.
-    key
-        Name of the model.
-    encoder
-        A module that the reference was given by hand; it must have the same weights.
-    key_added
-        Name of the result; None is ``key``.
-    copy
-        Return a changed copy instead of changing ``adata``.
+    key, encoder, key_added, copy
+        As in :func:`bleep_sc.tl.impute`.
 
     Returns
     -------

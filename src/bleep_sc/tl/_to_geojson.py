@@ -55,10 +55,9 @@ def to_geojson(
         Column of ``obs`` whose categories become the classes of the detections, such as ``"region"`` or clusters.
     library_id
         The slide; needed where there are several.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
 
     Returns
     -------

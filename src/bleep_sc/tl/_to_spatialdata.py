@@ -54,10 +54,9 @@ def to_spatialdata(
         Full-resolution image, whatever :func:`bleep_sc.slides.open_slide` takes, or a mapping from slides to these; it
         is read piece by piece when the object is written. Slides without one have the small image in
         ``uns["spatial"]``.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
 
     Returns
     -------

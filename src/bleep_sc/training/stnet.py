@@ -44,22 +44,8 @@ def fit_stnet(
 ) -> Learnt:
     """Train ST-Net on paired spots, for as long as predicts slides best that are held out in turn.
 
-    Parameters
-    ----------
-    pairs
-        Images and expression of the spots.
-    groups
-        Slide of every spot, (n,). Whole slides are held out; spots, where there is only one slide.
-    config
-        Hyper-parameters.
-    encoder
-        Turns patches into features and is trained; needed when the images are patches.
-    random_state
-        Seeds folds, batches, augmentation and whatever is random inside the encoder.
-    device
-        Where to train.
-    show_progress_bar
-        Whether to show a bar.
+    The arguments are those of :func:`bleep_sc.training.fit.fit_bleep`. Whole slides (``groups``) are held out; spots,
+    where there is only one slide.
 
     Returns
     -------
