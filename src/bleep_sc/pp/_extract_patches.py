@@ -10,7 +10,7 @@ import numpy as np
 from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import is_by_slide
-from bleep_sc._adata.libraries import libraries, library_column
+from bleep_sc._adata.libraries import libraries, library_column, spots_of
 from bleep_sc._adata.places import centers_px, spatial_slot
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.pp._cut import Part, as_dask, cut, write
@@ -142,8 +142,7 @@ def extract_patches(
     names = libraries(adata, library_key)
     _check_images(image, names)
     kept, parts, records = np.ones(adata.n_obs, dtype=bool), [], {}
-    for name in dict.fromkeys(names.tolist()):
-        rows = np.flatnonzero(names == name)
+    for name, rows in spots_of(names).items():
         with slides.open_slide(_source(adata, image, name)) as slide:
             check_centers((slide.height, slide.width), centers[rows], _scale_factors(adata, name))
             scale, scale_source = scale_of(adata, rows, centers[rows], name, slide, mpp, pitch_um)
