@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from bleep_sc.models.histogene import HisToGene, predict
+from bleep_sc.training.baseline_configs import HisToGeneConfig
 from bleep_sc.training.histogene import Section, architecture, fit_histogene
-from bleep_sc.training.histogene_config import HisToGeneConfig
 from bleep_sc.training.pairs import Pairs
 
 SMALL = {"n_dims": 16, "n_layers": 1, "n_heads": 2, "max_epochs": 3}

@@ -9,7 +9,7 @@ import click
 
 import bleep_sc as bs
 from bleep_sc._adata import keys
-from bleep_sc.cli._settings import ENCODER, MIN_COUNTS, N_TOP_GENES
+from bleep_sc.cli._demo import ENCODER, MIN_COUNTS, N_TOP_GENES
 from bleep_sc.tl._score import MARKERS
 
 if TYPE_CHECKING:

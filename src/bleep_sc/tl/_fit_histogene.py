@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from bleep_sc._adata import keys
 from bleep_sc.tl._fit_method import fit_method
-from bleep_sc.training.histogene_config import HisToGeneConfig
+from bleep_sc.training.baseline_configs import HisToGeneConfig
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from bleep_sc._adata import keys
 from bleep_sc.tl._fit_method import fit_method
-from bleep_sc.training.stnet_config import StNetConfig
+from bleep_sc.training.baseline_configs import StNetConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

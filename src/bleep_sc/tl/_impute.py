@@ -13,10 +13,9 @@ from bleep_sc.tl._predictions.intervals import check_interval, spot_confidence
 from bleep_sc.tl._predictions.layers import correction, predicted_layers
 from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, check_store_is_free, write_prediction
 from bleep_sc.tl._predictions.typicality import typicality_of, warn_of_foreign_slides
-from bleep_sc.tl._references.leakage import warn_of_shared_slides
 from bleep_sc.tl._references.on_disk import opened
 from bleep_sc.tl._references.read import as_references, read_references
-from bleep_sc.tl._references.same_slide import place_images, same_spots
+from bleep_sc.tl._references.same_slide import place_images, same_spots, warn_of_shared_slides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

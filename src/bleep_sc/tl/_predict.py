@@ -14,8 +14,7 @@ from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import model_hash, read_model
 from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, write_prediction
 from bleep_sc.tl._references.genes import columns_of
-from bleep_sc.tl._references.leakage import warn_of_shared_slides
-from bleep_sc.tl._references.same_slide import same_spots
+from bleep_sc.tl._references.same_slide import same_spots, warn_of_shared_slides
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from bleep_sc.models.histogene import HisToGene, nearest_spots
-from bleep_sc.training.learnt import Learnt
 from bleep_sc.training.loop import train
+from bleep_sc.training.pairs import Learnt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bleep_sc.training.histogene_config import HisToGeneConfig
+    from bleep_sc.training.baseline_configs import HisToGeneConfig
     from bleep_sc.training.pairs import Pairs
 
 

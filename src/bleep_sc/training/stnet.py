@@ -15,8 +15,8 @@ from bleep_sc.models import symmetries
 from bleep_sc.models.map_batches import channels_first
 from bleep_sc.models.on_device import memory_format, transfer
 from bleep_sc.models.stnet import Standardize, StNet, predict, stnet_loss
-from bleep_sc.training.learnt import Learnt
 from bleep_sc.training.loop import train
+from bleep_sc.training.pairs import Learnt
 from bleep_sc.training.validation import folds, monitored_genes, validation_score
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bleep_sc.models.encoders import Encoder
+    from bleep_sc.training.baseline_configs import StNetConfig
     from bleep_sc.training.pairs import Pairs
-    from bleep_sc.training.stnet_config import StNetConfig
 
 DIVERGED = -1.0
 """What a model scores whose loss is no number: the lowest correlation there is."""
