@@ -9,8 +9,6 @@ def rmse(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArr
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> bs.metrics.rmse(np.array([[1.0], [5.0]]), np.array([[0.0], [2.0]])).round(3).tolist()
     [2.236]
     """
@@ -22,8 +20,6 @@ def mae(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArra
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> bs.metrics.mae(np.array([[1.0], [5.0]]), np.array([[0.0], [2.0]])).tolist()
     [2.0]
     """
@@ -42,8 +38,6 @@ def relative_variance_distance(
     --------
     Half of the deviations is a quarter of the variance:
 
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> truth = np.array([[0.0], [2.0], [4.0]])
     >>> round(bs.metrics.relative_variance_distance(truth / 2, truth, eps=0.0), 3)
     0.562

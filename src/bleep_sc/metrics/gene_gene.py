@@ -44,8 +44,6 @@ def gene_correlation(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> values = np.array([[0.0, 0.0, 3.0], [1.0, 2.0, 1.0], [2.0, 4.0, 2.0]])
     >>> bs.metrics.gene_correlation(values).round(1).tolist()
     [[1.0, 1.0, -0.5], [1.0, 1.0, -0.5], [-0.5, -0.5, 1.0]]
@@ -73,8 +71,6 @@ def correlation_agreement(a: NDArray[np.floating], b: NDArray[np.floating]) -> C
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> measured = np.array([[1.0, 0.4, 0.0], [0.4, 1.0, 0.2], [0.0, 0.2, 1.0]])
     >>> predicted = np.array([[1.0, 0.8, 0.0], [0.8, 1.0, 0.4], [0.0, 0.4, 1.0]])
     >>> agreement = bs.metrics.correlation_agreement(predicted, measured)
@@ -99,8 +95,6 @@ def gene_modules(correlation: NDArray[np.floating], n_modules: int) -> NDArray[n
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> correlation = np.array([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]])
     >>> bs.metrics.gene_modules(correlation, 2).tolist()
     [0, 0, 1]
@@ -115,8 +109,6 @@ def gene_order(correlation: NDArray[np.floating]) -> NDArray[np.intp]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> correlation = np.array([[1.0, 0.0, 0.9], [0.0, 1.0, 0.0], [0.9, 0.0, 1.0]])
     >>> order = bs.metrics.gene_order(correlation).tolist()
     >>> abs(order.index(0) - order.index(2))
@@ -153,8 +145,6 @@ def module_agreement(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> correlation = np.array([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]])
     >>> bs.metrics.module_agreement(correlation, correlation, 2)
     ModuleAgreement(ari=1.0, contrast=0.9)

@@ -50,8 +50,6 @@ class BLEEP(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> import bleep_sc as bs
     >>> model = bs.models.BLEEP(n_features=36, n_genes=40)
     >>> image, expression = model(torch.zeros(8, 36), torch.zeros(8, 40))
     >>> tuple(image.shape), tuple(expression.shape)

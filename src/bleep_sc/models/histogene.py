@@ -79,8 +79,6 @@ class HisToGene(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> import bleep_sc as bs
     >>> model = bs.models.HisToGene(patch_size=8, n_genes=40, n_dims=32, n_layers=1, n_heads=4)
     >>> patches, places = torch.zeros(1, 5, 8, 8, 3), torch.zeros(1, 5, 2, dtype=torch.long)
     >>> tuple(model(patches, places).shape)

@@ -56,8 +56,6 @@ class StNet(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> import bleep_sc as bs
     >>> model = bs.models.StNet(n_features=36, n_genes=40)
     >>> tuple(model(torch.zeros(8, 36)).shape)
     (8, 40)
@@ -86,8 +84,6 @@ def stnet_loss(prediction: Tensor, truth: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> import torch
-    >>> import bleep_sc as bs
     >>> bs.models.stnet_loss(torch.zeros(3, 2), torch.ones(3, 2)).item()
     3.0
     """

@@ -86,7 +86,6 @@ def fit_reinhard(pixels: NDArray[np.uint8]) -> ReinhardStains:
 
     Examples
     --------
-    >>> import bleep_sc as bs
     >>> image = bs.datasets.toy(n_slices=1).uns["spatial"]["slice1"]["images"]["hires"]
     >>> bs.slides.fit_reinhard(image.reshape(-1, 3)).mean.shape
     (3,)
@@ -117,7 +116,6 @@ def fit_macenko(pixels: NDArray[np.uint8]) -> MacenkoStains:
 
     Examples
     --------
-    >>> import bleep_sc as bs
     >>> image = bs.datasets.toy(n_slices=1).uns["spatial"]["slice1"]["images"]["hires"]
     >>> stains = bs.slides.fit_macenko(image.reshape(-1, 3))
     >>> stains.vectors.shape
