@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import click
 
 import bleep_sc as bs
-from bleep_sc.cli._files import FILE, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
+from bleep_sc.cli._files import FILE, NUM_WORKERS, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
 from bleep_sc.cli._processes import first_of_group
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ CONSTANTS = {"true": True, "false": False, "none": None}
     show_default=True,
     help="auto, cpu, cuda:1, a number of GPUs, or a device for every process with commas. Under torchrun: auto or cpu.",
 )
-@click.option(
-    "--num-workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead."
-)
+@NUM_WORKERS
 @click.option(
     "--checkpoint-dir",
     type=OUT_FOLDER,

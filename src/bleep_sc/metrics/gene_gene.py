@@ -99,9 +99,9 @@ def gene_modules(correlation: NDArray[np.floating], n_modules: int) -> NDArray[n
     >>> bs.metrics.gene_modules(correlation, 2).tolist()
     [0, 0, 1]
     """
-    from scipy.cluster.hierarchy import fcluster
+    from scipy.cluster.hierarchy import fcluster, linkage
 
-    return fcluster(linkage_of(correlation), n_modules, criterion="maxclust") - 1
+    return fcluster(linkage(_distance(correlation), method="average"), n_modules, criterion="maxclust") - 1
 
 
 def gene_order(correlation: NDArray[np.floating]) -> NDArray[np.intp]:
@@ -114,28 +114,21 @@ def gene_order(correlation: NDArray[np.floating]) -> NDArray[np.intp]:
     >>> abs(order.index(0) - order.index(2))
     1
     """
-    from scipy.cluster.hierarchy import leaves_list, optimal_leaf_ordering
-    from scipy.spatial.distance import squareform
+    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 
-    tree = linkage_of(correlation)
-    distance = squareform(_distance(correlation), checks=False)
-    return leaves_list(optimal_leaf_ordering(tree, distance))
+    distance = _distance(correlation)
+    return leaves_list(optimal_leaf_ordering(linkage(distance, method="average"), distance))
 
 
-def linkage_of(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the tree of average linkage on one minus the correlation."""
-    from scipy.cluster.hierarchy import linkage
+def _distance(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return one minus the correlation, of every pair once, as scipy takes distances."""
     from scipy.spatial.distance import squareform
 
     if not np.isfinite(correlation).all():
         raise ValueError("correlation= holds NaN: leave out the genes that do not vary.")
-    return linkage(squareform(_distance(correlation), checks=False), method="average")
-
-
-def _distance(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
     distance = 1.0 - (correlation + correlation.T) / 2
     np.fill_diagonal(distance, 0.0)
-    return np.maximum(distance, 0.0)
+    return squareform(np.maximum(distance, 0.0), checks=False)
 
 
 def module_agreement(

@@ -95,7 +95,6 @@ def predict(
     model: StNet,
     images: NDArray[np.float32] | NDArray[np.uint8] | Unread,
     *,
-    batch_size: int = 64,
     config: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:

@@ -103,16 +103,7 @@ def fit_macenko(pixels: NDArray[np.uint8]) -> MacenkoStains:
     Macenko et al. (ISBI 2009): optical densities lie in the plane of their two first singular vectors; the stains are
     the directions at the 1st and 99th percentile of the angles in it. Concentrations follow by least squares, and the
     strength of a stain is their 99th percentile. Haematoxylin is the one that absorbs more red.
-
-    Parameters
-    ----------
-    pixels
-        (n, 3); those with a mean optical density up to .15 are glass, and left out.
-
-    Raises
-    ------
-    ValueError
-        When there is no tissue, or when it has one colour.
+    ``pixels`` and errors are as in :func:`fit_reinhard`.
 
     Examples
     --------

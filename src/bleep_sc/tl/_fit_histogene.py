@@ -61,10 +61,10 @@ def fit_histogene(
     Raises
     ------
     KeyError
-        Without patches, expression or array positions.
+        Without array positions.
     ValueError
-        When the expression holds counts, negative or missing values, or empty spots; when array positions are missing
-        or negative; or when training diverges.
+        When some are missing or negative, or training diverges; what else may be wrong is as in
+        :func:`bleep_sc.tl.fit`.
 
     Examples
     --------

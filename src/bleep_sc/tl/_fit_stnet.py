@@ -75,11 +75,8 @@ def fit_stnet(
 
     Raises
     ------
-    KeyError
-        Without features, patches or expression.
     ValueError
-        When the expression holds counts, negative or missing values, or empty spots; when there is a single spot; or
-        when training diverges.
+        When there is a single spot, or training diverges; what else may be wrong is as in :func:`bleep_sc.tl.fit`.
 
     Examples
     --------
