@@ -8,7 +8,10 @@ from functools import cache, reduce
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+import torch
+from anndata import AnnData
 
 import bleep_sc as bs
 
@@ -25,6 +28,9 @@ ON_ARRAYS = [
     for name in re.findall(r"^ +((?:models|slides|metrics)\.[\w.]+)$", API_PAGE.read_text(), flags=re.MULTILINE)
     if not dataclasses.is_dataclass(listed := reduce(getattr, name.split("."), bs))
 ]
+
+IMPORTED = {"bs": bs, "np": np, "torch": torch}
+"""What the API page imports once."""
 
 generated = cache(bs.datasets.toy)
 
@@ -61,8 +67,10 @@ def names_after(function):
 
 
 def before(function):
+    """What an example starts from: copies, since others start from the same."""
     follows = re.search(r"After the example of :func:`bleep_sc\.(\w+)\.(\w+)`", function.__doc__)
-    return dict(names_after(getattr(getattr(bs, follows[1]), follows[2]))) if follows else {}
+    names = names_after(getattr(getattr(bs, follows[1]), follows[2])) if follows else IMPORTED
+    return {name: each.copy() if isinstance(each, AnnData) else each for name, each in names.items()}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS + ON_ARRAYS)

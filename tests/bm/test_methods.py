@@ -140,7 +140,7 @@ def test_histogene_reads_the_middle_of_larger_patches_and_large_sections_in_wind
         query.layers[key] = np.zeros(query.shape)
 
     monkeypatch.setattr(bs.tl, "predict", predict)
-    monkeypatch.setattr("bleep_sc.training.histogene_config.LARGEST_SECTION", 200)
+    monkeypatch.setattr("bleep_sc.training.baseline_configs.LARGEST_SECTION", 200)
     train, query = fold.train.copy(), fold.query.copy()
     for side in (train, query):
         side.obsm["patches"] = np.random.default_rng(0).integers(0, 255, (side.n_obs, 120, 120, 3), dtype=np.uint8)

@@ -2,8 +2,7 @@ import numpy as np
 import torch
 from scipy.special import erf
 
-from bleep_sc.models.bleep import BLEEP
-from bleep_sc.models.heads import ProjectionHead
+from bleep_sc.models.bleep import BLEEP, ProjectionHead
 
 
 def test_head_is_the_formula_of_the_paper():

@@ -49,7 +49,7 @@ def test_what_is_held_out_has_no_part_in_what_judges_it(features):
     changed[SLIDES == "d"] += 50
     rows = SLIDES != "d"
     before, after = (KnownTissue.fit(each, of_neighbours, rows, 0) for each in (features, changed))
-    for name, array in before.to_arrays().items():
+    for name, array in vars(before).items():
         np.testing.assert_array_equal(getattr(after, name), array, err_msg=name)
 
 
@@ -64,9 +64,7 @@ def test_a_shift_that_all_spots_share_shows_in_their_surroundings(features):
     assert flagged["surroundings"] > flagged["spot"] + 0.2
 
 
-def test_round_trip(features):
+def test_components_are_a_quarter_of_the_spots_at_most(features):
     model = learn_typicality(features, SLIDES, nothing)
-    again = KnownTissue.from_arrays(model.to_arrays())
-    np.testing.assert_array_equal(again.share_beyond(features, nothing), model.share_beyond(features, nothing))
     assert model.components.shape == (20, 20)
     assert KnownTissue.fit(features[:40], nothing, np.ones(40, dtype=bool), 0).components.shape == (10, 20)

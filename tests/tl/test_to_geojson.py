@@ -71,7 +71,7 @@ def test_genes_that_were_not_predicted_are_named(imputed, tmp_path):
 
 def test_one_of_several_slides_must_be_named(toy, tmp_path):
     toy.layers["bleep"] = toy.X.toarray()
-    with pytest.raises(ValueError, match="There are 3 slides"):
+    with pytest.raises(ValueError, match="adata has several slides"):
         bs.tl.to_geojson(toy, tmp_path / "a.geojson", genes="HAL")
     bs.tl.to_geojson(toy, tmp_path / "a.geojson", genes="HAL", library_id="slice2")
     features = json.loads((tmp_path / "a.geojson").read_text())["features"]

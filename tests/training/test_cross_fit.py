@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bleep_sc.models.calibration import PROBABILITIES, Calibration, disagreement, interval_scale
+from bleep_sc.models.calibration import PROBABILITIES, disagreement, interval_scale
 from bleep_sc.training.calibration import calibrate
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.cross_fit import HeldOut, cross_fit
@@ -109,10 +109,3 @@ def test_confidence_follows_the_expected_error():
     errors = np.square(truth).mean(axis=1)
     by_quintile = [errors[q].mean() for q in np.array_split(np.argsort(confidence), 5)]
     assert (np.diff(by_quintile) < 0).all()
-
-
-def test_arrays_make_the_same_calibration(held_out):
-    known = calibrate(held_out)
-    again = Calibration.from_arrays(known.to_arrays())
-    for name, array in known.to_arrays().items():
-        np.testing.assert_array_equal(again.to_arrays()[name], array)

@@ -5,9 +5,9 @@ from torch import nn
 
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.models.stnet import predict, stnet_loss
+from bleep_sc.training.baseline_configs import StNetConfig
 from bleep_sc.training.pairs import Pairs
 from bleep_sc.training.stnet import _Score, fit_stnet
-from bleep_sc.training.stnet_config import StNetConfig
 from bleep_sc.training.validation import folds, monitored_genes, validation_score
 
 

@@ -16,131 +16,64 @@ GENE_IDENTIFIERS = ("gene_ids", "gene_id", "ensembl_id", "gene_name", "gene_symb
 """Columns of var that are taken over from a reference."""
 
 
-def features(encoder: str) -> str:
-    """Obsm key of the features of a frozen encoder; files know no key with a slash, as "hf-hub:owner/model" has."""
-    return "X_" + encoder.removeprefix("hf-hub:").replace("/", "_")
-
-
-def context(use_rep: str) -> str:
-    """Obsm key of the features around every spot."""
-    return f"{use_rep}_context"
-
-
-def normalized(patches_key: str) -> str:
-    """Obsm and uns key of patches with the stains of a target."""
-    return f"{patches_key}_normalized"
-
-
-def store_rows(patches_key: str) -> str:
-    """Obs key of the row of every spot in the store of its patches."""
-    return f"{patches_key}_row"
-
-
-def image_embedding(key: str) -> str:
-    """Obsm key of the image side of a joint embedding."""
-    return f"X_{key}_image"
-
-
-def expression_embedding(key: str) -> str:
-    """Obsm key of the expression side of a joint embedding."""
-    return f"X_{key}_expression"
-
-
-def weights(key: str) -> str:
-    """Obsm key of the weights of the reference spots behind every prediction."""
-    return f"{key}_weights"
-
-
-def imputed(key: str) -> str:
-    """Uns key of the record that says how a layer was predicted."""
-    return f"{key}_imputed"
-
-
-def predicted(key: str) -> str:
-    """Var key of the flag of the genes that a predicted layer holds."""
-    return f"{key}_predicted"
-
-
-def predictability(key: str) -> str:
-    """Var key of how well a gene was predicted on held-out slides of the reference."""
-    return f"{key}_predictability"
-
-
-def retrieved(key: str) -> str:
-    """Layer of the part of a prediction that its weights explain."""
-    return f"{key}_retrieved"
-
-
-def lower(key: str) -> str:
-    """Layer of the lower ends of the intervals of a prediction."""
-    return f"{key}_lower"
-
-
-def upper(key: str) -> str:
-    """Layer of the upper ends of the intervals of a prediction."""
-    return f"{key}_upper"
-
-
-def confidence(key: str) -> str:
-    """Obs key of how far a spot's prediction is to be trusted, among spots that the reference held out."""
-    return f"{key}_confidence"
-
-
-def imputed_share(key: str) -> str:
-    """Obs key of how much of a prediction rests on reference spots that were predicted themselves."""
-    return f"{key}_imputed_share"
-
-
-def restored(layer: str) -> str:
-    """Layer of a prediction whose genes vary as much as measured ones."""
-    return f"{layer}_restored"
-
-
-def draw(number: int) -> str:
-    """Layer of one of several imputations of the mean of a group of spots."""
-    return f"draw_{number}"
-
-
-def typicality(key: str) -> str:
-    """Obs key of how much the tissue around a spot looks like that of the reference."""
-    return f"{key}_typicality"
-
-
-def score(layer: str) -> str:
-    """Uns key of the table of scores of a predicted layer."""
-    return f"{layer}_score"
-
-
 def gene_score(layer: str, metric: str) -> str:
     """Var key of a score a gene of a predicted layer."""
     return f"{layer}_{metric}"
 
 
-def clusters(layer: str) -> str:
-    """Obs key of the clusters of a predicted layer, and uns key of how well they agree with the measured ones."""
-    return f"{layer}_leiden"
+def features(encoder: str) -> str:
+    """Obsm key of the features of a frozen encoder; files know no key with a slash, as "hf-hub:owner/model" has."""
+    return "X_" + encoder.removeprefix("hf-hub:").replace("/", "_")
 
 
-def gene_correlation(layer: str) -> str:
-    """Varp key of the gene-gene correlation of a layer."""
-    return f"{layer}_correlation"
+# Templates, called with the name of a model, of a layer or of features.
 
-
-def umap(layer: str) -> str:
-    """Obsm key of a predicted layer among the profiles of its reference."""
-    return f"X_{layer}_umap"
-
-
-def gene_gene(layer: str) -> str:
-    """Uns key of how the gene-gene correlation of a predicted layer agrees with the measured one."""
-    return f"{layer}_gene_correlation"
-
-
-def umap_record(layer: str) -> str:
-    """Uns key of the reference profiles around a predicted layer."""
-    return f"{layer}_umap"
-
-
+context = "{}_context".format
+"""Obsm key of the features around every spot."""
+normalized = "{}_normalized".format
+"""Obsm and uns key of patches with the stains of a target."""
+store_rows = "{}_row".format
+"""Obs key of the row of every spot in the store of its patches."""
+image_embedding = "X_{}_image".format
+"""Obsm key of the image side of a joint embedding."""
+expression_embedding = "X_{}_expression".format
+"""Obsm key of the expression side of a joint embedding."""
+weights = "{}_weights".format
+"""Obsm key of the weights of the reference spots behind every prediction."""
+imputed = "{}_imputed".format
+"""Uns key of the record that says how a layer was predicted."""
+predicted = "{}_predicted".format
+"""Var key of the flag of the genes that a predicted layer holds."""
+predictability = "{}_predictability".format
+"""Var key of how well a gene was predicted on held-out slides of the reference."""
+retrieved = "{}_retrieved".format
+"""Layer of the part of a prediction that its weights explain."""
+lower = "{}_lower".format
+"""Layer of the lower ends of the intervals of a prediction."""
+upper = "{}_upper".format
+"""Layer of the upper ends of the intervals of a prediction."""
+confidence = "{}_confidence".format
+"""Obs key of how far a spot's prediction is to be trusted, among spots that the reference held out."""
+imputed_share = "{}_imputed_share".format
+"""Obs key of how much of a prediction rests on reference spots that were predicted themselves."""
+restored = "{}_restored".format
+"""Layer of a prediction whose genes vary as much as measured ones."""
+draw = "draw_{}".format
+"""Layer of one of several imputations of the mean of a group of spots."""
+typicality = "{}_typicality".format
+"""Obs key of how much the tissue around a spot looks like that of the reference."""
+score = "{}_score".format
+"""Uns key of the table of scores of a predicted layer."""
+clusters = "{}_leiden".format
+"""Obs key of the clusters of a predicted layer, and uns key of how well they agree with the measured ones."""
+gene_correlation = "{}_correlation".format
+"""Varp key of the gene-gene correlation of a layer."""
+umap = "X_{}_umap".format
+"""Obsm key of a predicted layer among the profiles of its reference."""
+gene_gene = "{}_gene_correlation".format
+"""Uns key of how the gene-gene correlation of a predicted layer agrees with the measured one."""
+umap_record = "{}_umap".format
+"""Uns key of the reference profiles around a predicted layer."""
 PREDICTION: dict[str, tuple[Callable[[str], str], ...]] = {
     "layers": (str, retrieved, lower, upper),
     "obs": (confidence, typicality, imputed_share),

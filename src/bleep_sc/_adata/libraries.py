@@ -9,8 +9,11 @@ import numpy as np
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
 from bleep_sc._adata.recorded import first_there, recorded
+from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
 
@@ -44,3 +47,20 @@ def libraries(adata: AnnData, library_key: str | None = None, *of_model: str) ->
     if column != keys.LIBRARY or len(names) > 1:
         require_obs(adata, column, "Pass library_key=, the column that names the slide of every spot.")
     return np.full(adata.n_obs, names[0] if names else UNNAMED)
+
+
+def spots_of(slides: NDArray[np.str_], library_id: str | Sequence[str] | None = None) -> dict[str, NDArray[np.intp]]:
+    """Return the spots of every slide in their order, or of those that ``library_id=`` names, by the slide."""
+    shown = [library_id] if isinstance(library_id, str) else slides.tolist() if library_id is None else library_id
+    spots = {str(name): np.flatnonzero(slides == name) for name in dict.fromkeys(shown)}
+    if absent := [name for name, rows in spots.items() if not len(rows)]:
+        raise KeyError(f"library_id={listed(absent)} is not in adata (it has: {listed(np.unique(slides))}).")
+    return spots
+
+
+def one_slide(slides: NDArray[np.str_], library_id: str | None) -> tuple[str, NDArray[np.intp]]:
+    """Return the slide that ``library_id=`` names, or the only one, and its spots."""
+    spots = spots_of(slides, library_id)
+    if len(spots) > 1:
+        raise ValueError(f"adata has several slides ({listed(spots)}). Pass library_id=, one of them.")
+    return next(iter(spots.items()))

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
+from bleep_sc._adata.libraries import spots_of
 from bleep_sc._adata.places import microns_per_pixel
 from bleep_sc._arrays.blocks import dense
 from bleep_sc.metrics import highest_genes
@@ -42,8 +43,7 @@ def location(train: AnnData, query: AnnData, *, patches_key: str) -> sparse.csr_
     colors = {side: _colors(adata, patches_key) for side, adata in sides.items()}
     names = {side: adata.obs[keys.LIBRARY].astype(str).to_numpy() for side, adata in sides.items()}
     weights = sparse.lil_matrix((query.n_obs, train.n_obs), dtype=np.float64)
-    for slide in np.unique(names["query"]):
-        rows = np.flatnonzero(names["query"] == slide)
+    for rows in spots_of(names["query"]).values():
         moved = np.empty((train.n_obs, 2))
         for other in np.unique(names["train"]):
             spots = names["train"] == other
@@ -72,8 +72,7 @@ def _scaled(adata: AnnData, *, in_microns: bool) -> NDArray[np.float64]:
     centers = require_obsm(adata, keys.SPATIAL, "Location copy needs coordinates.")
     centers = np.asarray(centers, dtype=np.float64)[:, :2]
     names, result = adata.obs[keys.LIBRARY].astype(str).to_numpy(), np.empty((adata.n_obs, 2))
-    for slide in np.unique(names):
-        rows = np.flatnonzero(names == slide)
+    for slide, rows in spots_of(names).items():
         if in_microns:
             scale, _ = microns_per_pixel(adata, rows, centers[rows], slide)
         else:

@@ -115,10 +115,8 @@ def cross_validate(
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> adata = bs.datasets.toy(n_slices=3)
-    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
-    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    After the example of :func:`bleep_sc.pp.image_features`:
+
     >>> methods = bs.bm.methods(["mean", "ridge"], use_rep="X_stain_stats")
     >>> table = bs.bm.cross_validate(
     ...     adata, methods, group_key="library_id", use_rep="X_stain_stats", n_top_genes=40

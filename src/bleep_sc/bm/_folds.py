@@ -78,28 +78,13 @@ class Split:
         counts = self.counts[~held_out]
         # A gene that no training spot has is as unknown as one that was never measured.
         seen = np.asarray((counts > 0).sum(axis=0)).ravel() > 0
-        train = AnnData(
-            counts[:, seen].astype(np.float32),
-            obs=self._obs(~held_out),
-            var=pd.DataFrame(index=self.adata.var_names[seen]),
-            obsm=self._arrays(~held_out),
-            uns=self._uns(self.slides[~held_out]),
-        )
-        train.layers["counts"] = train.X.copy()
-        sc.pp.normalize_total(train, target_sum=TARGET_SUM)
-        sc.pp.log1p(train)
+        train = self._part(~held_out, self.adata.var_names[seen], counts[:, seen])
         if self.n_top_genes is None:
             train.var[keys.HIGHLY_VARIABLE] = True
         else:
             select_genes(train, batch_key=keys.LIBRARY, n_top_genes=self.n_top_genes)
             train.var[keys.HIGHLY_VARIABLE] |= train.var_names.isin(self.markers)
-        query = AnnData(
-            obs=self._obs(held_out),
-            var=pd.DataFrame(index=train.var_names.copy()),
-            obsm=self._arrays(held_out),
-            uns=self._uns(self.slides[held_out]),
-        )
-        return Fold(group, train, query)
+        return Fold(group, train, self._part(held_out, train.var_names))
 
     def truth(self, group: str, panel: Sequence[str]) -> AnnData:
         """Return the held-out group as measured, for the panel: log-normalised ``X``, and ``layers["counts"]``.
@@ -107,25 +92,28 @@ class Split:
         Spots are normalised by all their counts, not by those of the panel.
         """
         held_out = self.groups == group
-        whole = AnnData(
-            self.counts[held_out].astype(np.float32),
-            obs=self._obs(held_out),
-            var=pd.DataFrame(index=self.adata.var_names.copy()),
-            obsm=self._arrays(held_out),
-            uns=self._uns(self.slides[held_out]),
-        )
-        whole.obs["total_counts"] = np.asarray(whole.X.sum(axis=1)).ravel()
-        whole.layers["counts"] = whole.X.copy()
-        sc.pp.normalize_total(whole, target_sum=TARGET_SUM)
-        sc.pp.log1p(whole)
+        whole = self._part(held_out, self.adata.var_names, self.counts[held_out])
+        whole.obs["total_counts"] = np.asarray(whole.layers["counts"].sum(axis=1)).ravel()
         return whole[:, list(panel)].copy()
 
     def array(self, key: str) -> NDArray[Any]:
         """Return what a method sees in obsm, of all spots."""
         return np.asarray(self.adata.obsm[self.obsm[key]])
 
-    def _arrays(self, rows: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-        return {key: self.array(key)[rows] for key in self.obsm}
+    def _part(self, rows: NDArray[np.bool_], genes: pd.Index, counts: Any = None) -> AnnData:
+        """Return some spots as a method may see them, with their expression where it is given as counts."""
+        part = AnnData(
+            None if counts is None else counts.astype(np.float32),
+            obs=self._obs(rows),
+            var=pd.DataFrame(index=genes.copy()),
+            obsm={key: self.array(key)[rows] for key in self.obsm},
+            uns=self._uns(self.slides[rows]),
+        )
+        if counts is not None:
+            part.layers["counts"] = part.X.copy()
+            sc.pp.normalize_total(part, target_sum=TARGET_SUM)
+            sc.pp.log1p(part)
+        return part
 
     def _obs(self, rows: NDArray[np.bool_]) -> pd.DataFrame:
         columns = {keys.LIBRARY: pd.Categorical(self.slides[rows])}

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,15 +73,7 @@ def held_out(
     return result
 
 
-def training(
-    adata: AnnData,
-    genes: Sequence[str],
-    group: str,
-    *,
-    group_key: str,
-    layer: str | None = None,
-    library_key: str | None = None,
-) -> AnnData:
-    """Return the log-normalised profiles of the other groups, of some genes."""
-    data = split(adata, group_key, use_rep=(), patches_key="", layer=layer, library_key=library_key, n_top_genes=None)
+def training(adata: AnnData, genes: Sequence[str], group: str, **given: Any) -> AnnData:
+    """Return the log-normalised profiles of the other groups, of some genes; ``given`` is as of :func:`held_out`."""
+    data = split(adata, **given, use_rep=(), patches_key="", n_top_genes=None)
     return data.fold(group).train[:, list(genes)].copy()

@@ -15,21 +15,12 @@ from bleep_sc._output.messages import listed, logger
 from bleep_sc.bm._figures import draw_figures
 from bleep_sc.bm._held_out import held_out, training
 from bleep_sc.bm._structure import structure
-from bleep_sc.bm._summary import patients_of, summarise
+from bleep_sc.bm._summary import SETS, patients_of, summarise
 from bleep_sc.pl._top_genes import best_genes
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-
-MAIN_SETS = (
-    ("HEG", "reference"),
-    ("HVG", "reference"),
-    ("HEG", "truth"),
-    ("HVG", "truth"),
-    ("MG", "fixed"),
-    ("all", "panel"),
-)
 
 
 def report(
@@ -174,7 +165,7 @@ def _wide(summary: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     columns = {}
-    for gene_set, origin in MAIN_SETS:
+    for gene_set, origin, _ in (*SETS[2:], SETS[1], SETS[0]):  # the primary ones first
         part = summary[(summary["gene_set"] == gene_set) & (summary["genes_from"] == origin)].set_index("method")
         if len(part):
             name = gene_set if origin in ("fixed", "panel") else f"{gene_set} ({origin})"

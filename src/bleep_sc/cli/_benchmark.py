@@ -9,7 +9,8 @@ import click
 
 import bleep_sc as bs
 from bleep_sc._adata import keys
-from bleep_sc.cli._settings import ENCODER, MIN_COUNTS, N_TOP_GENES
+from bleep_sc._adata.libraries import libraries
+from bleep_sc.cli._demo import ENCODER, MIN_COUNTS, N_TOP_GENES
 from bleep_sc.tl._score import MARKERS
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _patients(adata: AnnData, patient_key: str | None) -> dict[str, str] | None:
     key = patient_key or (present[0] if present else None)
     if key is None:
         return None
-    return dict(zip(adata.obs["library_id"].astype(str), adata.obs[key].astype(str), strict=True))
+    return dict(zip(libraries(adata), adata.obs[key].astype(str), strict=True))
 
 
 def _markers(adata: AnnData, data: str) -> list[str]:

@@ -9,12 +9,14 @@ import click
 
 import bleep_sc as bs
 from bleep_sc._adata import keys
-from bleep_sc.cli._settings import ENCODER, MIN_COUNTS, N_TOP_GENES
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+N_TOP_GENES = {"toy": 40, "her2st": 1000}
+MIN_COUNTS = 100
+ENCODER = "stain_stats"
 HELD_OUT = {"toy": "slice4", "her2st": "C4"}
 GENES_TO_DRAW = {"toy": ("CYP3A4", "HAL"), "her2st": ("SCGB2A2", "HLA-DRA")}
 

@@ -9,7 +9,7 @@ import click
 
 import bleep_sc as bs
 from bleep_sc._adata import keys
-from bleep_sc.cli._files import FILE, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
+from bleep_sc.cli._files import FILE, NUM_WORKERS, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
 from bleep_sc.cli._processes import first_of_group
 
 
@@ -28,9 +28,7 @@ from bleep_sc.cli._processes import first_of_group
 @click.option("--key-added", default=None, help="Key of the features in obsm. Default: X_ and the encoder's name.")
 @click.option("--symmetries", is_flag=True, help="Average over the eight symmetries of a patch.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Patches at once.")
-@click.option(
-    "--num-workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead."
-)
+@NUM_WORKERS
 @click.option("--overwrite", is_flag=True, help="Replace the file, or the features, that are there.")
 def features(
     file: Path,

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUT_FILE = click.Path(dir_okay=False, path_type=Path)
 OUT_FOLDER = click.Path(file_okay=False, path_type=Path)
+NUM_WORKERS = click.option(
+    "--num-workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead."
+)
 
 
 def require_free(out: Path, overwrite: bool) -> None:

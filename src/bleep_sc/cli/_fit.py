@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import click
 
 import bleep_sc as bs
-from bleep_sc.cli._files import FILE, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
+from bleep_sc.cli._files import FILE, NUM_WORKERS, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
 from bleep_sc.cli._processes import first_of_group
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ CONSTANTS = {"true": True, "false": False, "none": None}
 @click.option("--patches-key", default="patches", show_default=True, help="Patches in obsm, or in their store.")
 @click.option("--layer", default=None, help="Layer with log-normalised expression. Default: X.")
 @click.option("--target-rep", default=None, help="Learn on this representation in obsm instead, such as X_harmony.")
-@click.option("--library-key", default="library_id", show_default=True, help="Column of obs that names the slide.")
+@click.option(
+    "--library-key",
+    default=None,
+    help="Column of obs that names the slide. Default: the one that patches were cut by, else library_id.",
+)
 @click.option("--key", default="bleep", show_default=True, help="Name of the model.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything that is random.")
 @click.option(
@@ -45,9 +49,7 @@ CONSTANTS = {"true": True, "false": False, "none": None}
     show_default=True,
     help="auto, cpu, cuda:1, a number of GPUs, or a device for every process with commas. Under torchrun: auto or cpu.",
 )
-@click.option(
-    "--num-workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead."
-)
+@NUM_WORKERS
 @click.option(
     "--checkpoint-dir",
     type=OUT_FOLDER,

@@ -14,6 +14,7 @@ import numpy as np
 from bleep_sc import pl
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model
+from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.patches import has_patches, patches_of
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output import html
@@ -59,7 +60,7 @@ class SlideReport:
 
     def write(self, page: Path, picture: Path) -> None:
         """Write the page, with everything inside, and the map of the genes as a picture."""
-        name = str(self.tiles.obs[keys.LIBRARY].iloc[0])
+        name = str(libraries(self.tiles)[0])
         drawn = html.png(self._map())
         sections = {
             "What this is": self._alarm() + html.paragraph(PURPOSE),
@@ -110,9 +111,10 @@ class SlideReport:
 
     def _prediction(self) -> dict[str, Any]:
         record = self.tiles.uns[keys.imputed(self.key)]
-        recipe = json.loads(require_model(self.ref, self.key)["recipe"])
+        model = require_model(self.ref, self.key)
+        recipe, library_key = json.loads(model["recipe"]), json.loads(model["params"])["library_key"]
         features = ", ".join(recipe.get("use_rep", [])) or recipe.get("encoder") or "a module"
-        slides = sorted(set(self.ref.obs[keys.LIBRARY].astype(str))) if keys.LIBRARY in self.ref.obs else []
+        slides = sorted(set(libraries(self.ref, None, library_key).tolist()))
         n_predicted = int(self.tiles.var[keys.predicted(self.key)].sum())
         return {
             "genes": f"{n_predicted:,} predicted, of {self.ref.n_vars:,} that the reference measured",

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bleep_sc.datasets._fetch import Remote, Source, as_sections
-from bleep_sc.datasets._original_st import join_sections, read_section
+from bleep_sc._adata import keys
+from bleep_sc.datasets._fetch import Remote, Source
+from bleep_sc.datasets._original_st import read_sections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,10 +85,6 @@ def her2st(sections: str | Sequence[str] = ("C2", "C3", "C4", "C5")) -> AnnData:
     >>> import bleep_sc as bs
     >>> adata = bs.datasets.her2st("C2")  # doctest: +SKIP
     """
-    parts = []
-    for section in as_sections(sections):
-        counts, spots, image = SOURCE.find(section)
-        part = read_section(counts, spots, image, section, pitch_um=PITCH_UM, source=CITATION)
-        part.obs["patient"] = section[0]
-        parts.append(part)
-    return join_sections(parts)
+    adata = read_sections(SOURCE, sections, pitch_um=PITCH_UM, citation=CITATION)
+    adata.obs["patient"] = [section[0] for section in adata.obs[keys.LIBRARY]]
+    return adata

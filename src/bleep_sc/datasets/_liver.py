@@ -9,18 +9,17 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._output.messages import listed
 from bleep_sc.datasets._fetch import VARIABLE
-from bleep_sc.datasets._original_st import join_sections
+from bleep_sc.datasets._original_st import join_sections, library
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anndata import AnnData
 
-CITATION = "GSE240429; Xie et al., NeurIPS 2023"
+ABOUT = {"technology": "Visium", "source": "GSE240429; Xie et al., NeurIPS 2023"}
 IMAGES = {"1": "A1", "2": "B1", "3": "C1", "4": "D1"}
 PITCH_UM, SPOT_DIAMETER_UM = 100.0, 55.0
 POSITION_COLUMNS = ["barcode", "in_tissue", keys.ARRAY_ROW, keys.ARRAY_COL, "pixel_y", "pixel_x"]
@@ -100,7 +99,8 @@ def _read_slice(root: Path, name: str) -> AnnData:
     symbols = ad.utils.make_index_unique(pd.Index(features[1].astype(str)))
     adata = ad.AnnData(counts[kept], obs=obs, var=pd.DataFrame({"gene_ids": features[0].to_numpy()}, index=symbols))
     adata.obsm[keys.SPATIAL] = positions[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
-    adata.uns[keys.SPATIAL] = {name: _library(_find(root, f"*C73_{IMAGES[name]}_Merged.tif*"), adata)}
+    image = _find(root, f"*C73_{IMAGES[name]}_Merged.tif*")
+    adata.uns[keys.SPATIAL] = {name: library(image, adata, PITCH_UM, SPOT_DIAMETER_UM, ABOUT)}
     return adata
 
 
@@ -114,21 +114,3 @@ def _find(root: Path, pattern: str) -> Path:
             + ("" if found else "repository of the paper the matrices and positions.")
         )
     return found[0]
-
-
-def _library(image: Path, adata: AnnData) -> dict[str, dict[str, object]]:
-    mpp, _ = slides.microns_per_pixel(
-        adata.obs[keys.ARRAY_COL], adata.obs[keys.ARRAY_ROW], adata.obsm[keys.SPATIAL], pitch_um=PITCH_UM
-    )
-    with slides.open_slide(image) as slide:
-        preview = slide.thumbnail()
-        scale = preview.shape[1] / slide.width
-    return {
-        "images": {"hires": preview},
-        "scalefactors": {
-            "tissue_hires_scalef": scale,
-            "spot_diameter_fullres": SPOT_DIAMETER_UM / mpp,
-            "microns_per_pixel": mpp,
-        },
-        "metadata": {"source_image_path": str(image.resolve()), "technology": "Visium", "source": CITATION},
-    }

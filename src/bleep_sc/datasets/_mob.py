@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bleep_sc.datasets._fetch import Remote, Source, as_sections
-from bleep_sc.datasets._original_st import join_sections, read_section
+from bleep_sc._adata import keys
+from bleep_sc.datasets._fetch import Remote, Source
+from bleep_sc.datasets._original_st import read_sections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,28 +58,15 @@ def mob(sections: str | Sequence[str] = ("MOB1", "MOB2", "MOB3")) -> AnnData:
     -------
     Raw counts: ``X`` is CSR float32, (n_spots, n_genes). ``obs``: ``library_id`` (the section itself), ``array_row``,
     ``array_col``, ``in_tissue`` and ``animal``. ``var["gene_ids"]``: Ensembl ids without the version that
-    ``var_names`` have. ``obsm["spatial"]`` and ``uns["spatial"]`` are as in :func:`bleep_sc.datasets.her2st`.
-
-    Raises
-    ------
-    ValueError
-        When a section is not known.
-    FileNotFoundError
-        When ``BLEEP_SC_DATA`` lacks a file.
-    OSError
-        When a download fails.
+    ``var_names`` have. ``obsm["spatial"]`` and ``uns["spatial"]`` are as in :func:`bleep_sc.datasets.her2st`,
+    and so are the errors.
 
     Examples
     --------
     >>> import bleep_sc as bs
     >>> adata = bs.datasets.mob("MOB3")  # doctest: +SKIP
     """
-    parts = []
-    for section in as_sections(sections):
-        counts, spots, image = SOURCE.find(section)
-        part = read_section(counts, spots, image, section, pitch_um=ARRAY_STEP_UM, source=CITATION)
-        part.obs["animal"] = ANIMALS.get(section, section)
-        parts.append(part)
-    adata = join_sections(parts)
+    adata = read_sections(SOURCE, sections, pitch_um=ARRAY_STEP_UM, citation=CITATION)
+    adata.obs["animal"] = [ANIMALS.get(section, section) for section in adata.obs[keys.LIBRARY]]
     adata.var["gene_ids"] = adata.var_names.str.replace(r"\.\d+$", "", regex=True)
     return adata

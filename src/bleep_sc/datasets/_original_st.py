@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anndata as ad
 import numpy as np
@@ -11,9 +11,13 @@ from scipy import sparse
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
+from bleep_sc.datasets._fetch import as_sections
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from bleep_sc.datasets._fetch import Source
 
 SPOT_DIAMETER_UM = 100.0
 
@@ -44,14 +48,18 @@ def read_section(counts: Path, spots: Path, image: Path, section: str, *, pitch_
     )
     adata.var_names_make_unique()
     adata.obsm[keys.SPATIAL] = selection[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)
-    mpp, _ = slides.microns_per_pixel(
-        adata.obs[keys.ARRAY_COL], adata.obs[keys.ARRAY_ROW], adata.obsm[keys.SPATIAL], pitch_um=pitch_um
-    )
-    adata.uns[keys.SPATIAL] = {section: _library(image, mpp, source)}
+    about = {"technology": "Spatial Transcriptomics", "source": source}
+    adata.uns[keys.SPATIAL] = {section: library(image, adata, pitch_um, SPOT_DIAMETER_UM, about)}
     return adata
 
 
-def _library(image: Path, mpp: float, source: str) -> dict[str, dict[str, object]]:
+def library(
+    image: Path, adata: ad.AnnData, pitch_um: float, diameter_um: float, about: dict[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Return what ``uns["spatial"]`` holds of a section: a small image, scale factors and where they are from."""
+    mpp, _ = slides.microns_per_pixel(
+        adata.obs[keys.ARRAY_COL], adata.obs[keys.ARRAY_ROW], adata.obsm[keys.SPATIAL], pitch_um=pitch_um
+    )
     with slides.open_slide(image) as slide:
         preview = slide.thumbnail()
         scale = preview.shape[1] / slide.width
@@ -59,15 +67,20 @@ def _library(image: Path, mpp: float, source: str) -> dict[str, dict[str, object
         "images": {"hires": preview},
         "scalefactors": {
             "tissue_hires_scalef": scale,
-            "spot_diameter_fullres": SPOT_DIAMETER_UM / mpp,
+            "spot_diameter_fullres": diameter_um / mpp,
             "microns_per_pixel": mpp,
         },
-        "metadata": {
-            "source_image_path": str(image.resolve()),
-            "technology": "Spatial Transcriptomics",
-            "source": source,
-        },
+        "metadata": {"source_image_path": str(image.resolve()), **about},
     }
+
+
+def read_sections(source: Source, sections: str | Sequence[str], *, pitch_um: float, citation: str) -> ad.AnnData:
+    """Read sections of a data set, wherever their files are."""
+    parts = []
+    for section in as_sections(sections):
+        counts, spots, image = source.find(section)
+        parts.append(read_section(counts, spots, image, section, pitch_um=pitch_um, source=citation))
+    return join_sections(parts)
 
 
 def join_sections(sections: list[ad.AnnData]) -> ad.AnnData:

@@ -4,7 +4,7 @@ from bleep_sc.metrics.ceiling import noise_ceiling, reliability
 from bleep_sc.metrics.clusters import cluster_agreement
 from bleep_sc.metrics.correlation import concordance, partial_pearson, pearson, spearman
 from bleep_sc.metrics.crps import crps
-from bleep_sc.metrics.error import mae, rmse
+from bleep_sc.metrics.error import mae, relative_variance_distance, rmse
 from bleep_sc.metrics.gene_gene import (
     CorrelationAgreement,
     ModuleAgreement,
@@ -22,7 +22,6 @@ from bleep_sc.metrics.nulls import permuted
 from bleep_sc.metrics.recovery import Recovery, recovery
 from bleep_sc.metrics.rubin import Pooled, rubin
 from bleep_sc.metrics.ssim import ssim
-from bleep_sc.metrics.variance import relative_variance_distance
 
 __all__ = [
     "CorrelationAgreement",

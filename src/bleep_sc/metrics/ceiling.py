@@ -43,8 +43,6 @@ def reliability(
     --------
     A gene that differs between spots is measured again alike, one that does not is noise:
 
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> random = np.random.default_rng(0)
     >>> level = np.where(np.arange(200) < 100, 5.0, 50.0)
     >>> counts = np.column_stack([random.poisson(level), random.poisson(20.0, 200), random.poisson(5000.0, 200)])
@@ -84,8 +82,6 @@ def noise_ceiling(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> counts = np.random.default_rng(0).poisson([[5.0, 900.0], [50.0, 900.0]] * 50)
     >>> ceiling = bs.metrics.noise_ceiling(counts)
     >>> bool(ceiling[0] > 0.9)

@@ -13,7 +13,6 @@ def cluster_agreement(a: NDArray[Any], b: NDArray[Any]) -> dict[str, float]:
     --------
     Names do not matter:
 
-    >>> import bleep_sc as bs
     >>> bs.metrics.cluster_agreement([0, 0, 1, 1], ["b", "b", "a", "a"])["ari"]
     1.0
     """

@@ -24,8 +24,6 @@ def pearson(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> ND
     --------
     Two genes on three spots; the second does not vary:
 
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> truth = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
     >>> prediction = np.array([[0.1, 0.0], [0.4, 1.0], [0.7, 2.0]])
     >>> bs.metrics.pearson(prediction, truth).round(3).tolist()
@@ -42,8 +40,6 @@ def spearman(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> N
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> bs.metrics.spearman(np.array([[1.0], [2.0], [9.0]]), np.array([[0.0], [5.0], [6.0]])).round(3).tolist()
     [1.0]
     """
@@ -62,8 +58,6 @@ def concordance(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -
     --------
     The pattern is right and the level is not:
 
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> truth = np.array([[0.0], [1.0], [2.0]])
     >>> bs.metrics.concordance(truth + 1, truth).round(3).tolist()
     [0.571]
@@ -87,8 +81,6 @@ def partial_pearson(
     --------
     A prediction that is nothing but what was given adds nothing:
 
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> given, own = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[1.0], [-1.0], [-1.0], [1.0]])
     >>> truth = given + own
     >>> bs.metrics.partial_pearson(2 * given, truth, given).tolist()

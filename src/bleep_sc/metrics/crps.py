@@ -42,8 +42,6 @@ def crps(
     --------
     Two reference spots of the values 0 and 4, alike, for a truth of 2:
 
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> from scipy import sparse
     >>> weights = sparse.csr_matrix([[0.5, 0.5]])
     >>> bs.metrics.crps(weights, np.array([[0.0], [4.0]]), np.array([[2.0]])).tolist()

@@ -44,8 +44,6 @@ def gene_correlation(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> values = np.array([[0.0, 0.0, 3.0], [1.0, 2.0, 1.0], [2.0, 4.0, 2.0]])
     >>> bs.metrics.gene_correlation(values).round(1).tolist()
     [[1.0, 1.0, -0.5], [1.0, 1.0, -0.5], [-0.5, -0.5, 1.0]]
@@ -73,8 +71,6 @@ def correlation_agreement(a: NDArray[np.floating], b: NDArray[np.floating]) -> C
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> measured = np.array([[1.0, 0.4, 0.0], [0.4, 1.0, 0.2], [0.0, 0.2, 1.0]])
     >>> predicted = np.array([[1.0, 0.8, 0.0], [0.8, 1.0, 0.4], [0.0, 0.4, 1.0]])
     >>> agreement = bs.metrics.correlation_agreement(predicted, measured)
@@ -99,15 +95,13 @@ def gene_modules(correlation: NDArray[np.floating], n_modules: int) -> NDArray[n
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> correlation = np.array([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]])
     >>> bs.metrics.gene_modules(correlation, 2).tolist()
     [0, 0, 1]
     """
-    from scipy.cluster.hierarchy import fcluster
+    from scipy.cluster.hierarchy import fcluster, linkage
 
-    return fcluster(linkage_of(correlation), n_modules, criterion="maxclust") - 1
+    return fcluster(linkage(_distance(correlation), method="average"), n_modules, criterion="maxclust") - 1
 
 
 def gene_order(correlation: NDArray[np.floating]) -> NDArray[np.intp]:
@@ -115,35 +109,26 @@ def gene_order(correlation: NDArray[np.floating]) -> NDArray[np.intp]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> correlation = np.array([[1.0, 0.0, 0.9], [0.0, 1.0, 0.0], [0.9, 0.0, 1.0]])
     >>> order = bs.metrics.gene_order(correlation).tolist()
     >>> abs(order.index(0) - order.index(2))
     1
     """
-    from scipy.cluster.hierarchy import leaves_list, optimal_leaf_ordering
-    from scipy.spatial.distance import squareform
+    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 
-    tree = linkage_of(correlation)
-    distance = squareform(_distance(correlation), checks=False)
-    return leaves_list(optimal_leaf_ordering(tree, distance))
+    distance = _distance(correlation)
+    return leaves_list(optimal_leaf_ordering(linkage(distance, method="average"), distance))
 
 
-def linkage_of(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the tree of average linkage on one minus the correlation."""
-    from scipy.cluster.hierarchy import linkage
+def _distance(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return one minus the correlation, of every pair once, as scipy takes distances."""
     from scipy.spatial.distance import squareform
 
     if not np.isfinite(correlation).all():
         raise ValueError("correlation= holds NaN: leave out the genes that do not vary.")
-    return linkage(squareform(_distance(correlation), checks=False), method="average")
-
-
-def _distance(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
     distance = 1.0 - (correlation + correlation.T) / 2
     np.fill_diagonal(distance, 0.0)
-    return np.maximum(distance, 0.0)
+    return squareform(np.maximum(distance, 0.0), checks=False)
 
 
 def module_agreement(
@@ -153,8 +138,6 @@ def module_agreement(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> correlation = np.array([[1.0, 0.9, 0.0], [0.9, 1.0, 0.0], [0.0, 0.0, 1.0]])
     >>> bs.metrics.module_agreement(correlation, correlation, 2)
     ModuleAgreement(ari=1.0, contrast=0.9)

@@ -36,8 +36,6 @@ def highest_genes(
     --------
     The second gene differs between slides and within none:
 
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> values = np.array([[0.0, 1.0], [2.0, 1.0], [0.0, 9.0], [2.0, 9.0]])
     >>> bs.metrics.highest_genes(values, np.array(["a", "a", "b", "b"]), by="variance", n_top=1).tolist()
     [0]

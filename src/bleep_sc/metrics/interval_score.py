@@ -38,8 +38,6 @@ def interval_score(
     --------
     The truth is 1 above an interval of width 2 that was to hold 90 %:
 
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> bs.metrics.interval_score(np.array([[0.0]]), np.array([[2.0]]), np.array([[3.0]]), share=0.9).round(3).tolist()
     [22.0]
     """

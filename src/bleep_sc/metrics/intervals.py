@@ -57,8 +57,6 @@ def bootstrap_interval(
     --------
     Four sections of two patients:
 
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> interval = bs.metrics.bootstrap_interval(np.array([0.3, 0.32, 0.4, 0.42]), np.array(["a", "a", "b", "b"]))
     >>> round(interval.mean, 2), interval.between_groups, interval.lower < 0.3
     (0.36, True, True)

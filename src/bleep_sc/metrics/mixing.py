@@ -42,8 +42,6 @@ def lisi(embedding: NDArray[np.floating], labels: NDArray[Any], *, perplexity: f
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> embedding = np.random.default_rng(0).normal(size=(200, 2))
     >>> labels = np.arange(200) % 2
     >>> bool(np.median(bs.metrics.lisi(embedding, labels)) > 1.8), bool(
@@ -96,8 +94,6 @@ def batch_mixing(embedding: NDArray[np.floating], labels: NDArray[Any], *, perpl
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> embedding = np.random.default_rng(0).normal(size=(200, 2))
     >>> bool(bs.metrics.batch_mixing(embedding, np.arange(200) % 2).lisi > 0.8)
     True

@@ -9,8 +9,6 @@ def permuted(prediction: NDArray[np.floating], *, random_state: int = 0) -> NDAr
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> sorted(bs.metrics.permuted(np.array([[1.0], [2.0], [3.0]])).ravel().tolist())
     [1.0, 2.0, 3.0]
     """

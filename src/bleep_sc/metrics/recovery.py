@@ -33,8 +33,6 @@ def recovery(scores: NDArray[np.floating], truth: NDArray[np.floating], *, n_top
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> bs.metrics.recovery(np.array([3.0, 1.0, 2.0, 0.0]), np.array([9.0, 8.0, 1.0, 0.0]), n_top=2)
     Recovery(overlap=0.5, auc=0.75)
     """

@@ -54,7 +54,6 @@ def rubin(estimates: ArrayLike, variances: ArrayLike, *, df: ArrayLike | None = 
 
     Examples
     --------
-    >>> import bleep_sc as bs
     >>> pooled = bs.metrics.rubin([1.0, 2.0, 3.0], [0.5, 0.5, 0.5], df=10)
     >>> float(pooled.estimate), round(float(pooled.variance), 3), round(float(pooled.df), 2)
     (2.0, 1.833, 1.43)

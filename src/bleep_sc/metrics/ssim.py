@@ -41,8 +41,6 @@ def ssim(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> rows, cols = (axis.ravel() for axis in np.mgrid[0:8, 0:8])
     >>> truth = (rows * cols)[:, None].astype(float)
     >>> bs.metrics.ssim(truth, truth, rows, cols).round(3).tolist()

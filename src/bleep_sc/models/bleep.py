@@ -3,8 +3,27 @@
 import torch
 from torch import Tensor, nn
 
-from bleep_sc.models.heads import ProjectionHead
 from bleep_sc.models.slide_scale import SlideScale
+
+
+class ProjectionHead(nn.Module):
+    """Project features or expression into the joint embedding.
+
+    ``h = W1 x``, then ``LayerNorm(h + Dropout(W2 GELU(h)))``. On the expression side this head is the whole encoder.
+    """
+
+    def __init__(self, n_inputs: int, n_dims: int = 256, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.projection = nn.Linear(n_inputs, n_dims)
+        self.refinement = nn.Linear(n_dims, n_dims)
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(n_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed (B, n_inputs) as (B, n_dims)."""
+        h = self.projection(x)  # (B, n_dims)
+        residual = self.dropout(self.refinement(torch.nn.functional.gelu(h)))  # (B, n_dims)
+        return self.norm(h + residual)
 
 
 class BLEEP(nn.Module):
@@ -31,8 +50,6 @@ class BLEEP(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> import bleep_sc as bs
     >>> model = bs.models.BLEEP(n_features=36, n_genes=40)
     >>> image, expression = model(torch.zeros(8, 36), torch.zeros(8, 40))
     >>> tuple(image.shape), tuple(expression.shape)

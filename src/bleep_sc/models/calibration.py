@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -66,15 +66,6 @@ class Calibration:
         expected = design(similarity, disagreement) @ self.error
         below = np.interp(expected, self.errors, np.linspace(0, 1, N_PERCENTILES))
         return (1 - below).astype(np.float32)
-
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the fields as arrays."""
-        return {each.name: np.asarray(getattr(self, each.name)) for each in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Calibration:
-        """Build it from what :meth:`to_arrays` returned."""
-        return cls(**{each.name: arrays[each.name] for each in fields(cls)})
 
 
 def interval_scale(variance: NDArray[np.float32], std: NDArray[np.float32]) -> NDArray[np.float32]:

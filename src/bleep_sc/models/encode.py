@@ -16,7 +16,8 @@ from bleep_sc.models.map_batches import map_batches
 from bleep_sc.models.on_device import has_bfloat16, memory_format
 
 ON_GPU, CPU_PIXELS = 64, 2**19
-"""Patches in a batch on a GPU, and pixels of one on the CPU."""
+"""Patches in a batch on a GPU, and pixels of one on the CPU, where larger ones ask the system for memory again and
+again."""
 
 
 def encode(
@@ -37,17 +38,10 @@ def encode(
         From :func:`load_encoder`.
     patches
         (n, S, S, 3), uint8; in memory, or read while the network is at work.
-    symmetries
-        Average the features over the eight symmetries of a patch.
-    batch_size
-        Patches at once; None: 64 on a GPU, and on the CPU as many as have half a million pixels, 10 of 224 px. There
-        larger batches take longer, since the memory of their activations is asked of the system time and again.
-    num_workers
-        Processes that read patches ahead.
+    symmetries, batch_size, num_workers, show_progress_bar
+        As in :func:`bleep_sc.pp.image_features`.
     device
         Where to compute. On CUDA, autocast to bfloat16 or float16.
-    show_progress_bar
-        Whether to show a bar.
 
     Returns
     -------

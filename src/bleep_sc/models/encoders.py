@@ -32,8 +32,6 @@ class Encoder(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> import bleep_sc as bs
     >>> network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     >>> encoder = bs.models.Encoder(network, torch.nn.Identity())
     >>> tuple(encoder(torch.zeros(8, 3, 32, 32)).shape)
@@ -108,8 +106,6 @@ def load_encoder(encoder: str | nn.Module, *, transform: Transform | None = None
 
     Examples
     --------
-    >>> import torch
-    >>> import bleep_sc as bs
     >>> encoder = bs.models.load_encoder("stain_stats")
     >>> tuple(encoder(torch.full((8, 3, 32, 32), 0.5)).shape)
     (8, 36)

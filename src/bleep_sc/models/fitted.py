@@ -68,7 +68,7 @@ class FittedModel:
         tensors = apart(self.module.state_dict())
         for part in LEARNT:
             known = getattr(self, part)
-            arrays = {} if known is None else known.to_arrays()
+            arrays = {} if known is None else vars(known)
             tensors |= {f"{part}/{name}": torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         return safetensors.torch.save(tensors)
 

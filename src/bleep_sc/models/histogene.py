@@ -79,8 +79,6 @@ class HisToGene(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> import bleep_sc as bs
     >>> model = bs.models.HisToGene(patch_size=8, n_genes=40, n_dims=32, n_layers=1, n_heads=4)
     >>> patches, places = torch.zeros(1, 5, 8, 8, 3), torch.zeros(1, 5, 2, dtype=torch.long)
     >>> tuple(model(patches, places).shape)
@@ -155,27 +153,10 @@ def predict(
     config: Mapping[str, Any],
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:
-    """Predict expression, section by section.
+    """Predict expression (n, n_genes) from patches (n, S, S, 3), section by section.
 
-    Parameters
-    ----------
-    model
-        Trained.
-    patches
-        (n, S, S, 3), values from 0 to 255.
-    positions
-        Row and column on the array, (n, 2).
-    sections
-        Section of every spot, (n,).
-    config
-        With ``max_spots``: larger sections are read in windows of so many neighbouring spots. A spot in several windows
-        gets the mean.
-    device
-        Where to compute.
-
-    Returns
-    -------
-    Expression, (n, n_genes).
+    ``positions`` are row and column on the array, (n, 2), and ``sections`` the section of every spot, (n,). Those of
+    more than ``config["max_spots"]`` spots are read in windows of so many neighbours; a spot in several gets the mean.
     """
     model = model.eval().to(device)
     total = np.zeros((len(patches), model.head.out_features), dtype=np.float32)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -81,12 +81,3 @@ class KnownTissue:
         """Return the share of held-out spots that are further away than every spot, (n,): 0 for the least typical."""
         ranks = np.interp(self.distance(features, around), self.percentiles, np.linspace(0, 1, N_PERCENTILES))
         return (1 - ranks).astype(np.float32)
-
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the fields as arrays."""
-        return {each.name: np.asarray(getattr(self, each.name)) for each in fields(self)}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> KnownTissue:
-        """Build it from what :meth:`to_arrays` returned."""
-        return cls(**{each.name: arrays[each.name] for each in fields(cls)})

@@ -33,8 +33,6 @@ def bleep_loss(image: Tensor, expression: Tensor, temperature: float = 1.0) -> T
     --------
     Embeddings that agree are contrasted better than such that do not:
 
-    >>> import torch
-    >>> import bleep_sc as bs
     >>> image = torch.nn.functional.layer_norm(torch.randn(8, 16, generator=torch.Generator().manual_seed(0)), (16,))
     >>> bool(bs.models.bleep_loss(image, image) < bs.models.bleep_loss(image, image.flip(0)))
     True

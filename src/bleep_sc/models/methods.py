@@ -17,7 +17,7 @@ class Method:
     """Builds its module from the ``architecture`` of a description, and from ``encoder`` where one is trained."""
     fit: str | None
     """Trains it on arrays: ``(pairs, slides, *, config, encoder, random_state, device, show_progress_bar)`` to
-    :class:`bleep_sc.training.learnt.Learnt`. None: by :func:`bleep_sc.tl.fit`."""
+    :class:`bleep_sc.training.pairs.Learnt`. None: by :func:`bleep_sc.tl.fit`."""
     predict: str | None
     """Predicts (n, n_genes) from images: ``(module, images, *, config, device)``. None: by retrieval, which is
     :func:`bleep_sc.tl.impute`."""
@@ -61,7 +61,7 @@ METHODS = {
         fit="bleep_sc.training.stnet:fit_stnet",
         predict="bleep_sc.models.stnet:predict",
         images="any",
-        config="bleep_sc.training.stnet_config:StNetConfig",
+        config="bleep_sc.training.baseline_configs:StNetConfig",
         encoder="densenet121",
         published_on_features=False,
     ),
@@ -71,10 +71,10 @@ METHODS = {
         fit="bleep_sc.training.histogene:fit_histogene",
         predict="bleep_sc.models.histogene:predict",
         images="pixels",
-        config="bleep_sc.training.histogene_config:HisToGeneConfig",
+        config="bleep_sc.training.baseline_configs:HisToGeneConfig",
         in_sections=True,
         published_px=112,
-        for_large_sections="bleep_sc.training.histogene_config:in_windows",
+        for_large_sections="bleep_sc.training.baseline_configs:in_windows",
     ),
     "bleep": Method(
         title="BLEEP",

@@ -62,8 +62,6 @@ def nearest(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> keys = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=np.float32)
     >>> similarity, index = bs.models.retrieval.nearest(keys[:1], keys, n_neighbors=2)
     >>> index.tolist()
@@ -209,8 +207,6 @@ def impute(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> keys = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]], dtype=np.float32)
     >>> expression = np.array([[1.0], [3.0], [9.0]], dtype=np.float32)
     >>> predicted, weights = bs.models.retrieval.impute(keys[:1], keys, expression, n_neighbors=2)

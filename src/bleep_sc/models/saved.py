@@ -30,7 +30,7 @@ def from_bytes(description: Description, weights: bytes, *, encoder: nn.Module |
     for part, kind in LEARNT.items():
         names = [name for name in tensors if name.startswith(f"{part}/")]
         arrays = {name.removeprefix(f"{part}/"): tensors.pop(name).numpy() for name in names}
-        learnt[part] = kind.from_arrays(arrays) if arrays else None
+        learnt[part] = kind(**arrays) if arrays else None
     module.load_state_dict(tensors)
     return FittedModel(module.eval(), description, **learnt)
 

@@ -56,8 +56,6 @@ class StNet(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> import bleep_sc as bs
     >>> model = bs.models.StNet(n_features=36, n_genes=40)
     >>> tuple(model(torch.zeros(8, 36)).shape)
     (8, 40)
@@ -86,8 +84,6 @@ def stnet_loss(prediction: Tensor, truth: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> import torch
-    >>> import bleep_sc as bs
     >>> bs.models.stnet_loss(torch.zeros(3, 2), torch.ones(3, 2)).item()
     3.0
     """
@@ -99,7 +95,6 @@ def predict(
     model: StNet,
     images: NDArray[np.float32] | NDArray[np.uint8] | Unread,
     *,
-    batch_size: int = 64,
     config: Mapping[str, Any] | None = None,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:

@@ -6,10 +6,9 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.libraries import libraries, spots_of
 from bleep_sc._adata.places import centers_px
-from bleep_sc._output.messages import listed
-from bleep_sc.pl._axes import as_list, axes_for
+from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import GUIDE, INK, WARNING
 from bleep_sc.pl._slide import draw_slide, draw_spots
 
@@ -47,10 +46,9 @@ def confidence(
         The predicted layer.
     library_id
         Slides to draw; None is all.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
     ax
         Axes to draw on, two for every slide.
 
@@ -74,15 +72,11 @@ def confidence(
     remedy = "Run bleep_sc.tl.impute(adata, ref=...), from a reference of several slides."
     values = require_obs(adata, keys.confidence(layer), remedy).to_numpy(dtype=np.float64)
     centers = centers_px(adata, spatial_key)
-    names = libraries(adata, library_key)
-    shown = list(dict.fromkeys(names.tolist())) if library_id is None else as_list(library_id)
-    if absent := [name for name in shown if name not in names]:
-        raise KeyError(f"library_id={listed(absent)} is not in adata (it has: {listed(np.unique(names))}).")
+    shown = spots_of(libraries(adata, library_key), library_id)
     known = keys.typicality(layer) in adata.obs
     foreign = adata.obs[keys.typicality(layer)].to_numpy() < FOREIGN if known else np.zeros(adata.n_obs, dtype=bool)
     axes = axes_for(ax, len(shown), 2, (3.35, 2.8))
-    for (over, distribution), name in zip(axes, shown, strict=True):
-        spots = np.flatnonzero(names == name)
+    for (over, distribution), (name, spots) in zip(axes, shown.items(), strict=True):
         draw_slide(over, adata, name, spots, centers[spots])
         rims = {"edgecolors": [WARNING if each else "none" for each in foreign[spots]], "linewidths": 1.2}
         draw_spots(over, adata, name, centers[spots], values[spots], (0.0, 1.0), {"cmap": "cividis", **rims})

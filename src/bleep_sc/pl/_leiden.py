@@ -6,9 +6,8 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.libraries import libraries, one_slide
 from bleep_sc._adata.places import centers_px
-from bleep_sc._output.messages import listed
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import categorical
 from bleep_sc.pl._slide import draw_slide, draw_spots
@@ -47,10 +46,9 @@ def leiden(
         A boolean column of ``obs`` to outline, such as a region of low quality.
     library_id
         The slide; not needed for a single one.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
     ax
         Two axes to draw on.
     kwargs
@@ -66,14 +64,7 @@ def leiden(
 
     >>> axes = bs.pl.leiden(adata_query)
     """
-    names = libraries(adata, library_key)
-    slides = np.unique(names)
-    if library_id is None and len(slides) > 1:
-        raise ValueError(f"adata has several slides ({listed(slides)}). Pass library_id=, the one to draw.")
-    slide = str(slides[0]) if library_id is None else library_id
-    spots = np.flatnonzero(names == slide)
-    if not len(spots):
-        raise KeyError(f"library_id={slide!r} is not in adata (it has: {listed(slides)}).")
+    slide, spots = one_slide(libraries(adata, library_key), library_id)
     remedy = f"Run bleep_sc.tl.leiden(adata, {layer!r}) first."
     measured, predicted = (
         require_obs(adata, keys.clusters(name), remedy).astype(str).to_numpy(dtype=object)[spots]

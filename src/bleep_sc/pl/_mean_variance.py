@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata.expression import both_sides
-from bleep_sc.pl._axes import as_list, axes_for
+from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import categorical
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def mean_variance(
 
     >>> axes = bs.pl.mean_variance(adata_query)
     """
-    predicted, measured, _ = both_sides(adata, as_list(layer), truth)
+    predicted, measured, _ = both_sides(adata, layer, truth)
     axes = axes_for(ax, 1, 2, (3.35, 2.6)).ravel()
     statistics: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {"mean": _mean, "variance": _variance}
     for each, (title, statistic) in zip(axes, statistics.items(), strict=True):

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.libraries import libraries, spots_of
 from bleep_sc._adata.patches import patches_of
 from bleep_sc._adata.places import centers_px
-from bleep_sc._output.messages import listed
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import OWN
 from bleep_sc.pl._slide import draw_slide
@@ -52,10 +51,9 @@ def patches(
         How many patches the gallery shows.
     patches_key
         Key of the patches in ``obsm``.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
     random_state
         Of the patches that are shown.
     ax
@@ -67,16 +65,11 @@ def patches(
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> adata = bs.datasets.toy(n_slices=1)
-    >>> bs.pp.extract_patches(adata, size=64, size_um=112)
+    After the example of :func:`bleep_sc.pp.extract_patches`:
+
     >>> axes = bs.pl.patches(adata)
     """
-    names = libraries(adata, library_key)
-    name = str(names[0]) if library_id is None else library_id
-    if name not in names:
-        raise KeyError(f"library_id={name!r} is not in adata (it has: {listed(np.unique(names))}).")
-    rows = np.flatnonzero(names == name)
+    name, rows = next(iter(spots_of(libraries(adata, library_key), library_id).items()))
     centers = centers_px(adata, spatial_key)[rows]
     source = patches_of(adata, patches_key)
     shown = np.sort(_apart(centers, n_patches, random_state))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.libraries import libraries, spots_of
 from bleep_sc._adata.places import centers_px
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed
@@ -60,10 +60,9 @@ def spatial(
         vary less than single spots do.
     vmin, vmax
         Where the colours begin and end; None leaves out the lowest and the highest of a hundred spots.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
     ax
         Axes to draw on, as many as there are panels.
     kwargs
@@ -82,10 +81,7 @@ def spatial(
     _check_style(kwargs)
     colors, layers = as_list(color), [layer] if layer is None or isinstance(layer, str) else list(layer)
     centers = centers_px(adata, spatial_key)
-    names = libraries(adata, library_key)
-    shown = list(dict.fromkeys(names.tolist())) if library_id is None else as_list(library_id)
-    if absent := [name for name in shown if name not in names]:
-        raise KeyError(f"library_id={listed(absent)} is not in adata (it has: {listed(np.unique(names))}).")
+    shown = spots_of(libraries(adata, library_key), library_id)
     if len(layers) == 1:
         panels = [[(name, each, layers[0]) for name in shown] for each in colors]
     else:
@@ -93,11 +89,11 @@ def spatial(
     values = {(each, source): _values(adata, each, source) for each in colors for source in layers}
     axes = axes_for(ax, len(panels), len(panels[0]), PANEL_INCHES)
     for i, row in enumerate(panels):
-        limits = [_limits(values[each, source][names == name], vmin, vmax) for name, each, source in row]
+        limits = [_limits(values[each, source][shown[name]], vmin, vmax) for name, each, source in row]
         if share_scale and None not in limits:
             limits = [(min(low for low, _ in limits), max(high for _, high in limits))] * len(row)  # type: ignore[misc]
         for j, (name, each, source) in enumerate(row):
-            spots = np.flatnonzero(names == name)
+            spots = shown[name]
             draw_slide(axes[i, j], adata, name, spots, centers[spots])
             draw_spots(axes[i, j], adata, name, centers[spots], values[each, source][spots], limits[j], kwargs)
             title = each if each in adata.obs else f"{each}, {_origin(adata, source)}"

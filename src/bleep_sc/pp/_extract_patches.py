@@ -10,7 +10,7 @@ import numpy as np
 from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import is_by_slide
-from bleep_sc._adata.libraries import libraries, library_column
+from bleep_sc._adata.libraries import libraries, library_column, spots_of
 from bleep_sc._adata.places import centers_px, spatial_slot
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.pp._cut import Part, as_dask, cut, write
@@ -80,10 +80,9 @@ def extract_patches(
         patches finds them there.
     table_key
         Of SpatialData, the table with the spots.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
     key_added
         Key under which the patches are written.
     copy
@@ -122,10 +121,10 @@ def extract_patches(
     Examples
     --------
     >>> import bleep_sc as bs
-    >>> adata = bs.datasets.toy(n_slices=1)
-    >>> bs.pp.extract_patches(adata, size=64, size_um=112)
+    >>> adata = bs.datasets.toy(n_slices=3)
+    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
     >>> adata.obsm["patches"].shape[1:]
-    (64, 64, 3)
+    (32, 32, 3)
     """
     if size < 1 or (size_um is not None and not size_um > 0):
         raise ValueError(f"size={size} px and size_um={size_um} must be positive.")
@@ -143,8 +142,7 @@ def extract_patches(
     names = libraries(adata, library_key)
     _check_images(image, names)
     kept, parts, records = np.ones(adata.n_obs, dtype=bool), [], {}
-    for name in dict.fromkeys(names.tolist()):
-        rows = np.flatnonzero(names == name)
+    for name, rows in spots_of(names).items():
         with slides.open_slide(_source(adata, image, name)) as slide:
             check_centers((slide.height, slide.width), centers[rows], _scale_factors(adata, name))
             scale, scale_source = scale_of(adata, rows, centers[rows], name, slide, mpp, pitch_um)

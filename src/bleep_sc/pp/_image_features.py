@@ -7,6 +7,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.patches import patches_of
+from bleep_sc._adata.places import spatial_slot
 from bleep_sc._adata.records import names_hash, patch_recipe
 from bleep_sc.slides._store import recipe_hash
 
@@ -93,9 +94,8 @@ def image_features(
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> adata = bs.datasets.toy(n_slices=1)
-    >>> bs.pp.extract_patches(adata, size=64, size_um=112)
+    After the example of :func:`bleep_sc.pp.extract_patches`:
+
     >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
     >>> adata.obsm["X_stain_stats"].shape[1]
     36
@@ -141,7 +141,8 @@ def _identity(adata: AnnData, patches: NDArray[np.uint8] | Unread) -> dict[str, 
     some: Any = patches
     if not isinstance(patches, np.ndarray):
         some = patches[np.linspace(0, len(patches) - 1, min(SAMPLED, len(patches)), dtype=np.intp)]
-    places = [np.asarray(adata.obsm[keys.SPATIAL])] if keys.SPATIAL in adata.obsm else []
+    slot = spatial_slot(adata)
+    places = [np.asarray(adata.obsm[slot])] if slot in adata.obsm else []
     return {
         "spots": names_hash(adata.obs_names),
         "coordinates": recipe_hash(places),

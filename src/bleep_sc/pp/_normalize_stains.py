@@ -85,9 +85,8 @@ def normalize_stains(
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> adata = bs.datasets.toy(n_slices=3)
-    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
+    After the example of :func:`bleep_sc.pp.extract_patches`:
+
     >>> held_out = adata.obs["library_id"] == "slice3"
     >>> adata_ref, adata_query = adata[~held_out].copy(), adata[held_out].copy()
     >>> bs.pp.normalize_stains(adata_ref)

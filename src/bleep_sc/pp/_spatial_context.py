@@ -44,10 +44,9 @@ def spatial_context(
     mpp, pitch_um
         µm per px, or the distance between neighbouring spots, µm, where they are not known from ``uns["patches"]``, the
         scale factors or the lattice; see :func:`bleep_sc.pp.extract_patches`.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
     key_added
         Key of the result; by default ``{use_rep}_context``.
     copy
@@ -72,10 +71,8 @@ def spatial_context(
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> adata = bs.datasets.toy(n_slices=1)
-    >>> bs.pp.extract_patches(adata, size=64, size_um=112)
-    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    After the example of :func:`bleep_sc.pp.image_features`:
+
     >>> bs.pp.spatial_context(adata, "X_stain_stats", radius_um=200)
     >>> adata.obsm["X_stain_stats_context"].shape == adata.obsm["X_stain_stats"].shape
     True

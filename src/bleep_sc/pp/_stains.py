@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bleep_sc._adata.libraries import spots_of
 from bleep_sc._arrays.unread import batches_of, subset
 from bleep_sc.slides._lazy import RestainedPatches
 from bleep_sc.slides._stains import FITS, sample_pixels
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 def stains_of(patches: NDArray[np.uint8] | Unread, names: NDArray[np.str_], method: str) -> dict[str, Stains]:
     """Return the stains of every slide, from the tissue on its own patches."""
     result: dict[str, Stains] = {}
-    for name in dict.fromkeys(names.tolist()):
+    for name, rows in spots_of(names).items():
         try:
-            result[name] = FITS[method](sample_pixels(subset(patches, np.flatnonzero(names == name))))
+            result[name] = FITS[method](sample_pixels(subset(patches, rows)))
         except ValueError as error:
             raise ValueError(
                 f"The stains of slide {name!r} cannot be found: {error}. Look at its patches (bleep_sc.pl.patches), "

@@ -37,7 +37,6 @@ def grid(
 
     Examples
     --------
-    >>> import bleep_sc as bs
     >>> centers, rows, columns = bs.slides.grid(100, 100, 50, layout="square")
     >>> centers.tolist()
     [[25.0, 25.0], [75.0, 25.0], [25.0, 75.0], [75.0, 75.0]]
@@ -89,8 +88,6 @@ def sharpness(patches: NDArray[np.uint8]) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> from scipy import ndimage
     >>> patch = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
     >>> blurred = ndimage.gaussian_filter(patch, (0, 2, 2, 0))

@@ -112,7 +112,6 @@ def microns_per_pixel(
     --------
     Four spots of original Spatial Transcriptomics, 200 µm apart, 400 px apart in the image:
 
-    >>> import bleep_sc as bs
     >>> corners = [[0, 0], [400, 0], [0, 400], [400, 400]]
     >>> scale, source = bs.slides.microns_per_pixel([0, 1, 0, 1], [0, 0, 1, 1], corners)
     >>> round(scale, 6), source

@@ -43,7 +43,6 @@ def open_slide(source: Any) -> Slide:
 
     Examples
     --------
-    >>> import bleep_sc as bs
     >>> adata = bs.datasets.toy(n_slices=1)
     >>> image = adata.uns["spatial"]["slice1"]["images"]["hires"]
     >>> with bs.slides.open_slide(image) as slide:

@@ -41,8 +41,6 @@ def cut_patches(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> image = np.random.default_rng(0).integers(0, 256, (100, 120, 3), dtype=np.uint8)
     >>> with bs.slides.open_slide(image) as slide:
     ...     patches = bs.slides.cut_patches(slide, np.array([[60.0, 50.0]]), side=40, size=20)
@@ -92,8 +90,6 @@ def read_patches(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> image, centers = np.zeros((100, 120, 3), dtype=np.uint8), np.array([[60.0, 90.0], [60.0, 10.0]])
     >>> with bs.slides.open_slide(image) as slide:
     ...     for rows, patches in bs.slides.read_patches(slide, centers, side=16, size=16):

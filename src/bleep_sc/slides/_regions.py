@@ -47,7 +47,6 @@ def read_regions(source: str | Path | dict[str, Any] | list[Any]) -> list[Region
 
     Examples
     --------
-    >>> import bleep_sc as bs
     >>> square = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 9], [0, 0]]]}
     >>> bs.slides.read_regions(square)[0].name
     'annotation 1'
@@ -148,7 +147,6 @@ def label_points(points: ArrayLike, regions: Sequence[Region]) -> NDArray[np.obj
 
     Examples
     --------
-    >>> import bleep_sc as bs
     >>> square = {"type": "Polygon", "coordinates": [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]]}
     >>> regions = bs.slides.read_regions({"type": "Feature", "geometry": square, "properties": {"name": "tumour"}})
     >>> bs.slides.label_points([[5, 5], [50, 5]], regions).tolist()
@@ -171,7 +169,6 @@ def transform_points(points: ArrayLike, matrix: ArrayLike) -> NDArray[np.float64
     --------
     Half the size, and 10 px to the right:
 
-    >>> import bleep_sc as bs
     >>> bs.slides.transform_points([[100, 40]], [[0.5, 0, 10], [0, 0.5, 0]]).tolist()
     [[60.0, 20.0]]
     """

@@ -41,8 +41,6 @@ class Slide:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import bleep_sc as bs
     >>> with bs.slides.open_slide(np.zeros((100, 120, 3), dtype=np.uint8)) as slide:
     ...     slide.width, slide.height, slide.read_region(0, 0, 20, 10).shape
     (120, 100, (10, 20, 3))

@@ -86,7 +86,6 @@ def fit_reinhard(pixels: NDArray[np.uint8]) -> ReinhardStains:
 
     Examples
     --------
-    >>> import bleep_sc as bs
     >>> image = bs.datasets.toy(n_slices=1).uns["spatial"]["slice1"]["images"]["hires"]
     >>> bs.slides.fit_reinhard(image.reshape(-1, 3)).mean.shape
     (3,)
@@ -104,22 +103,13 @@ def fit_macenko(pixels: NDArray[np.uint8]) -> MacenkoStains:
     Macenko et al. (ISBI 2009): optical densities lie in the plane of their two first singular vectors; the stains are
     the directions at the 1st and 99th percentile of the angles in it. Concentrations follow by least squares, and the
     strength of a stain is their 99th percentile. Haematoxylin is the one that absorbs more red.
-
-    Parameters
-    ----------
-    pixels
-        (n, 3); those with a mean optical density up to .15 are glass, and left out.
-
-    Raises
-    ------
-    ValueError
-        When there is no tissue, or when it has one colour.
+    ``pixels`` and errors are as in :func:`fit_reinhard`.
 
     Examples
     --------
-    >>> import bleep_sc as bs
     >>> image = bs.datasets.toy(n_slices=1).uns["spatial"]["slice1"]["images"]["hires"]
-    >>> bs.slides.fit_macenko(image.reshape(-1, 3)).vectors.shape
+    >>> stains = bs.slides.fit_macenko(image.reshape(-1, 3))
+    >>> stains.vectors.shape
     (2, 3)
     """
     density = DENSITY[_tissue(pixels)].astype(np.float64)  # (n, 3)
@@ -178,9 +168,8 @@ def restain(patches: NDArray[np.uint8], own: Stains, target: Stains) -> NDArray[
 
     Examples
     --------
-    >>> import bleep_sc as bs
-    >>> image = bs.datasets.toy(n_slices=1).uns["spatial"]["slice1"]["images"]["hires"]
-    >>> stains = bs.slides.fit_macenko(image.reshape(-1, 3))
+    After the example of :func:`bleep_sc.slides.fit_macenko`:
+
     >>> stronger = type(stains)(stains.vectors, 1.5 * stains.strongest)
     >>> bool(bs.slides.restain(image, stains, stronger).mean() < image.mean())
     True

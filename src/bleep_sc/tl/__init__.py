@@ -20,9 +20,8 @@ from bleep_sc.tl._share_reference import share_reference
 from bleep_sc.tl._to_anndata import to_anndata
 from bleep_sc.tl._to_geojson import to_geojson
 from bleep_sc.tl._to_spatialdata import to_spatialdata
+from bleep_sc.training.baseline_configs import HisToGeneConfig, StNetConfig
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.histogene_config import HisToGeneConfig
-from bleep_sc.training.stnet_config import StNetConfig
 
 __all__ = [
     "FitConfig",

@@ -38,8 +38,8 @@ def embed(
         The slide, with the same image features as the reference or the patches to make them from.
     ref
         The reference, fitted by :func:`bleep_sc.tl.fit`.
-    key
-        Name of the model.
+    key, encoder, copy
+        As in :func:`bleep_sc.tl.impute`.
     expression
         Also embed the expression of ``adata`` and give it the model: it is then a reference too, and
         ``tl.impute(query, ref=[ref, adata])`` reads off both. The slide is log-normalised as the reference was. A few
@@ -49,12 +49,8 @@ def embed(
         With ``expression=True``, the layer of ``adata`` that holds its expression; None is the one that the model was
         fitted on. It may be a prediction, such as ``"bleep"``, in which all genes of the panel were predicted; what is
         later read off it is marked (``obs["{key_added}_imputed_share"]`` of :func:`bleep_sc.tl.impute`).
-    encoder
-        A module that the reference was given by hand; it must have the same weights.
     device
         Where to compute; None takes the best there is.
-    copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------

@@ -128,13 +128,15 @@ def fit(
     Examples
     --------
     >>> import bleep_sc as bs, scanpy as sc
-    >>> adata = bs.datasets.toy(n_slices=2)
+    >>> adata = bs.datasets.toy(n_slices=3)
     >>> sc.pp.normalize_total(adata, target_sum=1e4)
     >>> sc.pp.log1p(adata)
     >>> bs.pp.extract_patches(adata, size=32, size_um=112)
     >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
-    >>> bs.tl.fit(adata, use_rep="X_stain_stats", config=bs.tl.FitConfig(max_epochs=5), show_progress_bar=False)
-    >>> adata.obsm["X_bleep_image"].shape[1]
+    >>> held_out = adata.obs["library_id"] == "slice3"
+    >>> adata_ref, adata_query = adata[~held_out].copy(), adata[held_out].copy()
+    >>> bs.tl.fit(adata_ref, use_rep="X_stain_stats", config=bs.tl.FitConfig(max_epochs=5), show_progress_bar=False)
+    >>> adata_ref.obsm["X_bleep_image"].shape[1]
     768
     """
     from bleep_sc.models.embed import embed_expression, embed_images

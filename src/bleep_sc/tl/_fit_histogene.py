@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from bleep_sc._adata import keys
 from bleep_sc.tl._fit_method import fit_method
-from bleep_sc.training.histogene_config import HisToGeneConfig
+from bleep_sc.training.baseline_configs import HisToGeneConfig
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -42,24 +42,14 @@ def fit_histogene(
         where that exists, else all.
     patches_key
         Key of the patches in ``obsm``.
-    layer
-        Where the expression is; None is ``X``.
-    target_rep
-        Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
+    layer, target_rep, key_added, random_state, show_progress_bar, copy
+        As in :func:`bleep_sc.tl.fit`.
     library_key
         Column of ``obs`` that names the section, in the reference and in every query; not needed for a single one.
     config
         Hyper-parameters; None is ``HisToGeneConfig()``.
-    key_added
-        Name of the model.
-    random_state
-        Seeds everything that is random.
     device
         Where to train; None takes the best there is.
-    show_progress_bar
-        Whether to show a bar.
-    copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -71,20 +61,17 @@ def fit_histogene(
     Raises
     ------
     KeyError
-        Without patches, expression or array positions.
+        Without array positions.
     ValueError
-        When the expression holds counts, negative or missing values, or empty spots; when array positions are missing
-        or negative; or when training diverges.
+        When some are missing or negative, or training diverges; what else may be wrong is as in
+        :func:`bleep_sc.tl.fit`.
 
     Examples
     --------
-    >>> import bleep_sc as bs, scanpy as sc
-    >>> adata = bs.datasets.toy(n_slices=2)
-    >>> sc.pp.normalize_total(adata, target_sum=1e4)
-    >>> sc.pp.log1p(adata)
-    >>> bs.pp.extract_patches(adata, size=16, size_um=112)
-    >>> bs.tl.fit_histogene(adata, config=bs.tl.HisToGeneConfig(max_epochs=5), show_progress_bar=False)
-    >>> len(adata.uns["histogene"]["history"]["loss"])
+    After the example of :func:`bleep_sc.tl.fit`:
+
+    >>> bs.tl.fit_histogene(adata_ref, config=bs.tl.HisToGeneConfig(max_epochs=5), show_progress_bar=False)
+    >>> len(adata_ref.uns["histogene"]["history"]["loss"])
     5
     """
     return fit_method(

@@ -33,16 +33,8 @@ def fit_ridge(
         that exists, else all.
     use_rep
         One key or several of image features in ``obsm``.
-    layer
-        Where the expression is; None is ``X``.
-    target_rep
-        Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    key_added
-        Name of the model.
-    copy
-        Return a changed copy instead of changing ``adata``.
+    layer, target_rep, library_key, key_added, copy
+        As in :func:`bleep_sc.tl.fit`.
 
     Returns
     -------
@@ -53,13 +45,9 @@ def fit_ridge(
 
     Examples
     --------
-    >>> import bleep_sc as bs, scanpy as sc
-    >>> adata = bs.datasets.toy(n_slices=2)
-    >>> sc.pp.normalize_total(adata, target_sum=1e4)
-    >>> sc.pp.log1p(adata)
-    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
-    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
-    >>> bs.tl.fit_ridge(adata, use_rep="X_stain_stats")
+    After the example of :func:`bleep_sc.tl.fit`:
+
+    >>> bs.tl.fit_ridge(adata_ref, use_rep="X_stain_stats")
     """
     return fit_method(
         adata,

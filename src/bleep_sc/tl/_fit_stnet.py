@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from bleep_sc._adata import keys
 from bleep_sc.tl._fit_method import fit_method
-from bleep_sc.training.stnet_config import StNetConfig
+from bleep_sc.training.baseline_configs import StNetConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,29 +52,17 @@ def fit_stnet(
         exists, else all.
     use_rep
         One key or several of image features in ``obsm``: fit the linear probe.
-    patches_key
-        Key of the patches in ``obsm``, used without ``use_rep``.
+    patches_key, layer, target_rep, key_added, random_state, show_progress_bar, copy
+        As in :func:`bleep_sc.tl.fit`.
     encoder
         The network to train on patches: a name or a module, as in :func:`bleep_sc.pp.image_features`. None is
         ``"densenet121"``, as published.
-    layer
-        Where the expression is; None is ``X``.
-    target_rep
-        Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
     library_key
         Column of ``obs`` that names the slide; not needed for a single one, of which spots are held out.
     config
         Hyper-parameters; None is ``StNetConfig()``. Every learning rate to choose from costs a cross-validation.
-    key_added
-        Name of the model.
-    random_state
-        Seeds everything that is random.
     device
         Where to train; None takes the best there is.
-    show_progress_bar
-        Whether to show a bar.
-    copy
-        Return a changed copy instead of changing ``adata``.
 
     Returns
     -------
@@ -87,22 +75,15 @@ def fit_stnet(
 
     Raises
     ------
-    KeyError
-        Without features, patches or expression.
     ValueError
-        When the expression holds counts, negative or missing values, or empty spots; when there is a single spot; or
-        when training diverges.
+        When there is a single spot, or training diverges; what else may be wrong is as in :func:`bleep_sc.tl.fit`.
 
     Examples
     --------
-    >>> import bleep_sc as bs, scanpy as sc
-    >>> adata = bs.datasets.toy(n_slices=2)
-    >>> sc.pp.normalize_total(adata, target_sum=1e4)
-    >>> sc.pp.log1p(adata)
-    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
-    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
-    >>> bs.tl.fit_stnet(adata, use_rep="X_stain_stats", show_progress_bar=False)
-    >>> bs.tl.load_model(adata, "stnet").description.params["variant"]
+    After the example of :func:`bleep_sc.tl.fit`:
+
+    >>> bs.tl.fit_stnet(adata_ref, use_rep="X_stain_stats", show_progress_bar=False)
+    >>> bs.tl.load_model(adata_ref, "stnet").description.params["variant"]
     'linear probe'
     """
     return fit_method(

@@ -13,10 +13,9 @@ from bleep_sc.tl._predictions.intervals import check_interval, spot_confidence
 from bleep_sc.tl._predictions.layers import correction, predicted_layers
 from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, check_store_is_free, write_prediction
 from bleep_sc.tl._predictions.typicality import typicality_of, warn_of_foreign_slides
-from bleep_sc.tl._references.leakage import warn_of_shared_slides
 from bleep_sc.tl._references.on_disk import opened
 from bleep_sc.tl._references.read import as_references, read_references
-from bleep_sc.tl._references.same_slide import place_images, same_spots
+from bleep_sc.tl._references.same_slide import place_images, same_spots, warn_of_shared_slides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,15 +165,8 @@ def impute(
 
     Examples
     --------
-    >>> import bleep_sc as bs, scanpy as sc
-    >>> adata = bs.datasets.toy(n_slices=3)
-    >>> sc.pp.normalize_total(adata, target_sum=1e4)
-    >>> sc.pp.log1p(adata)
-    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
-    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
-    >>> held_out = adata.obs["library_id"] == "slice3"
-    >>> adata_ref, adata_query = adata[~held_out].copy(), adata[held_out].copy()
-    >>> bs.tl.fit(adata_ref, use_rep="X_stain_stats", config=bs.tl.FitConfig(max_epochs=5), show_progress_bar=False)
+    After the example of :func:`bleep_sc.tl.fit`:
+
     >>> bs.tl.impute(adata_query, ref=adata_ref)
     >>> adata_query.layers["bleep"].shape == adata_query.shape
     True

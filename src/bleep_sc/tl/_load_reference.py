@@ -1,14 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bleep_sc.tl._models.in_uns import model_record
-from bleep_sc.tl._sharing.files import REFERENCE_FILE, require_reference
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from anndata import AnnData
+
+REFERENCE_FILE, CARD_FILE = "reference.h5ad", "README.md"
 
 
 def load_reference(path: str | Path) -> AnnData:
@@ -51,3 +51,19 @@ def load_reference(path: str | Path) -> AnnData:
     key = next(name for name, entry in adata.uns.items() if isinstance(entry, dict) and "history" in entry)
     adata.uns[key] = {**model_record(description, weights), **adata.uns[key]}
     return adata
+
+
+def require_reference(path: str | Path) -> Path:
+    """Return the folder of a shared reference, or say what is missing."""
+    from bleep_sc.models.saved import DESCRIPTION_FILE, WEIGHTS_FILE
+
+    path = Path(path)
+    expected = (REFERENCE_FILE, WEIGHTS_FILE, DESCRIPTION_FILE, CARD_FILE)
+    missing = [name for name in expected if not (path / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{str(path)!r} is no shared reference: {', '.join(missing)} not found in it. "
+            "bleep_sc.tl.share_reference(adata_ref, path) writes one; one on the Hugging Face Hub is downloaded by "
+            'huggingface_hub.snapshot_download("owner/name"), which returns its folder.'
+        )
+    return path

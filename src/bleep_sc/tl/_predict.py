@@ -14,8 +14,7 @@ from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import model_hash, read_model
 from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, write_prediction
 from bleep_sc.tl._references.genes import columns_of
-from bleep_sc.tl._references.leakage import warn_of_shared_slides
-from bleep_sc.tl._references.same_slide import same_spots
+from bleep_sc.tl._references.same_slide import same_spots, warn_of_shared_slides
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -40,14 +39,8 @@ def predict(
         whole sections, with ``obs["array_row"]`` and ``obs["array_col"]``.
     ref
         The reference, fitted by one of the ``tl.fit*`` functions.
-    key
-        Name of the model.
-    encoder
-        A module that the reference was given by hand; it must have the same weights.
-    key_added
-        Name of the result; None is ``key``.
-    copy
-        Return a changed copy instead of changing ``adata``.
+    key, encoder, key_added, copy
+        As in :func:`bleep_sc.tl.impute`.
 
     Returns
     -------
@@ -62,15 +55,8 @@ def predict(
 
     Examples
     --------
-    >>> import bleep_sc as bs, scanpy as sc
-    >>> adata = bs.datasets.toy(n_slices=3)
-    >>> sc.pp.normalize_total(adata, target_sum=1e4)
-    >>> sc.pp.log1p(adata)
-    >>> bs.pp.extract_patches(adata, size=32, size_um=112)
-    >>> bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
-    >>> held_out = adata.obs["library_id"] == "slice3"
-    >>> adata_ref, adata_query = adata[~held_out].copy(), adata[held_out].copy()
-    >>> bs.tl.fit_ridge(adata_ref, use_rep="X_stain_stats")
+    After the example of :func:`bleep_sc.tl.fit_ridge`:
+
     >>> bs.tl.predict(adata_query, ref=adata_ref, key="ridge")
     >>> bool(adata_query.var["ridge_predicted"].all())
     True

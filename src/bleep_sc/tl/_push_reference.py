@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bleep_sc.tl._sharing.files import CARD_FILE, REFERENCE_FILE, require_reference
+from bleep_sc.tl._load_reference import CARD_FILE, REFERENCE_FILE, require_reference
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,10 +13,10 @@ from bleep_sc._adata.expression import record_of
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed
+from bleep_sc.tl._load_reference import CARD_FILE, REFERENCE_FILE
 from bleep_sc.tl._models.in_uns import read_description, read_model
 from bleep_sc.tl._references.same_slide import embedding_of
 from bleep_sc.tl._sharing.card import Card
-from bleep_sc.tl._sharing.files import CARD_FILE, REFERENCE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

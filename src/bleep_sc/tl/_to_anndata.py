@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.libraries import library_column
 from bleep_sc.tl._predictions.record import require_prediction
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def to_anndata(adata: AnnData, layer: str = "bleep") -> AnnData:
 def _own_slides(adata: AnnData) -> dict[str, Any]:
     """Return the images of the slides that have spots: Squidpy asks which one is meant where there are others."""
     images = adata.uns[keys.SPATIAL]
-    names = set(adata.obs[keys.LIBRARY].astype(str)) if keys.LIBRARY in adata.obs else set()
+    column = library_column(adata)
+    names = set(adata.obs[column].astype(str)) if column in adata.obs else set()
     own = {name: images[name] for name in images if name in names}
     return own or dict(images)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_obs
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.libraries import libraries, one_slide
 from bleep_sc._adata.places import centers_px, spot_diameter
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.disk import appears
@@ -55,10 +55,9 @@ def to_geojson(
         Column of ``obs`` whose categories become the classes of the detections, such as ``"region"`` or clusters.
     library_id
         The slide; needed where there are several.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
 
     Returns
     -------
@@ -82,7 +81,7 @@ def to_geojson(
     absent = [gene for gene in wanted if gene not in adata.var_names]
     if absent:
         raise KeyError(f"genes={listed(absent)} are not in adata.var_names.")
-    rows, name = _rows_of(libraries(adata, library_key), library_id)
+    name, rows = one_slide(libraries(adata, library_key), library_id)
     values = dense(predicted[:, [adata.var_names.get_loc(gene) for gene in wanted]])[rows]
     unknown = [gene for gene, column in zip(wanted, values.T, strict=True) if not np.isfinite(column).all()]
     if unknown:
@@ -99,16 +98,6 @@ def to_geojson(
         for i, feature in enumerate(_features(name, names, centers + 0.0, outline, wanted, values, labels)):
             file.write(("" if i == 0 else ",") + "\n" + json.dumps(feature))
         file.write("\n]}\n")
-
-
-def _rows_of(names: NDArray[np.str_], library_id: str | None) -> tuple[NDArray[np.intp], str]:
-    present = np.unique(names)
-    if library_id is None and len(present) > 1:
-        raise ValueError(f"There are {len(present)} slides ({listed(present)}); pass library_id=, the one to write.")
-    name = str(present[0]) if library_id is None else library_id
-    if name not in present:
-        raise KeyError(f"library_id={name!r} is not in adata (it has: {listed(present)}).")
-    return np.flatnonzero(names == name), name
 
 
 def _outline(adata: AnnData, name: str, centers: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import pandas as pd
 from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import is_by_slide
-from bleep_sc._adata.libraries import libraries, library_column
+from bleep_sc._adata.libraries import libraries, library_column, spots_of
 from bleep_sc._adata.places import centers_px, spot_diameter
 from bleep_sc._output.messages import listed
 from bleep_sc.slides._centers import check_centers
@@ -54,10 +54,9 @@ def to_spatialdata(
         Full-resolution image, whatever :func:`bleep_sc.slides.open_slide` takes, or a mapping from slides to these; it
         is read piece by piece when the object is written. Slides without one have the small image in
         ``uns["spatial"]``.
-    library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
-    spatial_key
-        Key of the coordinates in ``obsm``; None is the one that an earlier call was told, else ``spatial``.
+    library_key, spatial_key
+        Column of ``obs`` that names the slide, and key of the coordinates in ``obsm``; None is what an earlier call was
+        told, else ``library_id`` and ``spatial``.
 
     Returns
     -------
@@ -93,12 +92,12 @@ def to_spatialdata(
     table = to_anndata(adata, layer)
     region_key = library_column(adata, library_key)
     names = libraries(adata, region_key)
-    present = list(dict.fromkeys(names.tolist()))
+    spots = spots_of(names)
+    present = list(spots)
     images = _images_of(image, present)
     centers = centers_px(adata, spatial_key)
     elements: dict[str, dict[str, Any]] = {"images": {}, "shapes": {}}
-    for name in present:
-        rows = np.flatnonzero(names == name)
+    for name, rows in spots.items():
         elements["images"] |= _image(adata, name, images.get(name), centers[rows])
         elements["shapes"][name] = _shapes(adata, name, rows, centers[rows])
     table.obs[region_key] = pd.Categorical(names)

@@ -23,13 +23,13 @@ def trained_on(pairs: Pairs, config: FitConfig, encoder: Encoder | None) -> BLEE
     """Return a model with random weights, on the CPU: heads on features, or on a copy of an encoder of patches."""
     n_genes = pairs.expression.shape[1]
     if not pairs.are_patches:
-        return _heads(pairs.images.shape[1], n_genes, config).train()
+        return heads(pairs.images.shape[1], n_genes, config).train()
     if encoder is None:
         raise ValueError("Patches need an encoder that turns them into features; pass encoder=.")
     encoder = copy.deepcopy(encoder).cpu()
     with torch.inference_mode():
         n_features = encoder.eval()(channels_first(pairs.images[:1])).shape[1]
-    return _heads(n_features, n_genes, config, encoder=encoder).train()
+    return heads(n_features, n_genes, config, encoder=encoder).train()
 
 
 def whole(model: BLEEP, scale: SlideScale | None, rotation: Rotation | None, config: FitConfig) -> BLEEP:
@@ -46,14 +46,15 @@ def whole(model: BLEEP, scale: SlideScale | None, rotation: Rotation | None, con
     if scale is not None:
         weights |= {"feature_mean": torch.from_numpy(scale.mean), "feature_std": torch.from_numpy(scale.std)}
     n_features = weights["image_heads.0.projection.weight"].shape[1]
-    result = _heads(n_features, model.n_genes, config, standardize=scale is not None)
+    result = heads(n_features, model.n_genes, config, standardize=scale is not None)
     result.load_state_dict(weights)
     return result.to(next(model.parameters()).device).eval()
 
 
-def _heads(
+def heads(
     n_features: int, n_genes: int, config: FitConfig, *, encoder: nn.Module | None = None, standardize: bool = False
 ) -> BLEEP:
+    """Return a model with random weights, as a configuration says."""
     return BLEEP(
         n_features,
         n_genes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +18,9 @@ from bleep_sc.training.processes.group import is_first
 from bleep_sc.training.validation import folds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
     from numpy.typing import NDArray
 
-    from bleep_sc.models.encoders import Encoder
     from bleep_sc.training.config import FitConfig
 
 MAX_FOLDS, MAX_SPOTS = 5, 4000
@@ -53,13 +50,10 @@ def cross_fit(
     groups: NDArray[np.str_],
     *,
     config: FitConfig,
-    encoder: Encoder | None = None,
     random_state: int = 0,
     device: torch.device | str = "cpu",
-    num_workers: int = 0,
     checkpoint_dir: str | Path | None = None,
-    on_epoch_end: Callable[[int, float], bool] | None = None,
-    show_progress_bar: bool = True,
+    **how: Any,
 ) -> HeldOut:
     """Predict the spots of every slide from the other slides; the arguments are those of :func:`fit_bleep`.
 
@@ -76,13 +70,10 @@ def cross_fit(
             reference,
             slides,
             config=replace(config, n_models=1),
-            encoder=encoder,
             random_state=random_state,
             device=device,
-            num_workers=num_workers,
             checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir) / f"fold{number}",
-            on_epoch_end=on_epoch_end,
-            show_progress_bar=show_progress_bar,
+            **how,
         )
         spots = np.flatnonzero(is_held_out)
         kept = np.sort(rng.permutation(len(spots))[:MAX_SPOTS])

@@ -67,14 +67,10 @@ def fit_bleep(
         Seeds weights, batches, dropout and augmentation.
     device
         Where to train.
-    num_workers
-        Processes that read patches ahead.
     checkpoint_dir
         Folder of a :class:`~bleep_sc.training.checkpoint.Checkpoint`, from which an interrupted training goes on.
-    on_epoch_end
-        Called with the number of finished epochs and the mean loss of the last; training ends when it returns True.
-    show_progress_bar
-        Whether to show a bar.
+    num_workers, on_epoch_end, show_progress_bar
+        As in :func:`bleep_sc.training.loop.train`.
 
     Returns
     -------

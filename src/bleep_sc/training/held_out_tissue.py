@@ -21,18 +21,10 @@ MAX_FOLDS = 5
 def learn_typicality(
     features: NDArray[np.float32], slides: NDArray[np.str_], around: Around, random_state: int = 0
 ) -> KnownTissue:
-    """Learn how far from a reference the tissue of slides like its own is.
+    """Learn how far from a reference the tissue of slides like its own is, from features (n, n_features).
 
-    Parameters
-    ----------
-    features
-        Image features of the reference, (n, n_features).
-    slides
-        Slide of every spot, (n,); two or more.
-    around
-        Averages values (n, d) over the tissue around every spot, within slides.
-    random_state
-        Seeds which slides are held out together, where there are more than five, and which spots are looked at.
+    ``slides`` is the slide of every spot, (n,), two or more; ``around`` is as in :meth:`KnownTissue.fit`. The seed says
+    which slides are held out together, where there are more than five, and which spots are looked at.
     """
     parts = []
     for is_held_out in folds(slides, MAX_FOLDS, random_state):

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from bleep_sc.models.histogene import HisToGene, nearest_spots
-from bleep_sc.training.learnt import Learnt
 from bleep_sc.training.loop import train
+from bleep_sc.training.pairs import Learnt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bleep_sc.training.histogene_config import HisToGeneConfig
+    from bleep_sc.training.baseline_configs import HisToGeneConfig
     from bleep_sc.training.pairs import Pairs
 
 
@@ -45,22 +45,8 @@ def fit_histogene(
     A section of more than ``config.max_spots`` spots makes as many steps an epoch as windows of that size hold it, each
     with the neighbourhood of a spot drawn at random.
 
-    Parameters
-    ----------
-    pairs
-        Patches and expression of the spots.
-    slides
-        Section of every spot, (n,).
-    positions
-        Row and column on the array, (n, 2).
-    config
-        Hyper-parameters.
-    random_state
-        Seeds weights, order, windows and dropout.
-    device
-        Where to train.
-    show_progress_bar
-        Whether to show a bar.
+    ``slides`` is the section of every spot, (n,), and ``positions`` its row and column on the array, (n, 2); the other
+    arguments are those of :func:`bleep_sc.training.fit.fit_bleep`.
     """
     patches, rows_of = np.asarray(pairs.images), [slides == name for name in np.unique(slides)]
     sections = [Section(patches[rows], positions[rows], pairs.expression[rows]) for rows in rows_of]

@@ -1,13 +1,13 @@
-"""Spots to learn on: images and expression, side by side."""
+"""What every method learns from, images and expression side by side, and what it leaves behind."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bleep_sc._arrays.unread import subset
 from bleep_sc.models.map_batches import channels_first
@@ -44,3 +44,17 @@ class Pairs:
         """Return features (B, d) or images (B, 3, S, S), and expression (B, genes), of some spots."""
         index = rows.numpy()
         return channels_first(self.images[index]), torch.from_numpy(self.expression[index])
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What training a method of :data:`bleep_sc.models.methods.METHODS` leaves behind."""
+
+    module: nn.Module
+    """In evaluation mode."""
+    architecture: dict[str, Any]
+    """Plain arguments from which ``Method.network`` builds the module, but for the encoder."""
+    history: dict[str, Any] = field(default_factory=dict)
+    """Such as ``loss``, the mean of every epoch."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """What training chose, plain."""

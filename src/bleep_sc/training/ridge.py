@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc.models.ridge import with_coefficients
-from bleep_sc.training.learnt import Learnt
+from bleep_sc.training.pairs import Learnt
 from bleep_sc.training.validation import monitored_genes, validation_score
 
 if TYPE_CHECKING:

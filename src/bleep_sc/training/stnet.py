@@ -15,8 +15,8 @@ from bleep_sc.models import symmetries
 from bleep_sc.models.map_batches import channels_first
 from bleep_sc.models.on_device import memory_format, transfer
 from bleep_sc.models.stnet import Standardize, StNet, predict, stnet_loss
-from bleep_sc.training.learnt import Learnt
 from bleep_sc.training.loop import train
+from bleep_sc.training.pairs import Learnt
 from bleep_sc.training.validation import folds, monitored_genes, validation_score
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bleep_sc.models.encoders import Encoder
+    from bleep_sc.training.baseline_configs import StNetConfig
     from bleep_sc.training.pairs import Pairs
-    from bleep_sc.training.stnet_config import StNetConfig
 
 DIVERGED = -1.0
 """What a model scores whose loss is no number: the lowest correlation there is."""
@@ -44,22 +44,8 @@ def fit_stnet(
 ) -> Learnt:
     """Train ST-Net on paired spots, for as long as predicts slides best that are held out in turn.
 
-    Parameters
-    ----------
-    pairs
-        Images and expression of the spots.
-    groups
-        Slide of every spot, (n,). Whole slides are held out; spots, where there is only one slide.
-    config
-        Hyper-parameters.
-    encoder
-        Turns patches into features and is trained; needed when the images are patches.
-    random_state
-        Seeds folds, batches, augmentation and whatever is random inside the encoder.
-    device
-        Where to train.
-    show_progress_bar
-        Whether to show a bar.
+    The arguments are those of :func:`bleep_sc.training.fit.fit_bleep`. Whole slides (``groups``) are held out; spots,
+    where there is only one slide.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +26,6 @@ def write_model(
     adata: AnnData, key: str, model: FittedModel, slides: NDArray[np.str_], history: Mapping[str, Any]
 ) -> None:
     """Write a fitted model into ``uns[key]``, with the slides that it was fitted on, one a spot (n_obs,)."""
-    from bleep_sc.training.presets import preset_of
-
     names, counts = np.unique(slides, return_counts=True)
     description = replace(
         model.description,
@@ -39,6 +37,23 @@ def write_model(
         **model_record(description, model.to_bytes()),
         "history": {name: np.asarray(values) for name, values in history.items()},
     }
+
+
+def preset_of(method: str, config: dict[str, Any]) -> str:
+    """Return the preset that a configuration differs least from, and in what; empty for methods without one."""
+    from bleep_sc.models.methods import METHODS
+
+    kind = METHODS[method].load("config")
+    if kind is None:
+        return ""
+    presets = {f"{kind.__name__}()": asdict(kind()), f"{kind.__name__}.paper()": asdict(kind.paper())}
+    changed = {
+        name: {field: value for field, value in config.items() if preset.get(field, value) != value}
+        for name, preset in presets.items()
+    }
+    nearest = min(changed, key=lambda name: len(changed[name]))
+    own = ", ".join(f"{field}={value!r}" for field, value in changed[nearest].items())
+    return f"{nearest} with {own}" if own else nearest
 
 
 def model_record(description: Description, weights: bytes) -> dict[str, Any]:

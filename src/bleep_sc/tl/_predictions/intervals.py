@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from bleep_sc.models.calibration import Calibration
     from bleep_sc.models.fitted import FittedModel
 
-GENES = 1024
-"""Genes that are corrected at once."""
 SPOTS = 16384
 """Spots whose confidence is found at once."""
 

@@ -44,18 +44,8 @@ def write_prediction(
 ) -> None:
     """Write a prediction instead of an earlier one of this name, which may have had what this one has not.
 
-    Parameters
-    ----------
-    adata
-        Where to write it.
-    name
-        Of the prediction.
-    record
-        What its numbers mean, and where they are from.
-    genes
-        Which genes were predicted, (n_vars,).
-    parts
-        By slot and key: ``layers``, (n_obs, n_vars) each, and what else there is of ``keys.PREDICTION``.
+    The record says what its numbers mean and where they are from; ``genes`` were predicted, (n_vars,). ``parts`` are by
+    slot and key: ``layers``, (n_obs, n_vars) each, and what else there is of ``keys.PREDICTION``.
     """
     if keys.imputed(name) in adata.uns:
         for slot, of_name in keys.PREDICTION.items():

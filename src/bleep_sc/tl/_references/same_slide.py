@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,34 @@ def same_spots(query: Spots, ref: Spots) -> NDArray[np.intp]:
     if _is_renamed(query, ref):
         return query.adata.obs_names.get_indexer(ref.adata.obs_names)
     return np.full(ref.adata.n_obs, -1, dtype=np.intp)
+
+
+def warn_of_shared_slides(query: Spots, refs: list[Spots], twins: list[NDArray[np.intp]]) -> None:
+    """Warn where spots of the query, or others of their slide, are in a reference.
+
+    ``twins`` are which spot of the query every spot of every reference is, as ``same_spots`` finds them.
+    """
+    in_refs = np.zeros(query.adata.n_obs, dtype=bool)
+    for rows in twins:
+        in_refs[rows[rows >= 0]] = True
+    n_spots = int(in_refs.sum())
+    is_shared = query.is_named & np.isin(query.slides, np.concatenate([each.slides for each in refs]))
+    if not is_shared.any() and not n_spots:
+        return
+    what = f"{n_spots} spots of the query are in the reference, with the same names and coordinates"
+    parts = []
+    if is_shared.any():
+        shared = listed(np.unique(query.slides[is_shared]))
+        what = f"Slide {shared} is in the query and in the reference (obs[{query.library_key!r}])"
+    if n_spots:
+        who = "they" if not is_shared.any() else f"{n_spots} of its {int(is_shared.sum())} spots"
+        parts.append(f"{who} find themselves, and scores of this prediction would be meaningless there")
+    if n_spots < is_shared.sum():
+        parts.append(
+            f"{int(is_shared.sum()) - n_spots} are not in the reference, but neighbours on the same slide are, so that "
+            "scores there do not compare with those of held-out slides"
+        )
+    warnings.warn(f"{what}: {'; '.join(parts)}.", UserWarning, stacklevel=3)
 
 
 def place_images(

@@ -16,10 +16,10 @@ import safetensors.torch
 
 from bleep_sc._arrays.unread import batches_of
 from bleep_sc._output.disk import require_room, room
-from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.encoders import Encoder, load_encoder
 from bleep_sc.models.fitted import apart
 from bleep_sc.slides._lazy import StoredPatches
+from bleep_sc.training.architecture import heads
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.cross_fit import HeldOut
 from bleep_sc.training.pairs import Pairs
@@ -125,15 +125,9 @@ def write_result(folder: Path, trained: Trained) -> None:
 def read_result(folder: Path, pairs: Pairs, config: FitConfig, encoder: Encoder | None) -> Trained:
     """Read what :func:`write_result` wrote, on the CPU."""
     result = json.loads((folder / RESULT).read_text())
-    model = BLEEP(
-        result["n_features"],
-        pairs.expression.shape[1],
-        n_dims=config.n_dims,
-        n_models=config.n_models,
-        dropout=config.dropout,
-        encoder=None if encoder is None else copy.deepcopy(encoder).cpu(),
-        standardize=result["standardize"],
-    )
+    copied = None if encoder is None else copy.deepcopy(encoder).cpu()
+    shape = result["n_features"], pairs.expression.shape[1]
+    model = heads(*shape, config, encoder=copied, standardize=result["standardize"])
     model.load_state_dict(safetensors.torch.load((folder / "model.safetensors").read_bytes()))
     held_out = None
     if (folder / "held_out.npz").is_file():

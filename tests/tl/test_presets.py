@@ -2,10 +2,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from bleep_sc.tl._models.in_uns import preset_of
+from bleep_sc.training.baseline_configs import HisToGeneConfig, StNetConfig
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.histogene_config import HisToGeneConfig
-from bleep_sc.training.presets import preset_of
-from bleep_sc.training.stnet_config import StNetConfig
 
 
 @pytest.mark.parametrize(
