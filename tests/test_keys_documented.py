@@ -1,4 +1,7 @@
-"""Every AnnData key that the pipeline writes is in the table of docs/design.md, and survives h5ad and zarr."""
+"""What is written has a line: keys in the table of docs/design.md, columns of a comparison where it is described.
+
+Keys also survive h5ad and zarr.
+"""
 
 import re
 from pathlib import Path
@@ -8,6 +11,8 @@ import pytest
 from anndata.tests.helpers import assert_equal
 
 import bleep_sc as bs
+from bleep_sc._adata import keys
+from bleep_sc.bm._summary import CORRELATIONS
 
 DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
 SLOTS = ("obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns")
@@ -25,9 +30,14 @@ def present(adata: ad.AnnData) -> set[tuple[str, str]]:
     return {(slot, key) for slot in SLOTS for key in getattr(adata, slot) if key is not None}
 
 
-@pytest.fixture
-def pipeline(tmp_path):
-    """The keys before and after everything that the package does."""
+def prediction(name: str) -> set[tuple[str, str]]:
+    """The keys of all that a prediction may consist of."""
+    return {(slot, of_name(name)) for slot, functions in keys.PREDICTION.items() for of_name in functions}
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """The keys before everything that the package does and those that tl.impute adds, and what came out."""
     import scanpy as sc
 
     adata = bs.datasets.toy(n_slices=3)
@@ -50,7 +60,9 @@ def pipeline(tmp_path):
     bs.tl.fit_stnet(ref, use_rep="X_stain_stats", config=stnet, show_progress_bar=False)
     histogene = bs.tl.HisToGeneConfig(n_dims=16, max_epochs=2)
     bs.tl.fit_histogene(ref, config=histogene, show_progress_bar=False)
+    features = present(query)
     bs.tl.impute(query, ref=ref, target_rep="X_harmony", interval=0.9)
+    imputed = present(query) - features
     one, two = (ref[ref.obs["library_id"] == name].copy() for name in ("slice1", "slice2"))
     bs.tl.fit(one, use_rep="X_stain_stats", config=config, show_progress_bar=False)
     del two.uns["bleep"]  # of both slices
@@ -69,20 +81,40 @@ def pipeline(tmp_path):
     image = query.uns["spatial"]["slice3"]["images"]["hires"]
     whole = {"type": "Polygon", "coordinates": [[[0, 0], [5000, 0], [5000, 5000], [0, 5000], [0, 0]]]}
     tiles = bs.pp.tile_slide(image, mpp=2.0, size=24, spacing_um=300, region=whole, show_progress_bar=False)
-    bs.pp.extract_patches(tiles, image, size=24, store=tmp_path / "patches.zarr")
-    return before, ref, query, bs.tl.to_anndata(query), grown, plain, bulk, tiles
+    bs.pp.extract_patches(tiles, image, size=24, store=tmp_path_factory.mktemp("store") / "patches.zarr")
+    return before, imputed, ref, query, bs.tl.to_anndata(query), grown, plain, bulk, tiles
 
 
 def test_every_key_is_documented_and_every_documented_key_appears(pipeline):
-    before, *results = pipeline
+    before, _, *results = pipeline
     written = set.union(*map(present, results)) - before - {("uns", "log1p")}
     table = documented()
     assert written - table == set()
     assert table - written - before == set()
 
 
+def test_all_that_a_prediction_may_consist_of_is_documented():
+    assert prediction("bleep") - documented() == set()
+
+
+def test_what_impute_writes_is_listed_so_that_the_next_prediction_replaces_it(pipeline):
+    _, imputed, *_ = pipeline
+    assert imputed - prediction("bleep") == {("obsm", "X_bleep_image")}  # which is the model's, not the prediction's
+
+
+def test_columns_of_a_comparison_are_described_and_undefined_ones_are_known(toy):
+    """The mean varies nowhere: what is then undefined is a correlation, and counts as zero in a summary."""
+    toy.X = toy.layers["counts"]
+    table = bs.bm.cross_validate(toy[:, :40].copy(), bs.bm.methods(["mean"]), group_key="library_id")
+    described = bs.bm.cross_validate.__doc__.split("Returns\n")[1].split("Raises\n")[0]
+    assert set(table) - set(re.findall(r"``(\w+)``", described)) == set()
+    undefined = set(table.columns[table.isna().all()])
+    assert "pearson" in undefined
+    assert undefined <= set(CORRELATIONS)
+
+
 def test_results_survive_h5ad_and_zarr(pipeline, tmp_path):
-    for i, adata in enumerate(pipeline[1:]):
+    for i, adata in enumerate(pipeline[2:]):
         adata.write_h5ad(tmp_path / f"{i}.h5ad")
         adata.write_zarr(tmp_path / f"{i}.zarr")
         for again in (ad.read_h5ad(tmp_path / f"{i}.h5ad"), ad.read_zarr(tmp_path / f"{i}.zarr")):

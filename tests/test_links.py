@@ -1,5 +1,7 @@
 """Links between pages lead somewhere, pages are in the table of contents, and what is claimed was measured."""
 
+import ast
+import inspect
 import re
 from pathlib import Path
 
@@ -99,3 +101,40 @@ def test_every_public_name_is_on_the_api_page():
     for name in ("pp", "tl", "pl", "bm", "datasets", "metrics"):
         public = {f"{name}.{each}" for each in getattr(bs, name).__all__ if not each.isupper()}
         assert public <= listed, name
+
+
+NOT_PUBLIC = {"cut", "fit_method", "folds", "linkage_of", "paint"}
+"""Functions that only the package calls, and that are named as public ones are."""
+
+
+@pytest.mark.parametrize("name", ["pp", "tl", "pl", "bm", "datasets"])
+def test_the_function_that_a_module_is_named_after_is_public(name):
+    package = getattr(bs, name)
+    for path in Path(package.__file__).parent.glob("_*.py"):
+        defined = {each.name for each in ast.parse(path.read_text()).body if isinstance(each, ast.FunctionDef)}
+        assert {path.stem[1:]} & defined <= {*package.__all__} | NOT_PUBLIC, path.name
+
+
+def test_every_measure_is_public_and_tested():
+    tests = "".join(path.read_text() for path in (ROOT / "tests" / "metrics").glob("*.py"))
+    tests = re.sub(r"^from \S+ import (?:\([^)]*\)|.*)$", "", tests, flags=re.MULTILINE)
+    for path in Path(bs.metrics.__file__).parent.glob("[a-z]*.py"):
+        defined = {each.name for each in ast.parse(path.read_text()).body if isinstance(each, ast.FunctionDef)}
+        for name in (each for each in defined - NOT_PUBLIC if not each.startswith("_")):
+            assert name in bs.metrics.__all__, name
+            assert re.search(rf"\b{name}\b", tests), name
+
+
+def test_every_method_to_compare_is_described():
+    table = inspect.getdoc(bs.bm.methods).split("Parameters\n")[0]
+    assert re.findall(r"^``(\w+)``", table, flags=re.MULTILINE) == list(bs.bm.methods(use_rep="X_stain_stats"))
+
+
+def test_every_reader_of_slides_is_in_the_design():
+    table = (DOCS / "design.md").read_text().split("## Slides")[1].split("\n## ")[0]
+    readers = {
+        path.stem
+        for path in Path(bs.slides.__file__).parent.glob("_*.py")
+        if re.search(rf"^def open{path.stem}\(.*-> Slide:$", path.read_text(), flags=re.MULTILINE)
+    }
+    assert readers == set(re.findall(r"`(_\w+)`", "".join(re.findall(r"^\|.*\|$", table, flags=re.MULTILINE))))

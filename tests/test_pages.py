@@ -7,6 +7,7 @@ import gc
 import json
 import re
 import shutil
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from PIL import Image
 
 import bleep_sc as bs
 from bleep_sc.models import encoders as encoders_
+from bleep_sc.models.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("index", "installation", "quickstart"))]
@@ -232,6 +234,31 @@ def own_method(toy, **_):
         assert {"trees", "location", "permuted"} <= set(names["table"]["method"])
 
     return {"adata": toy}, check
+
+
+@setup
+def add_a_method(toy, monkeypatch, **_):
+    """The first block is the file that the row of the second names."""
+    Path("offset.py").write_text(blocks(ROOT / "docs" / "howto" / "add_a_method.md")[0][0])
+    monkeypatch.syspath_prepend(Path.cwd())
+    monkeypatch.delitem(sys.modules, "offset", raising=False)
+    monkeypatch.setitem(METHODS, "offset", None)  # which is put back when the test has ended
+    ref, query = (toy[(toy.obs["library_id"] != "slice3") == is_ref].copy() for is_ref in (True, False))
+    bs.pp.select_genes(ref, batch_key="library_id", n_top_genes=40)
+    counts = toy[::2].copy()
+    counts.X = counts.layers["counts"]
+
+    def check(names):
+        r = names["table"].fillna({"pearson": 0.0}).groupby("method")["pearson"].mean()
+        assert r["offset"] > 0.8 * r["ridge"] > 0.05
+        assert "mean and a linear layer" in repr(names["model"])
+        assert "OffsetConfig()" in repr(names["again"])
+        features, query = {"config": {}, "device": "cpu"}, names["adata_query"]
+        values = names["predict"](names["again"].module, query.obsm["X_stain_stats"], **features)
+        genes = query.var["offset_predicted"].to_numpy()
+        np.testing.assert_array_equal(values, query[:, genes].layers["offset"])
+
+    return {"adata": counts, "adata_ref": ref, "adata_query": query}, check
 
 
 @setup
