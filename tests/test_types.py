@@ -27,7 +27,7 @@ import bleep_sc as bs
 
 adata = bs.datasets.toy(n_slices="3")
 bs.tl.fit(adata, use_reps="X_stain_stats")
-bs.tl.FitConfig(weights="gaussian")
+bs.tl.FitConfig(metric="gaussian")
 bs.tl.impute_all(adata)
 """
 

@@ -5,8 +5,10 @@ from sklearn.neighbors import NearestNeighbors
 
 import bleep_sc as bs
 from bleep_sc.bm import _baselines, _methods
+from bleep_sc.bm._cross_validate import _takes_seed
 from bleep_sc.bm._folds import split
 from bleep_sc.metrics import highest_genes, pearson
+from bleep_sc.models.methods import METHODS
 
 fit = bs.tl.fit
 
@@ -16,9 +18,12 @@ REP = "X_stain_stats"
 @pytest.fixture
 def quick(monkeypatch):
     """Three epochs for every network."""
-    for name in ("FitConfig", "HisToGeneConfig", "StNetConfig"):
-        config = getattr(bs.tl, name)(max_epochs=3)
-        monkeypatch.setattr(bs.tl, name, lambda config=config: config)
+    for method in METHODS.values():
+        kind = method.load("config")
+        if kind is not None:
+            few = lambda self, kind=kind, **how: kind.__init__(self, **{"max_epochs": 3, **how})  # noqa: E731
+            monkeypatch.setattr(method.config.replace(":", "."), type(kind.__name__, (kind,), {"__init__": few}))
+    monkeypatch.setattr(bs.tl, "FitConfig", METHODS["bleep"].load("config"))
 
 
 @pytest.fixture
@@ -40,10 +45,10 @@ def test_names(fold):
         bs.bm.methods(["mean", "ridge"])
 
 
-@pytest.mark.parametrize("name", ["mean", "location", "knn", "ridge", "stnet", "histogene", "bleep"])
+@pytest.mark.parametrize("name", list(bs.bm.methods(use_rep=REP)))
 def test_every_method_predicts_every_spot(fold, quick, name):
     method = bs.bm.methods([name], use_rep=REP, paper=False)[name]
-    seed = {"random_state": 0} if name in ("stnet", "histogene", "bleep") else {}
+    seed = {"random_state": 0} if _takes_seed(method) else {}
     result = method(fold.train.copy(), fold.query.copy(), **seed)
     shape = (fold.query.n_obs, fold.train.n_obs if sparse.issparse(result) else len(fold.panel))
     assert result.shape == shape
@@ -53,7 +58,7 @@ def test_every_method_predicts_every_spot(fold, quick, name):
         assert np.isfinite(result).all()
 
 
-@pytest.mark.parametrize("name", ["location", "knn", "stnet", "histogene", "bleep"])
+@pytest.mark.parametrize("name", [name for name in bs.bm.methods(use_rep=REP) if name not in ("mean", "ridge")])
 def test_noise_in_the_held_out_section_changes_no_prediction_of(toy, quick, name):
     """Ridge is tested beside the cross-validation itself, with its fitted weights."""
     method = bs.bm.methods([name], use_rep=REP, paper=False)[name]
@@ -66,7 +71,7 @@ def test_noise_in_the_held_out_section_changes_no_prediction_of(toy, quick, name
     noisy.X = sparse.csr_matrix(expression)
     settings = {"use_rep": [REP], "patches_key": "patches", "layer": None, "library_key": "library_id"}
     folds = [split(each, "library_id", **settings, n_top_genes=20).fold("slice3") for each in (counts, noisy)]
-    seed = {} if name in ("location", "knn") else {"random_state": 0}
+    seed = {"random_state": 0} if _takes_seed(method) else {}
     before, after = (method(fold.train, fold.query, **seed) for fold in folds)
     np.testing.assert_array_equal(*(sparse.csr_matrix(each).toarray() for each in (before, after)))
 

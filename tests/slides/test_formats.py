@@ -71,10 +71,16 @@ def check(slide, pixels, centers, tolerance=0.0):
         assert np.abs(half - np.asarray(Image.fromarray(pixels).reduce(2), dtype=int)).mean() < 2.5
 
 
+def check_file(path, pixels, centers, tolerance=0.0):
+    slide = open_slide(path)
+    assert slide.name == str(path)  # by which it is opened again
+    check(slide, pixels, centers, tolerance)
+
+
 @pytest.mark.parametrize("name", TIFFS)
 def test_tiff(name, pixels, centers, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", **TIFFS[name])
-    check(open_slide(tmp_path / "a.tif"), pixels, centers, 1.5 if "jpeg" in name else 0)
+    check_file(tmp_path / "a.tif", pixels, centers, 1.5 if "jpeg" in name else 0)
 
 
 def test_planes_palette_and_alpha(pixels, centers, tmp_path):
@@ -83,12 +89,12 @@ def test_planes_palette_and_alpha(pixels, centers, tmp_path):
         tifffile.imwrite(
             tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate", compression=compression
         )
-        check(open_slide(tmp_path / "a.tif"), pixels, centers)
+        check_file(tmp_path / "a.tif", pixels, centers)
     tifffile.imwrite(tmp_path / "a.ome.tif", planes, photometric="minisblack", metadata={"axes": "CYX"}, tile=(64, 64))
-    check(open_slide(tmp_path / "a.ome.tif"), pixels, centers)
+    check_file(tmp_path / "a.ome.tif", pixels, centers)
     opaque = np.dstack([pixels, np.full((HEIGHT, WIDTH), 255, dtype=np.uint8)])
     tifffile.imwrite(tmp_path / "b.tif", opaque, photometric="rgb", extrasamples=["unassalpha"], compression="lzw")
-    check(open_slide(tmp_path / "b.tif"), pixels, centers)
+    check_file(tmp_path / "b.tif", pixels, centers)
     Image.fromarray(pixels // 32 * 32).quantize(256).save(tmp_path / "c.tif")
     with open_slide(tmp_path / "c.tif") as slide:
         expected = np.asarray(Image.open(tmp_path / "c.tif").convert("RGB"))
@@ -97,11 +103,11 @@ def test_planes_palette_and_alpha(pixels, centers, tmp_path):
 
 def test_pictures(pixels, centers, tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png", dpi=(25400 / MPP, 25400 / MPP))
-    check(open_slide(tmp_path / "a.png"), pixels, centers)
+    check_file(tmp_path / "a.png", pixels, centers)
     with open_slide(tmp_path / "a.png") as slide:
         assert slide.mpp == pytest.approx(MPP, rel=1e-3)
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
-    check(open_slide(tmp_path / "a.jpg"), pixels, centers, 1.5)
+    check_file(tmp_path / "a.jpg", pixels, centers, 1.5)
 
 
 def test_arrays(pixels, centers):
@@ -155,7 +161,7 @@ def test_large_strips_are_decoded_once_and_that_is_said(pixels, centers, tmp_pat
     monkeypatch.setattr("bleep_sc.slides._tiff.has_vips", lambda: False)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="lzw", rowsperstrip=HEIGHT)
     with caplog.at_level(logging.WARNING, logger="bleep_sc"):
-        check(open_slide(tmp_path / "a.tif"), pixels, centers)
+        check_file(tmp_path / "a.tif", pixels, centers)
     assert caplog.text.count("is one strip, and is decoded whole") == 1
     assert "pip install 'bleep-sc[wsi]'" in caplog.text
 

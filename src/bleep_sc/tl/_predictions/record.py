@@ -28,7 +28,8 @@ def require_prediction(adata: AnnData, layer: str) -> tuple[Any, NDArray[np.bool
     values = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
     record, flag = keys.imputed(layer), keys.predicted(layer)
     if record not in adata.uns or flag not in adata.var:
-        done = [key.removesuffix("_imputed") for key in adata.uns if str(key).endswith("_imputed")]
+        ending = keys.imputed("")
+        done = [str(key).removesuffix(ending) for key in adata.uns if str(key).endswith(ending)]
         raise KeyError(f"layers[{layer!r}] is no prediction of bleep_sc (predicted layers: {listed(done)}).")
     return values, adata.var[flag].to_numpy(dtype=bool), adata.uns[record]
 
