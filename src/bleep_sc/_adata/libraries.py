@@ -35,7 +35,8 @@ def library_column(adata: AnnData, library_key: str | None = None, *of_model: st
 def libraries(adata: AnnData, library_key: str | None = None, *of_model: str) -> NDArray[np.str_]:
     """Return the slide of every spot, (n_obs,): :func:`library_column`, else the one library of ``uns["spatial"]``.
 
-    Where neither is there, all spots are of one slide, ``UNNAMED``, that is taken for no other of that name.
+    Where nothing names slides, all spots are of one, ``UNNAMED``, that is taken for no other of that name. But a column
+    that was named must be there, and where ``uns`` knows several libraries so must one, except for what a model reads.
     """
     column = library_column(adata, library_key, *of_model)
     if column in adata.obs:
@@ -44,9 +45,9 @@ def libraries(adata: AnnData, library_key: str | None = None, *of_model: str) ->
             raise ValueError(f"obs[{column!r}] is missing for {int(slides.isna().sum())} spots; name their slide.")
         return slides.astype(str).to_numpy(dtype=str)
     names = list(adata.uns.get(keys.SPATIAL, {}))
-    if column != keys.LIBRARY or len(names) > 1:
+    if column != keys.LIBRARY or (len(names) > 1 and not of_model):
         require_obs(adata, column, "Pass library_key=, the column that names the slide of every spot.")
-    return np.full(adata.n_obs, names[0] if names else UNNAMED)
+    return np.full(adata.n_obs, names[0] if len(names) == 1 else UNNAMED)
 
 
 def spots_of(slides: NDArray[np.str_], library_id: str | Sequence[str] | None = None) -> dict[str, NDArray[np.intp]]:

@@ -26,8 +26,7 @@ def first_there(slot: Container[str], told: Iterable[str]) -> str | None:
 
 def recorded_pitch(adata: AnnData) -> float | None:
     """Return the distance of neighbouring spots, µm, that an earlier call was told; None where none was."""
-    told = [notes["pitch_um"] for notes in _notes(adata) if notes.get("pitch_um") is not None]
-    return next((float(pitch) for pitch in told if np.isfinite(pitch)), None)
+    return next((float(notes["pitch_um"]) for notes in _notes(adata) if notes.get("pitch_um") is not None), None)
 
 
 def _notes(adata: AnnData) -> Iterator[Mapping[str, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.recorded import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +26,7 @@ def patch_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
     """How the patches of all slides were cut: key, side in px, and mean side in µm (NaN where not known)."""
     slides = adata.uns.get(patches_key, {})
     # A part of a cut-up AnnData still has the records of all slides.
-    present = set(libraries(adata).tolist())
+    present = set(libraries(adata, None, *recorded(adata, "library_key")).tolist())
     sides = [slide["size_um"] for name, slide in slides.items() if name in present or not present & set(slides)]
     return {
         "patches_key": patches_key,

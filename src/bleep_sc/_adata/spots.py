@@ -38,7 +38,7 @@ class Spots:
     def of(cls, adata: AnnData, params: Mapping[str, Any]) -> Spots:
         """Find slides and places by the ``params`` of a model; earlier versions recorded ``library_key`` alone."""
         library_key = library_column(adata, None, params["library_key"])
-        slides = libraries(adata, library_key)
+        slides = libraries(adata, None, params["library_key"])
         spatial_key = spatial_slot(adata, None, params.get("spatial_key", keys.SPATIAL))
         return cls(adata, library_key, slides, spatial_key, params.get("pitch_um"))
 

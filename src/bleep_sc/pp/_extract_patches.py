@@ -96,8 +96,8 @@ def extract_patches(
         RGB patches; a dask array with ``store=``.
     ``uns[key_added]`` : dict
         For every slide ``size`` (px), ``side_px``, ``size_um``, ``mpp`` and ``mpp_source``, ``pad``, ``image``,
-        ``store`` (empty without one), ``library_key``, ``spatial_key`` and ``pitch_um``; NaN where µm are not known.
-        Later calls read them back.
+        ``store`` (empty without one), and what later calls read back: ``library_key``, ``spatial_key`` and, where it
+        was given, ``pitch_um``. NaN where µm are not known.
     ``obs["{key_added}_row"]`` : int
         With ``store=``, the row of every spot in the store.
 
@@ -162,7 +162,7 @@ def extract_patches(
             "store": "" if store is None else str(Path(store).resolve()),
             "library_key": library_column(adata, library_key),
             "spatial_key": spatial_slot(adata, spatial_key),
-            "pitch_um": float("nan") if pitch_um is None else float(pitch_um),
+            **({} if pitch_um is None else {"pitch_um": float(pitch_um)}),
         }
     if not kept.any():
         raise ValueError("Every patch leaves its slide, and pad='drop' would drop all spots. Cut smaller ones (size=).")

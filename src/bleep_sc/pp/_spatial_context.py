@@ -59,8 +59,8 @@ def spatial_context(
     ``obsm[key_added]`` : float32, (n_obs, n_features)
         Features of the surroundings, the spot itself among them.
     ``uns[key_added]`` : dict
-        The recipe of ``use_rep``, with ``context_of``, ``radius_um``, ``library_key``, ``spatial_key`` and ``pitch_um``
-        (NaN where it was not given), by which :func:`bleep_sc.tl.impute` does the same for a query.
+        The recipe of ``use_rep``, with ``context_of``, ``radius_um``, ``library_key``, ``spatial_key`` and, where
+        it was given, ``pitch_um``, by which :func:`bleep_sc.tl.impute` does the same for a query.
 
     Raises
     ------
@@ -94,6 +94,6 @@ def spatial_context(
         "radius_um": float(radius_um),
         "library_key": library_column(adata, library_key),
         "spatial_key": spatial_slot(adata, spatial_key),
-        "pitch_um": float("nan") if pitch_um is None else float(pitch_um),
+        **({} if pitch_um is None else {"pitch_um": float(pitch_um)}),
     }
     return adata if copy else None

@@ -10,7 +10,6 @@ import zarr
 from scipy import sparse
 
 import bleep_sc as bs
-from bleep_sc._arrays import blocks
 
 pytestmark = pytest.mark.filterwarnings("ignore:Did not read zarr as consolidated")
 
@@ -71,7 +70,7 @@ def assert_same_prediction(one, other):
 @pytest.mark.parametrize("read", [lazy_zarr, lazy_h5ad, backed, rows_of_zarr, by_hand])
 def test_a_reference_on_disk_predicts_what_it_does_in_memory(fitted, query, folder, read, monkeypatch):
     expected = bs.tl.impute(query, ref=fitted, interval=0.9, copy=True)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 250 * 60)  # sixty spots
+    monkeypatch.setattr("bleep_sc._arrays.blocks.BLOCK_BYTES", 4 * 250 * 60)  # sixty spots
     bs.tl.impute(query, ref=read(folder), interval=0.9)
     assert_same_prediction(query, expected)
 
@@ -80,7 +79,7 @@ def test_so_it_does_into_a_store_and_with_faiss(fitted, query, folder, tmp_path,
     pytest.importorskip("faiss")
     monkeypatch.setattr("bleep_sc.tl._predictions.record.GENES", 64)
     expected = bs.tl.impute(query, ref=fitted, genes=fitted.var_names[20:200].tolist(), copy=True)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 250 * 60)
+    monkeypatch.setattr("bleep_sc._arrays.blocks.BLOCK_BYTES", 4 * 250 * 60)
     monkeypatch.setattr("bleep_sc.models.retrieval.RESULT_BYTES", 4 * query.n_obs * 130)  # two blocks of genes
     genes = fitted.var_names[20:200].tolist()
     bs.tl.impute(query, ref=lazy_zarr(folder), genes=genes, store=tmp_path / "a.zarr", index="faiss")
@@ -109,7 +108,7 @@ def test_rows_are_read_in_blocks_and_all_at_once_never(fitted, query, folder, mo
     ref.X = Rows(zarr.open_group(folder / "ref.zarr", mode="r")["X"])
     for name in ("X_bleep_image", "X_bleep_expression"):
         ref.obsm[name] = Watched(ref.obsm[name].async_array)
-    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 768 * 50)
+    monkeypatch.setattr("bleep_sc._arrays.blocks.BLOCK_BYTES", 4 * 768 * 50)
     monkeypatch.setattr("bleep_sc.tl._references.on_disk.SAMPLE", 10)
     bs.tl.impute(query, ref=ref)
     assert max(blocks) <= 4 * 768 * 50 // (4 * 20)  # twenty genes judge

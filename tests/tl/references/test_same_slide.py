@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import bleep_sc as bs
+from bleep_sc._adata.spots import Spots
 from bleep_sc.tl._references.same_slide import place_images, same_spots
 
 
@@ -16,9 +17,15 @@ def measured(fitted, query):
     return some
 
 
+def spots(adata):
+    return Spots.of(adata, {"library_key": "library_id"})
+
+
 def place(query, refs):
     model, images = bs.tl.load_model(refs[0]), query.obsm["X_stain_stats"]
-    return place_images(query, refs, model, images, key="bleep", encoder=None, device="cpu")
+    ours, theirs = spots(query), [spots(each) for each in refs]
+    twins = [same_spots(ours, each) for each in theirs]
+    return place_images(ours, theirs, twins, model, images, key="bleep", encoder=None, device="cpu")
 
 
 def test_a_few_spots_land_where_they_land_within_the_whole_slide(fitted, query, measured):
@@ -74,14 +81,14 @@ def test_measured_spots_draw_the_prediction_towards_the_slide(fitted, query, mea
 
 def test_same_spots_are_told_by_their_place(fitted, query):
     some = query[[5, 2, 9]].copy()
-    np.testing.assert_array_equal(same_spots(query, some, "library_id"), [5, 2, 9])
+    np.testing.assert_array_equal(same_spots(spots(query), spots(some)), [5, 2, 9])
     some.obs_names = query.obs_names[:3]
-    np.testing.assert_array_equal(same_spots(query, some, "library_id"), [5, 2, 9])
+    np.testing.assert_array_equal(same_spots(spots(query), spots(some)), [5, 2, 9])
     some.obsm["spatial"][1] += 3
-    np.testing.assert_array_equal(same_spots(query, some, "library_id"), [5, -1, 9])
+    np.testing.assert_array_equal(same_spots(spots(query), spots(some)), [5, -1, 9])
     del some.obsm["spatial"]
-    np.testing.assert_array_equal(same_spots(query, some, "library_id"), [0, 1, 2])  # by their names
-    np.testing.assert_array_equal(same_spots(query, fitted, "library_id"), np.full(fitted.n_obs, -1))
+    np.testing.assert_array_equal(same_spots(spots(query), spots(some)), [0, 1, 2])  # by their names
+    np.testing.assert_array_equal(same_spots(spots(query), spots(fitted)), np.full(fitted.n_obs, -1))
 
 
 def test_the_warning_tells_spots_that_find_themselves_from_their_neighbors(fitted, query, measured):
