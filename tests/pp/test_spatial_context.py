@@ -27,7 +27,13 @@ def test_slides_are_apart_and_the_unit_is_micrometres(described):
 
 def test_the_recipe_is_that_of_the_features_and_the_radius(described):
     result = bs.pp.spatial_context(described, REP, radius_um=250, key_added="X_wide", copy=True)
-    assert result.uns["X_wide"] == {**described.uns[REP], "context_of": REP, "radius_um": 250.0}
+    assert result.uns["X_wide"] == {
+        **described.uns[REP],
+        "context_of": REP,
+        "radius_um": 250.0,
+        "library_key": "library_id",
+        "spatial_key": "spatial",
+    }
 
 
 def test_a_query_without_context_gets_that_of_the_reference(described):

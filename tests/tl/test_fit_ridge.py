@@ -18,7 +18,7 @@ def by_hand(train, test, alpha):
 
 
 def test_predictions_equal_the_normal_equations(reference, query, monkeypatch):
-    monkeypatch.setattr("bleep_sc.tl._fit_ridge.ALPHAS", [30.0])
+    monkeypatch.setattr("bleep_sc.training.ridge.ALPHAS", [30.0])
     del reference.var["highly_variable"]
     bs.tl.fit_ridge(reference, use_rep="X_stain_stats")
     bs.tl.predict(query, ref=reference, key="ridge")
@@ -27,7 +27,7 @@ def test_predictions_equal_the_normal_equations(reference, query, monkeypatch):
 
 def test_the_penalty_is_chosen_by_leaving_slides_out(reference, monkeypatch):
     alphas = [0.1, 10.0, 1000.0, 100000.0]
-    monkeypatch.setattr("bleep_sc.tl._fit_ridge.ALPHAS", alphas)
+    monkeypatch.setattr("bleep_sc.training.ridge.ALPHAS", alphas)
     bs.tl.fit_ridge(reference, use_rep="X_stain_stats")
     chosen = reference[:, reference.var["highly_variable"]].copy()
     genes = monitored_genes(chosen.X.toarray(), chosen.obs["library_id"].to_numpy())

@@ -9,7 +9,7 @@ def test_paper_is_the_published_method():
     paper = FitConfig.paper()
     assert (paper.temperature, paper.learning_rate, paper.weight_decay, paper.dropout) == (1.0, 1e-3, 1e-3, 0.1)
     assert (paper.batch_size, paper.max_epochs, paper.n_dims, paper.n_neighbors) == (512, 150, 256, 50)
-    assert (paper.weights, paper.metric) == ("uniform", "cosine")
+    assert paper.metric == "cosine"
     assert paper.train_encoder
 
 
@@ -30,7 +30,6 @@ def test_it_is_frozen():
         ("precision", "float16"),
         ("weight_decay", -1),
         ("stain_jitter", 1.0),
-        ("weights", "gaussian"),
         ("metric", "manhattan"),
     ],
 )
