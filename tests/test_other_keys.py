@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import bleep_sc as bs
+from bleep_sc._adata.patches import patches_of
+from bleep_sc._adata.records import patch_recipe
 
 NAMES = {"library_key": "sample", "spatial_key": "X_spatial"}
 CONFIG = bs.tl.FitConfig(max_epochs=5)
@@ -127,3 +129,42 @@ def test_a_column_that_is_named_must_be_there(jobs):
     del nameless.obs["library_id"]
     with pytest.raises(KeyError, match=r"obs\['library_id'\] not found"):  # uns["spatial"] knows four slides
         bs.tl.score(nameless)
+
+
+def test_context_is_made_again_on_its_own_slides(tmp_path):
+    """Surroundings of sections, read by a model whose slides are patients."""
+    import scanpy as sc
+
+    adata = bs.datasets.toy(n_slices=4)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    adata.obs["patient"] = np.where(adata.obs["library_id"].isin(["slice1", "slice3"]), "P1", "P2")
+    bs.pp.extract_patches(adata, size=32, size_um=112)
+    bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    bs.pp.spatial_context(adata, "X_stain_stats", radius_um=300)
+    ref, query = (
+        adata[adata.obs["library_id"].isin(names)].copy() for names in (["slice1", "slice2"], ["slice3", "slice4"])
+    )
+    bs.tl.fit(ref, use_rep="X_stain_stats_context", library_key="patient", config=CONFIG, show_progress_bar=False)
+    with pytest.warns(UserWarning, match="in the query and in the reference"):  # patients are
+        given = bs.tl.impute(query, ref=ref, copy=True)
+        del query.obsm["X_stain_stats_context"], query.uns["X_stain_stats_context"]
+        bs.tl.impute(query, ref=ref)
+    np.testing.assert_allclose(query.layers["bleep"], given.layers["bleep"], atol=1e-5)
+    bs.tl.score(query)  # nobody said that slides are patients here
+    assert set(query.uns["bleep_score"]["library"]) == {"slice3", "slice4", "mean"}
+
+
+def test_patches_of_two_cuts_are_each_their_own(tmp_path):
+    adata = bs.datasets.toy(n_slices=2)
+    adata.obs["other"] = adata.obs["library_id"].cat.rename_categories(lambda name: name.upper())
+    adata.obsm["moved"] = adata.obsm["spatial"] + 20
+    adata.uns["spatial"] |= {name.upper(): record for name, record in adata.uns["spatial"].items()}
+    cuts = {"a_moved": ("other", "moved"), "patches": ("library_id", "spatial")}
+    for key, (library_key, spatial_key) in cuts.items():
+        named = {"library_key": library_key, "spatial_key": spatial_key}
+        bs.pp.extract_patches(adata, size=16, size_um=112, key_added=key, store=tmp_path / key, **named)
+    for key in cuts:
+        expected = np.asarray(adata.obsm[key])
+        np.testing.assert_array_equal(patches_of(adata, key)[:], expected)
+        assert patch_recipe(adata, key)["size_um"] == pytest.approx(112, rel=0.05)

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from bleep_sc._adata.places import centers_px, centers_um, features_around, microns_per_pixel, spatial_slot
+from bleep_sc._adata.spots import Spots
 
 
 @pytest.fixture
@@ -28,6 +29,9 @@ def test_places_are_where_an_earlier_call_was_told(spots):
         centers_px(spots)
     spots.uns["patches"] = {"a": {"side_px": 3, "spatial_key": "px"}}
     np.testing.assert_array_equal(centers_px(spots), spots.obsm["px"])
+    spots.uns["a_first"] = {"a": {"side_px": 3, "spatial_key": "moved"}}
+    spots.obsm["moved"] = spots.obsm["px"] + 1
+    np.testing.assert_array_equal(centers_px(spots), spots.obsm["px"])  # the usual patches come first
     assert spatial_slot(spots, None, "spatial") == "px"
     assert spatial_slot(spots, "mine") == "mine"
 
@@ -60,3 +64,18 @@ def test_surroundings_end_at_the_slide(spots):
     result = features_around(values, slides(spots), centers, 10.0)
     np.testing.assert_allclose(result[:12], values[:12].mean())
     np.testing.assert_allclose(result[12:], values[12:].mean())
+
+
+def test_spots_of_slides_without_a_name_are_on_none_of_another(spots):
+    params = {"library_key": "library_id", "spatial_key": "px"}
+    named = Spots.of(spots, params)
+    assert named.on_slides_of(named).all()
+    nameless = spots.copy()
+    del nameless.obs["library_id"]
+    nameless = Spots.of(nameless, params)
+    assert set(nameless.slides) == {"slide"}
+    spots.obs["library_id"] = "slide"  # a name like any other
+    called = Spots.of(spots, params)
+    assert called.on_slides_of(called).all()
+    for one, other in ((nameless, nameless), (nameless, called), (called, nameless)):
+        assert not one.on_slides_of(other).any()

@@ -188,3 +188,42 @@ def test_what_is_no_draft_is_never_removed(tmp_path, make):
     ):
         draft_of(tmp_path / "store", {}, lambda draft: None, "things")
     assert foreign.exists()
+
+
+def test_a_file_does_not_replace_a_folder(tmp_path):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / "kept").touch()
+    with pytest.raises(IsADirectoryError, match="results' is a folder, and would be lost"), appears(folder) as draft:
+        draft.write_text("one file")
+    assert (folder / "kept").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_a_block_that_writes_nothing_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Nothing was written"), appears(tmp_path / "a"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_replaced_does_not_come_back_when_its_removal_is_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.rmtree", lambda path, **_: None)  # killed in the middle of it
+    for content in ("old", "new"):
+        with appears(tmp_path / "a") as draft:
+            draft.mkdir()
+            (draft / content).touch()
+    (tmp_path / "a" / "new").unlink()
+    (tmp_path / "a").rmdir()
+    monkeypatch.undo()
+    with appears(tmp_path / "b") as draft:
+        draft.touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_drafts_of_another_machine_are_left_alone(tmp_path, monkeypatch):
+    theirs = tmp_path / ".bleep_sc-elsewhere-abc"
+    (theirs / "drafts").mkdir(parents=True)
+    (theirs / "lock").write_bytes(b"0")
+    with appears(tmp_path / "a") as draft:
+        draft.touch()
+    assert (theirs / "drafts").is_dir()

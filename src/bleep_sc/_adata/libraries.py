@@ -8,7 +8,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
-from bleep_sc._adata.recorded import first_there, recorded
+from bleep_sc._adata.told import first_there, of_models, of_pictures, told
 from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
@@ -22,21 +22,30 @@ UNNAMED = "slide"
 
 
 def library_column(adata: AnnData, library_key: str | None = None, *of_model: str) -> str:
-    """Return the column of ``obs`` that names the slides.
+    """Return the column of ``obs`` that names the slides, if one does.
 
-    It is ``library_key`` where that is given. Else the first that is there of those that a model was fitted with
-    (``of_model``) and that an earlier call on ``adata`` was told; else ``library_id``.
+    It is ``library_key`` where that is given. Else it is the first that is there of: what a model was fitted with
+    (``of_model``), what patches were cut by, ``library_id``, and what models and predictions in ``uns`` say.
     """
     if library_key is not None:
         return library_key
-    return first_there(adata.obs, of_model) or first_there(adata.obs, recorded(adata, "library_key")) or keys.LIBRARY
+    obs = adata.obs
+    return (
+        first_there(obs, of_model)
+        or first_there(obs, told(of_pictures(adata), "library_key"))
+        or first_there(obs, [keys.LIBRARY])
+        or first_there(obs, told(of_models(adata), "library_key"))
+        or keys.LIBRARY
+    )
 
 
-def libraries(adata: AnnData, library_key: str | None = None, *of_model: str) -> NDArray[np.str_]:
+def libraries(
+    adata: AnnData, library_key: str | None = None, *of_model: str, required: bool = True
+) -> NDArray[np.str_]:
     """Return the slide of every spot, (n_obs,): :func:`library_column`, else the one library of ``uns["spatial"]``.
 
-    Where nothing names slides, all spots are of one, ``UNNAMED``, that is taken for no other of that name. But a column
-    that was named must be there, and where ``uns`` knows several libraries so must one, except for what a model reads.
+    A column that was named must be there, and where ``uns`` knows several libraries so must one, unless it is not
+    ``required``. Else, where nothing names slides, all spots are of one, ``UNNAMED``.
     """
     column = library_column(adata, library_key, *of_model)
     if column in adata.obs:
@@ -45,7 +54,7 @@ def libraries(adata: AnnData, library_key: str | None = None, *of_model: str) ->
             raise ValueError(f"obs[{column!r}] is missing for {int(slides.isna().sum())} spots; name their slide.")
         return slides.astype(str).to_numpy(dtype=str)
     names = list(adata.uns.get(keys.SPATIAL, {}))
-    if column != keys.LIBRARY or (len(names) > 1 and not of_model):
+    if column != keys.LIBRARY or (len(names) > 1 and required):
         require_obs(adata, column, "Pass library_key=, the column that names the slide of every spot.")
     return np.full(adata.n_obs, names[0] if len(names) == 1 else UNNAMED)
 

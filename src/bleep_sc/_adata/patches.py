@@ -11,6 +11,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.places import centers_px, spatial_slot
+from bleep_sc._adata.told import of_patches_in, told
 from bleep_sc.slides._lazy import ComputedPatches, CutPatches, RestainedPatches, StoredPatches
 from bleep_sc.slides._slide import IN_MEMORY
 from bleep_sc.slides._stains import stains_from
@@ -30,7 +31,11 @@ def has_patches(adata: AnnData, key: str) -> bool:
         return True
     records = adata.uns.get(key, {})
     images = {str(record.get("image", IN_MEMORY)) for record in records.values() if isinstance(record, dict)}
-    return bool(images) and IN_MEMORY not in images and spatial_slot(adata) in adata.obsm
+    return (
+        bool(images)
+        and IN_MEMORY not in images
+        and spatial_slot(adata, None, *told(of_patches_in(records), "spatial_key")) in adata.obsm
+    )
 
 
 def patches_of(adata: AnnData, key: str) -> NDArray[np.uint8] | Unread:
@@ -62,7 +67,7 @@ def _has_store(adata: AnnData, key: str) -> bool:
 def _stored(adata: AnnData, key: str) -> StoredPatches:
     """Return the rows of the store that are the spots' own, whatever was cut out of the AnnData since."""
     records = adata.uns[key]
-    names = libraries(adata)
+    names = libraries(adata, None, *told(of_patches_in(records), "library_key"))
     paths = sorted({records[name]["store"] for name in np.unique(names)})
     which = np.array([paths.index(records[name]["store"]) for name in names], dtype=np.intp)
     return StoredPatches(tuple(paths), which, adata.obs[keys.store_rows(key)].to_numpy(dtype=np.intp))
@@ -72,7 +77,7 @@ def _cut(adata: AnnData, key: str) -> CutPatches | RestainedPatches:
     if not has_patches(adata, key):
         require_obsm(adata, key, REMEDY)
     records = adata.uns[key]
-    names = libraries(adata)
+    names = libraries(adata, None, *told(of_patches_in(records), "library_key"))
     slides = list(dict.fromkeys(names.tolist()))
     unknown = [name for name in slides if not Path(str(records.get(name, {}).get("image", ""))).is_file()]
     if unknown:
@@ -81,7 +86,7 @@ def _cut(adata: AnnData, key: str) -> CutPatches | RestainedPatches:
             f"{records.get(unknown[0], {}).get('image')!r}. Say where it is now, "
             f"bleep_sc.pp.extract_patches(adata, {{{unknown[0]!r}: 'path', ...}}), with the same size= and size_um=."
         )
-    centers = centers_px(adata)
+    centers = centers_px(adata, None, *told(of_patches_in(records), "spatial_key"))
     first = records[slides[0]]
     which = np.array([slides.index(name) for name in names], dtype=np.intp)
     patches = CutPatches(

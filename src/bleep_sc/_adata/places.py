@@ -9,7 +9,7 @@ import numpy as np
 from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
-from bleep_sc._adata.recorded import first_there, recorded, recorded_mpp
+from bleep_sc._adata.told import first_there, of_models, of_pictures, told, told_mpp
 from bleep_sc.slides._context import average_around
 
 if TYPE_CHECKING:
@@ -25,7 +25,14 @@ def spatial_slot(adata: AnnData, spatial_key: str | None = None, *of_model: str)
     """Return the key of the coordinates in ``obsm``, found as :func:`library_column` finds that of the slides."""
     if spatial_key is not None:
         return spatial_key
-    return first_there(adata.obsm, of_model) or first_there(adata.obsm, recorded(adata, "spatial_key")) or keys.SPATIAL
+    obsm = adata.obsm
+    return (
+        first_there(obsm, of_model)
+        or first_there(obsm, told(of_pictures(adata), "spatial_key"))
+        or first_there(obsm, [keys.SPATIAL])
+        or first_there(obsm, told(of_models(adata), "spatial_key"))
+        or keys.SPATIAL
+    )
 
 
 def centers_px(adata: AnnData, spatial_key: str | None = None, *of_model: str) -> NDArray[np.float64]:
@@ -49,7 +56,7 @@ def microns_per_pixel(
     :func:`measured_microns_per_pixel` finds them. ``rows`` are the spots of the slide and ``centers`` their
     coordinates, px.
     """
-    known = recorded_mpp(adata, library_id)
+    known = told_mpp(adata, library_id)
     if known is not None and mpp is None and pitch_um is None:
         return known, "its patches"
     return measured_microns_per_pixel(adata, rows, centers, library_id, mpp=mpp, pitch_um=pitch_um)

@@ -1,4 +1,4 @@
-"""What is written into `uns` beside a result, so that a later call can replay it, or refuse."""
+"""How patches and features were made, as noted in `uns`, and whether those of a query were made alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata.libraries import libraries
-from bleep_sc._adata.recorded import recorded
+from bleep_sc._adata.told import of_patches_in, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,8 @@ def patch_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
     """How the patches of all slides were cut: key, side in px, and mean side in µm (NaN where not known)."""
     slides = adata.uns.get(patches_key, {})
     # A part of a cut-up AnnData still has the records of all slides.
-    present = set(libraries(adata, None, *recorded(adata, "library_key")).tolist())
+    own = told(of_patches_in(slides), "library_key")
+    present = set(libraries(adata, None, *own, required=False).tolist()) if slides else set()
     sides = [slide["size_um"] for name, slide in slides.items() if name in present or not present & set(slides)]
     return {
         "patches_key": patches_key,

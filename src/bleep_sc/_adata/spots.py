@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.libraries import UNNAMED, libraries, library_column
+from bleep_sc._adata.libraries import libraries, library_column
 from bleep_sc._adata.places import centers_px, centers_um, spatial_slot
-from bleep_sc._adata.recorded import recorded_pitch
+from bleep_sc._adata.told import of_pictures, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Spots:
     def of(cls, adata: AnnData, params: Mapping[str, Any]) -> Spots:
         """Find slides and places by the ``params`` of a model; earlier versions recorded ``library_key`` alone."""
         library_key = library_column(adata, None, params["library_key"])
-        slides = libraries(adata, None, params["library_key"])
+        slides = libraries(adata, None, params["library_key"], required=False)
         spatial_key = spatial_slot(adata, None, params.get("spatial_key", keys.SPATIAL))
         return cls(adata, library_key, slides, spatial_key, params.get("pitch_um"))
 
@@ -46,7 +46,13 @@ class Spots:
     def to_learn_on(cls, adata: AnnData, library_key: str | None) -> Spots:
         """Find slides and places as a call that fits a model was told, or earlier calls on ``adata`` were."""
         column = library_column(adata, library_key)
-        return cls(adata, column, libraries(adata, column), spatial_slot(adata), recorded_pitch(adata))
+        return cls(
+            adata,
+            column,
+            libraries(adata, column),
+            spatial_slot(adata),
+            next(iter(told(of_pictures(adata), "pitch_um")), None),
+        )
 
     @property
     def params(self) -> dict[str, Any]:
@@ -54,9 +60,14 @@ class Spots:
         return {"library_key": self.library_key, "spatial_key": self.spatial_key, "pitch_um": self.pitch_um}
 
     @property
-    def is_named(self) -> NDArray[np.bool_]:
-        """Whose slide has a name, (n_obs,); those without are on none of another AnnData."""
-        return self.slides != UNNAMED
+    def named_slides(self) -> NDArray[np.str_]:
+        """The slides, (n_obs,), or none of them, (0,), where nothing says what they are called."""
+        is_named = self.library_key in self.adata.obs or len(self.adata.uns.get(keys.SPATIAL, {})) == 1
+        return self.slides if is_named else self.slides[:0]
+
+    def on_slides_of(self, other: Spots) -> NDArray[np.bool_]:
+        """Return which spots are on a slide of another AnnData, by its name, (n_obs,)."""
+        return np.isin(self.slides, other.named_slides) & (len(self.named_slides) > 0)
 
     @property
     def is_placed(self) -> bool:

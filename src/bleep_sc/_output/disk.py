@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from contextlib import contextmanager, suppress
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
 
 RECIPE = "recipe.json"
 """Of a folder that takes long to write: what it depends on."""
-DRAFTS, LOCK, REPLACED = ".bleep_sc-", "lock", "replaced"
-"""What folders of drafts are called, and what lies in one beside the drafts."""
+DRAFTS = f".bleep_sc-{socket.gethostname()}-"
+"""How names of folders of drafts begin; those of other machines are left alone, since locks may not be seen there."""
+LOCK, REPLACED = "lock", "replaced"
+"""What lies in one beside the drafts."""
+TRIES = 20
+"""How often to put away a folder that others replace at the same time."""
 
 
 @contextmanager
@@ -31,6 +36,8 @@ def appears(path: Path, remedy: str = "") -> Iterator[Path]:
     remedy = remedy or f"Nothing was written to {str(path)!r}: make room and call again."
     with all_appear(path.parent, remedy) as drafts:
         yield drafts / path.name
+        if not (drafts / path.name).exists():
+            raise FileNotFoundError(f"Nothing was written for {str(path)!r}.")
 
 
 @contextmanager
@@ -165,10 +172,24 @@ def _is_left(drafts: Path) -> bool:
 
 
 def _replace(path: Path, draft: Path, replaced: Path) -> None:
-    if path.is_dir():  # which can neither be overwritten nor be removed at once
-        replaced.mkdir(exist_ok=True)
-        os.replace(path, replaced / path.name)
-    os.replace(draft, path)
+    """Move a draft to its place. A folder cannot be overwritten: the old one is put away, and missing for a moment."""
+    if path.is_dir() and not draft.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder, and would be lost with all in it. Pass another path.")
+    for left in reversed(range(TRIES)):
+        removed = replaced.with_name(f"removed {path.name} {left}")  # and so not wanted back
+        if path.is_dir():
+            replaced.mkdir(exist_ok=True)
+            with suppress(FileNotFoundError):  # another call has put it away
+                os.replace(path, replaced / path.name)
+        try:
+            os.replace(draft, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not left:
+                raise
+        if replaced.exists():
+            os.replace(replaced, removed)
+        if not draft.exists():
+            return
 
 
 def _put_away(drafts: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from anndata import AnnData
 
-    from bleep_sc.bm._methods import Method
+    from bleep_sc.bm._methods import Compared
 
     Predictions = dict[str, dict[str, pd.DataFrame]]
 
@@ -38,7 +38,7 @@ UNEVEN = 1e-3
 
 def cross_validate(
     adata: AnnData,
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Compared],
     *,
     group_key: str,
     use_rep: str | Sequence[str] | None = None,
@@ -79,7 +79,7 @@ def cross_validate(
     layer
         Where the counts are; None is ``X``.
     library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
+        Column of ``obs`` that names the slide; None is the one that patches were cut by, else ``library_id``.
     n_top_genes
         How many genes each training slide contributes; None predicts every gene that the training groups have.
     markers
@@ -155,7 +155,7 @@ def cross_validate(
     return (table, predictions) if return_predictions else table
 
 
-def _check_methods(methods: Mapping[str, Method]) -> None:
+def _check_methods(methods: Mapping[str, Compared]) -> None:
     if not methods:
         raise ValueError("methods= is empty. Pass bleep_sc.bm.methods(use_rep=...), or callables of your own.")
     taken = [name for name in methods if name in RESERVED]
@@ -166,7 +166,7 @@ def _check_methods(methods: Mapping[str, Method]) -> None:
         raise TypeError(f"methods[{idle[0]!r}] cannot be called; pass a function (train, query).")
 
 
-def _run_fold(fold: Fold, methods: Mapping[str, Method], seeds: range, kept: Path | None) -> Iterator[Run]:
+def _run_fold(fold: Fold, methods: Mapping[str, Compared], seeds: range, kept: Path | None) -> Iterator[Run]:
     for name, method in methods.items():
         for seed in seeds if _takes_seed(method) else seeds[:1]:
             file = None if kept is None else run_file(kept, name, fold.group, seed)
@@ -180,7 +180,7 @@ def _run_fold(fold: Fold, methods: Mapping[str, Method], seeds: range, kept: Pat
             yield run
 
 
-def _takes_seed(method: Method) -> bool:
+def _takes_seed(method: Compared) -> bool:
     """Tell whether a seed makes a difference; a partial whose seed is set takes none."""
     if "random_state" in getattr(method, "keywords", {}):  # functools.partial
         return False
@@ -188,7 +188,7 @@ def _takes_seed(method: Method) -> bool:
     return "random_state" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
-def _arguments(method: Method) -> dict[str, Any]:
+def _arguments(method: Compared) -> dict[str, Any]:
     """Return what a partial binds to its function, as far as it can be written down; bars make no difference."""
     bound = getattr(method, "keywords", {})
     plain = (str, int, float, type(None))
@@ -200,7 +200,7 @@ def _arguments(method: Method) -> dict[str, Any]:
     }
 
 
-def _run(fold: Fold, name: str, method: Method, seed: int) -> Run:
+def _run(fold: Fold, name: str, method: Compared, seed: int) -> Run:
     """Run a method on copies, so that none can disturb the next."""
     seeded: dict[str, Any] = {"random_state": seed} if _takes_seed(method) else {}
     train, query = fold.train.copy(), fold.query.copy()

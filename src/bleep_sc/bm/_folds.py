@@ -29,7 +29,8 @@ POSITIONS = (keys.ARRAY_ROW, keys.ARRAY_COL, "in_tissue")
 """Columns of obs that a method may see."""
 MIN_SPOTS = 10
 OF_OTHERS = r"X_(pca|umap|tsne|diffmap|draw_graph_\w+|scVI|scANVI|mde)|.*harmony.*"
-EXPRESSION_REPS = re.compile("|".join((OF_OTHERS, *(key_of(".*") for key_of in keys.FROM_EXPRESSION))))
+OF_OURS = [key_of(".*").removeprefix("X_") for key_of in keys.FROM_EXPRESSION]
+EXPRESSION_REPS = re.compile("|".join((OF_OTHERS, *OF_OURS)))
 """What scanpy, its neighbours and this package compute from the expression of all spots at once.
 
 The image side of a joint embedding is one of them: training has bent it towards expression.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy import sparse
 
-    Method = Callable[..., NDArray[np.floating] | sparse.csr_matrix]
+    Compared = Callable[..., NDArray[np.floating] | sparse.csr_matrix]
 
 
 def methods(
@@ -34,7 +34,7 @@ def methods(
     paper: bool = True,
     batch_correct: bool = False,
     show_progress_bar: bool = False,
-) -> dict[str, Method]:
+) -> dict[str, Compared]:
     """Return the methods that come with the package, by name.
 
     ==============  ===================================================================================
@@ -77,23 +77,23 @@ def methods(
     """
     from bleep_sc.models.methods import METHODS
 
-    given: dict[str, Any] = {
-        "use_rep": use_rep,
-        "patches_key": patches_key,
-        "paper": paper,
-        "show_progress_bar": show_progress_bar,
-    }
-    unseeded: dict[str, Any] = {"random_state": 0}
-    every: dict[str, Method] = {
+    features, pictures, published = {"use_rep": use_rep}, {"patches_key": patches_key}, {"paper": paper}
+    every: dict[str, Compared] = {
         "mean": _baselines.mean,
         "location": partial(_baselines.location, patches_key=patches_key),
         "knn": partial(_baselines.knn, use_rep=as_keys(use_rep)),
-        **{
-            name: partial(_fitted, name=name, **given, **({} if method.is_random else unseeded))
-            for name, method in METHODS.items()
-        },
-        "bleep": partial(_bleep, batch_correct=batch_correct, **given),
     }
+    for name, method in METHODS.items():
+        how: dict[str, Any] = {  # and no more, since runs with other arguments are others
+            **(features if method.images != "pixels" else {}),
+            **(pictures if method.images != "features" else {}),
+            **(published if method.config is not None else {}),
+            "show_progress_bar": show_progress_bar,
+        }
+        if method.predict is None:
+            every[name] = partial(_bleep, batch_correct=batch_correct, **how)
+        else:
+            every[name] = partial(_fitted if method.is_random else _fitted_once, name, **how)
     of_features = {"knn", *(name for name, method in METHODS.items() if method.images == "features")}
     runnable = [name for name in every if use_rep is not None or name not in of_features]
     wanted = runnable if names is None else list(names)
@@ -107,15 +107,15 @@ def methods(
 
 
 def _fitted(
+    name: str,
     train: AnnData,
     query: AnnData,
     *,
-    random_state: int,
-    name: str,
-    use_rep: str | Sequence[str] | None,
-    patches_key: str,
-    paper: bool,
-    show_progress_bar: bool,
+    use_rep: str | Sequence[str] | None = None,
+    patches_key: str = keys.PATCHES,
+    paper: bool = True,
+    show_progress_bar: bool = False,
+    random_state: int = 0,
 ) -> NDArray[np.float32]:
     """Fit a method of the table on one side, and predict the other."""
     from bleep_sc.models.methods import METHODS
@@ -135,6 +135,13 @@ def _fitted(
     fit_method(train, name, random_state=random_state, show_progress_bar=show_progress_bar, **how)
     tl.predict(query, ref=train, key=name)
     return query[:, train.var[keys.HIGHLY_VARIABLE].to_numpy()].layers[name]
+
+
+def _fitted_once(
+    name: str, train: AnnData, query: AnnData, *, use_rep: str | Sequence[str], show_progress_bar: bool
+) -> NDArray[np.float32]:
+    """Do the same with a method that draws nothing, which has no seed."""
+    return _fitted(name, train, query, use_rep=use_rep, show_progress_bar=show_progress_bar)
 
 
 def _keep_middle(adata: AnnData, patches_key: str, side: int | None) -> None:

@@ -39,7 +39,7 @@ CONSTANTS = {"true": True, "false": False, "none": None}
 @click.option(
     "--library-key",
     default=None,
-    help="Column of obs that names the slide. Default: the one that patches were cut by, else library_id.",
+    help="Column of obs that names the slide. Default: what patches were cut by, else library_id.",
 )
 @click.option("--key", default="bleep", show_default=True, help="Name of the model.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything that is random.")

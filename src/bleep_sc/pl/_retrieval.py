@@ -56,7 +56,8 @@ def retrieval(
     n_patches
         How many patches of the reference to show, those with the largest weights; of equal ones the most similar.
     patches_key, library_key, spatial_key
-        Patches and coordinates in ``obsm``, and the column of ``obs`` that names the slide.
+        Patches and coordinates in ``obsm``, and the column of ``obs`` that names the slide; None as in
+        :func:`bleep_sc.pl.spatial`.
 
     Returns
     -------

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PANEL_INCHES = (3.35, 2.8)
-IMPUTED = "imputed"
-"""Column of ``var`` that ``tl.to_anndata`` sets."""
 
 
 def spatial(
@@ -104,7 +102,7 @@ def spatial(
 def _origin(adata: AnnData, layer: str | None) -> str:
     """Say whether a layer was measured or predicted."""
     if layer is None:
-        imputed = IMPUTED in adata.var and bool(adata.var[IMPUTED].all())
+        imputed = keys.IMPUTED in adata.var and bool(adata.var[keys.IMPUTED].all())
         return "predicted" if imputed else "measured"
     return f"predicted ({layer})" if keys.imputed(layer) in adata.uns else layer
 

@@ -137,6 +137,7 @@ def extract_patches(
         if copy:
             raise ValueError("copy=True is for AnnData; a SpatialData object is written to.")
         adata, image, library_key = from_spatialdata(spatialdata, image, table_key)
+        spatial_key = keys.SPATIAL  # where the centres of the shapes are now
     adata = adata.copy() if copy else adata
     centers = centers_px(adata, spatial_key)
     names = libraries(adata, library_key)

@@ -56,7 +56,7 @@ def normalize_stains(
     patches_key
         Key of the patches in ``obsm``.
     library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
+        Column of ``obs`` that names the slide; None is the one that patches were cut by, else ``library_id``.
     key_added
         Key of the result, by default ``"{patches_key}_normalized"``. The patches as they are stay: what was normalised
         cannot be taken back. ``ref`` must have the same key.

@@ -68,7 +68,7 @@ def fit(
     target_rep
         Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
     library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
+        Column of ``obs`` that names the slide; None is the one that patches were cut by, else ``library_id``.
     config
         Hyper-parameters; None is ``FitConfig()``. Where the reference has several slides, this also trains up to five
         models that have not seen a slide, to learn what the predictions are worth.

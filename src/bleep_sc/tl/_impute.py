@@ -141,7 +141,8 @@ def impute(
         Units (``transform``, ``target_sum``, ``corrected``), ``gene_key``, ``model_hash``, ``reference_hash`` of the
         ordered names of the reference spots, ``n_reference``, ``shares`` (JSON: the share of every reference slide in
         all weights; slides of the same name have the number of their reference), ``method``, ``version`` and
-        ``params``; ``recall``, the share of exact neighbours that were found, where the search was approximate.
+        ``params``; ``interval``, where ends were asked for; ``recall``, the share of exact neighbours that were found,
+        where the search was approximate.
 
     What an earlier prediction of this name wrote beside, and this one does not, is removed.
 

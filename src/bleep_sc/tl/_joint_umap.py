@@ -49,7 +49,7 @@ def joint_umap(
     n_neighbors
         Of the graph. PCA has 20 components.
     library_key
-        Column of ``obs`` of both that names the slide.
+        Column of ``obs`` of both that names the slide; None as in :func:`bleep_sc.tl.fit`.
     random_state
         Seeds PCA and UMAP.
     copy

@@ -235,8 +235,7 @@ def _donors(refs: list[AnnData], donor_key: str | None) -> NDArray[np.intp] | No
     """Return the donor of every reference spot as a whole number, (n_reference,)."""
     if donor_key is None:
         return None
-    column = None if donor_key == keys.LIBRARY else donor_key  # slides, whatever their column is called
-    names, donors = np.unique(np.concatenate([libraries(each, column) for each in refs]), return_inverse=True)
+    names, donors = np.unique(np.concatenate([libraries(each, donor_key) for each in refs]), return_inverse=True)
     if len(names) == 1:
         logger.info("The reference has one donor, so what distinguishes donors is not in the draws.")
     return donors

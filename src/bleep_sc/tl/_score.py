@@ -58,7 +58,7 @@ def score(
         training slides: from their ``X``, slide by slide, so that the choice knows nothing of the truth. A mapping:
         sets of your own.
     library_key
-        Column of ``obs`` that names the slide; None is the one that an earlier call was told, else ``library_id``.
+        Column of ``obs`` that names the slide; None is the one that patches were cut by, else ``library_id``.
     copy
         Return a changed copy instead of changing ``adata``.
 

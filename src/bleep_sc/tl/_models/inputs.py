@@ -12,6 +12,7 @@ from bleep_sc._adata.expression import log_expression, panel, record_of
 from bleep_sc._adata.patches import has_patches, patches_of
 from bleep_sc._adata.places import features_around
 from bleep_sc._adata.records import check_same_features, check_same_patches, feature_recipe, patch_recipe
+from bleep_sc._adata.spots import Spots
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from bleep_sc._adata.spots import Spots
     from bleep_sc._arrays.unread import Unread
     from bleep_sc.models.encoders import Encoder
 
@@ -142,7 +142,8 @@ def _feature_block(
     if "context_of" in trained:
         alone = {name: value for name, value in trained.items() if name not in ("context_of", "radius_um")}
         values = _feature_block(spots, trained["context_of"], alone, encoder, device)
-        return features_around(values, spots.slides, spots.centers_um, trained["radius_um"])
+        own = Spots.of(adata, {**spots.params, **{name: trained[name] for name in spots.params if name in trained}})
+        return features_around(values, own.slides, own.centers_um, trained["radius_um"])
     if not trained or not has_patches(adata, trained["patches_key"]):
         require_obsm(adata, key, _how_made(trained))
     check_same_patches(patch_recipe(adata, trained["patches_key"]), trained)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bleep_sc.models.calibration import Calibration
     from bleep_sc.models.fitted import FittedModel
 
-SPOTS = 16384
+AT_ONCE = 16384
 """Spots whose confidence is found at once."""
 
 
@@ -55,7 +55,7 @@ def spot_confidence(
     from bleep_sc.models.calibration import disagreement
 
     spread = np.empty(len(index), dtype=np.float32)
-    n_spots = SPOTS if in_memory(values) else max(SPOTS, len(index))  # what is on disk is read once for all
+    n_spots = AT_ONCE if in_memory(values) else max(AT_ONCE, len(index))  # what is on disk is read once for all
     for rows in slices(len(index), n_spots):
         mean = retrieval.average(index[rows], weights[rows], values)
         variance = retrieval.variance(index[rows], weights[rows], values, mean)

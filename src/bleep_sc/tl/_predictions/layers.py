@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Correction = Callable[[Iterable[Block]], Iterator[Block]]
 
-GENES = 1024
+CORRECTED_AT_ONCE = 1024
 """Genes that are corrected at once."""
 
 
@@ -62,7 +62,7 @@ def predicted_layers(
     retrieved = retrieval.average(index, weights, values)
     layers = {name: retrieved}
     if correct is not None:
-        whole = [(slice(None), block, retrieved[:, block]) for block in slices(len(reference.names), GENES)]
+        whole = [(slice(None), block, retrieved[:, block]) for block in slices(len(reference.names), CORRECTED_AT_ONCE)]
         layers = {
             name: np.concatenate([part for _, _, part in correct(whole)], axis=1),
             keys.retrieved(name): retrieved,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import sparse
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer
+from bleep_sc._adata.libraries import library_column
 from bleep_sc._arrays.blocks import dense, in_memory, stored_values
 
 if TYPE_CHECKING:
@@ -37,8 +39,9 @@ def opened(ref: AnnData, key: str) -> AnnData:
     if isinstance(ref.obs, pd.DataFrame) and not ref.isbacked:
         return ref
     uns = {name: dict.fromkeys(part) if name == keys.SPATIAL else _read(part) for name, part in ref.uns.items()}
-    told = json.loads(ref.uns[key]["params"])["library_key"] if key in uns else keys.LIBRARY
-    obs = ref.obs[[name for name in dict.fromkeys((told, keys.LIBRARY)) if name in ref.obs]]
+    of_model = [json.loads(ref.uns[key]["params"])["library_key"]] if key in uns else []
+    column = library_column(SimpleNamespace(obs=ref.obs, uns=uns), None, *of_model)
+    obs = ref.obs[[column] if column in ref.obs else []]
     frames = {slot: _read(frame) for slot, frame in {"obs": obs, "var": ref.var}.items()}
     frames = {slot: frame.set_axis(frame.index.astype(str)) for slot, frame in frames.items()}
     arrays = {

@@ -29,7 +29,7 @@ def same_spots(query: Spots, ref: Spots) -> NDArray[np.intp]:
     On a slide of the same name it is the spot at the same place, or of the same name where there are no coordinates.
     A slide that was renamed is known by all spots of the same name being at the same place.
     """
-    if (ref.is_named & np.isin(ref.slides, query.slides)).any():
+    if ref.on_slides_of(query).any():
         placed = query.is_placed and ref.is_placed
         row_of = {spot: row for row, spot in enumerate(_identities(query, placed))}
         return np.array([row_of.get(spot, -1) for spot in _identities(ref, placed)], dtype=np.intp)
@@ -47,7 +47,7 @@ def warn_of_shared_slides(query: Spots, refs: list[Spots], twins: list[NDArray[n
     for rows in twins:
         in_refs[rows[rows >= 0]] = True
     n_spots = int(in_refs.sum())
-    is_shared = query.is_named & np.isin(query.slides, np.concatenate([each.slides for each in refs]))
+    is_shared = np.any([query.on_slides_of(each) for each in refs], axis=0)
     if not is_shared.any() and not n_spots:
         return
     what = f"{n_spots} spots of the query are in the reference, with the same names and coordinates"
@@ -92,7 +92,7 @@ def place_images(
         return embed_images(module, images, query.slides, device=device), _stacked(of_refs)
     rows, more_images, more_slides = [np.full(len(twins[0]), -1, dtype=np.intp)], [images], [query.slides]
     for each, twin, embedding in zip(refs[1:], twins[1:], of_refs[1:], strict=True):
-        shared = each.is_named & np.isin(each.slides, query.slides)
+        shared = each.on_slides_of(query)
         row = np.where(shared, twin, -1)
         if shared.any() and not in_memory(embedding):
             raise ValueError(
