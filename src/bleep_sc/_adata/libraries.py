@@ -8,7 +8,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
-from bleep_sc._adata.told import first_there, of_models, of_pictures, told
+from bleep_sc._adata.told import name_there
 from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
@@ -29,14 +29,7 @@ def library_column(adata: AnnData, library_key: str | None = None, *of_model: st
     """
     if library_key is not None:
         return library_key
-    obs = adata.obs
-    return (
-        first_there(obs, of_model)
-        or first_there(obs, told(of_pictures(adata), "library_key"))
-        or first_there(obs, [keys.LIBRARY])
-        or first_there(obs, told(of_models(adata), "library_key"))
-        or keys.LIBRARY
-    )
+    return name_there(adata, adata.obs, "library_key", keys.LIBRARY, of_model)
 
 
 def libraries(

@@ -9,7 +9,7 @@ import numpy as np
 from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
-from bleep_sc._adata.told import first_there, of_models, of_pictures, told, told_mpp
+from bleep_sc._adata.told import name_there, told_mpp
 from bleep_sc.slides._context import average_around
 
 if TYPE_CHECKING:
@@ -25,14 +25,7 @@ def spatial_slot(adata: AnnData, spatial_key: str | None = None, *of_model: str)
     """Return the key of the coordinates in ``obsm``, found as :func:`library_column` finds that of the slides."""
     if spatial_key is not None:
         return spatial_key
-    obsm = adata.obsm
-    return (
-        first_there(obsm, of_model)
-        or first_there(obsm, told(of_pictures(adata), "spatial_key"))
-        or first_there(obsm, [keys.SPATIAL])
-        or first_there(obsm, told(of_models(adata), "spatial_key"))
-        or keys.SPATIAL
-    )
+    return name_there(adata, adata.obsm, "spatial_key", keys.SPATIAL, of_model)
 
 
 def centers_px(adata: AnnData, spatial_key: str | None = None, *of_model: str) -> NDArray[np.float64]:
@@ -49,29 +42,17 @@ def microns_per_pixel(
     *,
     mpp: float | None = None,
     pitch_um: float | None = None,
+    afresh: bool = False,
 ) -> tuple[float, str]:
     """Return µm per full-resolution px of a slide and how they are known; NaN and the reason where they are not.
 
-    They are given (``mpp``, or ``pitch_um`` and a lattice); else what the patches of the slide were cut by; else as
-    :func:`measured_microns_per_pixel` finds them. ``rows`` are the spots of the slide and ``centers`` their
-    coordinates, px.
+    They are given (``mpp``, or ``pitch_um`` and a lattice); else what the patches of the slide were cut by, unless they
+    are to be known ``afresh``; else those of the scale factors, or of the lattice. ``rows`` are the spots of the slide
+    and ``centers`` their coordinates, px.
     """
-    known = told_mpp(adata, library_id)
-    if known is not None and mpp is None and pitch_um is None:
-        return known, "its patches"
-    return measured_microns_per_pixel(adata, rows, centers, library_id, mpp=mpp, pitch_um=pitch_um)
-
-
-def measured_microns_per_pixel(
-    adata: AnnData,
-    rows: NDArray[np.intp],
-    centers: NDArray[np.float64],
-    library_id: str,
-    *,
-    mpp: float | None = None,
-    pitch_um: float | None = None,
-) -> tuple[float, str]:
-    """Return µm per px as given, by the scale factors or by the lattice, whatever earlier patches were cut by."""
+    cut_by = None if afresh or mpp is not None or pitch_um is not None else told_mpp(adata, library_id)
+    if cut_by is not None:
+        return cut_by, "its patches"
     if mpp is not None:
         if not (mpp > 0 and np.isfinite(mpp)):
             raise ValueError(f"mpp={mpp} must be positive and finite.")

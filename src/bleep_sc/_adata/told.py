@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     Notes = list[Mapping[str, Any]]
 
 
-def first_there(slot: Container[str], names: Iterable[str]) -> str | None:
-    """Return the first of some names that is there."""
-    return next((name for name in names if name in slot), None)
+def name_there(adata: AnnData, slot: Container[str], field: str, usual: str, of_model: Iterable[str]) -> str:
+    """Return the first name that is in a slot, or the usual one.
+
+    Asked are, in this order: a model, patches, the usual name, and last what models and predictions in ``uns`` were told.
+    """
+    names = (*of_model, *told(of_pictures(adata), field), usual, *told(of_models(adata), field))
+    return next((name for name in names if name in slot), usual)
 
 
 def told(notes: Notes, field: str) -> list[Any]:

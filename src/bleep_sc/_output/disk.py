@@ -20,10 +20,8 @@ RECIPE = "recipe.json"
 """Of a folder that takes long to write: what it depends on."""
 DRAFTS = f".bleep_sc-{socket.gethostname()}-"
 """How names of folders of drafts begin; those of other machines are left alone, since locks may not be seen there."""
-LOCK, REPLACED = "lock", "replaced"
-"""What lies in one beside the drafts."""
-TRIES = 20
-"""How often to put away a folder that others replace at the same time."""
+LOCK, REPLACED, TRIES = "lock", "replaced", 20
+"""What lies in one beside the drafts; how often to put away a folder that others replace at the same time."""
 
 
 @contextmanager

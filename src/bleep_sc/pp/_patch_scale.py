@@ -9,7 +9,7 @@ import numpy as np
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
-from bleep_sc._adata.places import FACTORS, measured_microns_per_pixel
+from bleep_sc._adata.places import FACTORS, microns_per_pixel
 from bleep_sc.slides._lattice import PITCH_UM, fit_lattice
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def scale_of(
     pitch_um: float | None,
 ) -> tuple[float, str]:
     """Return µm per px and how they are known; warn where the image file, or the lattice, says something else."""
-    scale, source = measured_microns_per_pixel(adata, rows, centers, name, mpp=mpp, pitch_um=pitch_um)
+    scale, source = microns_per_pixel(adata, rows, centers, name, mpp=mpp, pitch_um=pitch_um, afresh=True)
     _warn_of_other_lattice(adata, rows, centers, name, scale if source == FACTORS else float("nan"))
     if np.isnan(scale) and np.isfinite(slide.mpp):
         return slide.mpp, slide.mpp_source
