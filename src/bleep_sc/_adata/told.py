@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def name_there(adata: AnnData, slot: Container[str], field: str, usual: str, of_model: Iterable[str]) -> str:
     """Return the first name that is in a slot, or the usual one.
 
-    Asked are, in this order: a model, patches, the usual name, and last what models and predictions in ``uns`` were told.
+    Asked are, in this order: a model, patches, the usual name, and last models and predictions in ``uns``.
     """
     names = (*of_model, *told(of_pictures(adata), field), usual, *told(of_models(adata), field))
     return next((name for name in names if name in slot), usual)
