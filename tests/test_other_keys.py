@@ -167,3 +167,19 @@ def test_patches_of_two_cuts_are_each_their_own(tmp_path):
         expected = np.asarray(adata.obsm[key])
         np.testing.assert_array_equal(patches_of(adata, key)[:], expected)
         assert patch_recipe(adata, key)["size_um"] == pytest.approx(112, rel=0.05)
+
+
+def test_comparisons_know_slides_and_places_by_any_name():
+    tables = []
+    for told in ({}, NAMES):
+        adata = bs.datasets.toy(n_slices=3)
+        if told:
+            adata.obs["sample"] = adata.obs.pop("library_id")
+            adata.obsm["X_spatial"] = adata.obsm.pop("spatial")
+        bs.pp.extract_patches(adata, size=32, size_um=112, **told)
+        bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+        methods = bs.bm.methods(["location", "ridge"], use_rep="X_stain_stats")
+        folds = {"group_key": told.get("library_key", "library_id"), "use_rep": "X_stain_stats", "n_top_genes": 20}
+        table = bs.bm.cross_validate(adata, methods, **folds)
+        tables.append(table.drop(columns="seconds"))
+    assert tables[0].equals(tables[1])

@@ -13,7 +13,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc.bm import _baselines
 from bleep_sc.pp import batch_correct as correct
-from bleep_sc.tl._fit_method import fit_method
+from bleep_sc.tl._models.fit_method import fit_method
 from bleep_sc.tl._models.inputs import as_keys
 
 if TYPE_CHECKING:

@@ -102,10 +102,10 @@ def report(
     with all_appear(path, f"The report was not written to {str(path)!r}: make room and call again.") as drafts:
         for name, frame in tables.items():
             frame.to_csv(drafts / f"{name}.csv", index=False)
-        (drafts / "summary.md").write_text(html.markdown(_wide(tables["summary"])))
+        (drafts / "summary.md").write_text(html.markdown(_wide(tables["summary"])), encoding="utf-8")
         for name, (picture, _) in figures.items():
             (drafts / f"{name}.png").write_bytes(picture)
-        (drafts / "report.html").write_text(page)
+        (drafts / "report.html").write_text(page, encoding="utf-8")
     logger.info("Report written to %s", path / "report.html")
 
 

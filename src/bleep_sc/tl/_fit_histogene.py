@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bleep_sc._adata import keys
-from bleep_sc.tl._fit_method import fit_method
+from bleep_sc.tl._models.fit_method import fit_method
 from bleep_sc.training.baseline_configs import HisToGeneConfig
 
 if TYPE_CHECKING:

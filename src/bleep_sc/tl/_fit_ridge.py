@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bleep_sc.tl._fit_method import fit_method
+from bleep_sc.tl._models.fit_method import fit_method
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""Fitted models inside an AnnData, and the arrays that they take. No prediction is written here."""
+"""Fitted models inside an AnnData: fitted by any method of the table, kept, read. No prediction is written here."""
