@@ -31,7 +31,7 @@ def run(pairs, groups, seed=0, **config):
 
 def test_pairs_end_up_nearest_to_each_other(linked):
     pairs, groups = linked
-    model, loss = run(pairs, groups, max_epochs=80)
+    model, loss = run(pairs, groups, max_epochs=80, n_models=1)
     assert loss[-1] < 0.7 * loss[0]
     image, expression = embed_images(model, pairs.images, groups), embed_expression(model, pairs.expression)
     rank = (image @ expression.T).argsort(axis=1)[:, ::-1]
@@ -101,21 +101,21 @@ def test_features_in_units_of_their_slide_forget_stain_and_scanner(linked):
     pairs, groups = Pairs(np.tile(pairs.images, (10, 1)), np.tile(pairs.expression, (10, 1))), np.tile(groups, 10)
     scale = 1 + np.arange(3, dtype=np.float32)[np.searchsorted(["a", "b", "c"], groups)][:, None]
     stained = Pairs(pairs.images * scale + 2 * scale, pairs.expression)
-    model, _ = run(pairs, groups, max_epochs=5)
-    other, _ = run(stained, groups, max_epochs=5)
+    model, _ = run(pairs, groups, max_epochs=5, n_models=1)
+    other, _ = run(stained, groups, max_epochs=5, n_models=1)
     one, two = (embed_images(m, p.images, groups) for m, p in ((model, pairs), (other, stained)))
     cosine = (one * two).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
     assert cosine.min() > 0.9  # the moments are shrunk, so not quite the same
-    raw, _ = run(pairs, groups, max_epochs=5, standardize=False)
+    raw, _ = run(pairs, groups, max_epochs=5, n_models=1, standardize=False)
     assert raw.scale is None
     assert model.scale is not None
 
 
 def test_principal_components_are_folded_into_a_model_of_features(linked):
     pairs, groups = linked
-    model, _ = run(pairs, groups, max_epochs=30, n_components=4)
+    model, _ = run(pairs, groups, max_epochs=30, n_models=1, n_components=4)
     assert model.n_features == pairs.images.shape[1]
-    whole = run(pairs, groups, max_epochs=30, n_components=None)[0]
+    whole = run(pairs, groups, max_epochs=30, n_models=1, n_components=None)[0]
     rank = (embed_images(model, pairs.images, groups) @ embed_expression(model, pairs.expression).T).argsort(axis=1)
     near = [int(np.flatnonzero(rank[i][::-1] == i)[0]) for i in range(len(rank))]
     assert np.median(near) < 10
