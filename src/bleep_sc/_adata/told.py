@@ -37,27 +37,31 @@ def of_pictures(adata: AnnData) -> Notes:
 
     The order is that of the keys, since files keep no other.
     """
-    entries = [adata.uns[key] for key in sorted(adata.uns, key=lambda key: (key != keys.PATCHES, str(key)))]
+    entries = _entries(adata)
     of_patches = [note for entry in entries for note in of_patches_in(entry)]
-    return [*of_patches, *(entry for entry in entries if isinstance(entry, Mapping) and "context_of" in entry)]
+    return [*of_patches, *(entry for entry in entries if "context_of" in entry)]
 
 
-def of_patches_in(entry: Any) -> Notes:
-    """Return the notes of all slides in an entry of ``uns``; none where it is no record of patches."""
-    parts = entry.values() if isinstance(entry, Mapping) else ()
-    return [part for part in parts if isinstance(part, Mapping) and "side_px" in part]
+def of_patches_in(entry: Any, library_id: str | None = None) -> Notes:
+    """Return the notes of all slides in an entry of ``uns``, or of one; none where it is no record of patches."""
+    parts = entry.items() if isinstance(entry, Mapping) else ()
+    notes = [part for name, part in parts if library_id in (None, name)]
+    return [note for note in notes if isinstance(note, Mapping) and "side_px" in note]
 
 
 def of_models(adata: AnnData) -> Notes:
     """Return the arguments that models and predictions keep."""
-    entries = [adata.uns[key] for key in sorted(adata.uns, key=str)]
-    own = [each for each in entries if isinstance(each, Mapping) and {"params", "version", "method"} <= each.keys()]
+    own = [each for each in _entries(adata) if {"params", "version", "method"} <= each.keys()]
     return [json.loads(each["params"]) for each in own]
 
 
 def told_mpp(adata: AnnData, library_id: str) -> float | None:
     """Return µm per px by which the patches of a slide were cut; None where none were, or they were not known."""
-    usual, *others = (adata.uns.get(key) for key in (keys.PATCHES, *sorted(map(str, adata.uns))))
-    slides = [entry.get(library_id) for entry in (usual, *others) if isinstance(entry, Mapping)]
-    known = [float(slide["mpp"]) for slide in slides if isinstance(slide, Mapping) and "side_px" in slide]
-    return next((mpp for mpp in known if np.isfinite(mpp)), None)
+    notes = [note for entry in _entries(adata) for note in of_patches_in(entry, library_id)]
+    return next((mpp for mpp in map(float, told(notes, "mpp")) if np.isfinite(mpp)), None)
+
+
+def _entries(adata: AnnData) -> Notes:
+    """Return the dicts of ``uns``: that of the usual patches, and the others by their key."""
+    entries = [adata.uns[key] for key in sorted(adata.uns, key=lambda key: (key != keys.PATCHES, str(key)))]
+    return [entry for entry in entries if isinstance(entry, Mapping)]

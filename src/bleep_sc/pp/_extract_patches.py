@@ -10,8 +10,9 @@ import numpy as np
 from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import is_by_slide
-from bleep_sc._adata.libraries import libraries, library_column, spots_of
-from bleep_sc._adata.places import centers_px, spatial_slot
+from bleep_sc._adata.libraries import libraries, spots_of
+from bleep_sc._adata.places import centers_px
+from bleep_sc._adata.spots import note
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.pp._cut import Part, as_dask, cut, write
 from bleep_sc.pp._patch_scale import scale_of, side_in_px, warn_of_enlarged_patches
@@ -161,9 +162,7 @@ def extract_patches(
             "pad": pad,
             "image": absolute(slide.name),
             "store": "" if store is None else str(Path(store).resolve()),
-            "library_key": library_column(adata, library_key),
-            "spatial_key": spatial_slot(adata, spatial_key),
-            **({} if pitch_um is None else {"pitch_um": float(pitch_um)}),
+            **note(adata, library_key, spatial_key, pitch_um),
         }
     if not kept.any():
         raise ValueError("Every patch leaves its slide, and pad='drop' would drop all spots. Cut smaller ones (size=).")

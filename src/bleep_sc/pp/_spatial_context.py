@@ -6,9 +6,10 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
-from bleep_sc._adata.libraries import libraries, library_column
-from bleep_sc._adata.places import centers_px, centers_um, features_around, spatial_slot
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.places import centers_px, centers_um, features_around
 from bleep_sc._adata.records import feature_recipe
+from bleep_sc._adata.spots import note
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -92,8 +93,6 @@ def spatial_context(
         **feature_recipe(adata, use_rep),
         "context_of": use_rep,
         "radius_um": float(radius_um),
-        "library_key": library_column(adata, library_key),
-        "spatial_key": spatial_slot(adata, spatial_key),
-        **({} if pitch_um is None else {"pitch_um": float(pitch_um)}),
+        **note(adata, library_key, spatial_key, pitch_um),
     }
     return adata if copy else None
