@@ -85,9 +85,7 @@ class Spots:
         return centers_um(self.adata, self.slides, self.centers, pitch_of_model=self.pitch_um)
 
 
-def note(
-    adata: AnnData, library_key: str | None, spatial_key: str | None, pitch_um: float | None = None
-) -> dict[str, Any]:
+def note(adata: AnnData, library_key: str | None, spatial_key: str | None, pitch_um: float | None) -> dict[str, Any]:
     """Return what a call was told of slides and places, for ``uns``, where later calls read it back."""
     found = {"library_key": library_column(adata, library_key), "spatial_key": spatial_slot(adata, spatial_key)}
     return found if pitch_um is None else {**found, "pitch_um": float(pitch_um)}

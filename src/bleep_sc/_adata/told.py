@@ -33,10 +33,7 @@ def told(notes: Notes, field: str) -> list[Any]:
 
 
 def of_pictures(adata: AnnData) -> Notes:
-    """Return what was noted with patches and with features around spots; the usual patches first, others by their key.
-
-    The order is that of the keys, since files keep no other.
-    """
+    """Return what was noted with patches, the usual first, and with features around spots."""
     entries = _entries(adata)
     of_patches = [note for entry in entries for note in of_patches_in(entry)]
     return [*of_patches, *(entry for entry in entries if "context_of" in entry)]
@@ -45,8 +42,7 @@ def of_pictures(adata: AnnData) -> Notes:
 def of_patches_in(entry: Any, library_id: str | None = None) -> Notes:
     """Return the notes of all slides in an entry of ``uns``, or of one; none where it is no record of patches."""
     parts = entry.items() if isinstance(entry, Mapping) else ()
-    notes = [part for name, part in parts if library_id in (None, name)]
-    return [note for note in notes if isinstance(note, Mapping) and "side_px" in note]
+    return [own for name, own in parts if library_id in (None, name) and isinstance(own, Mapping) and "side_px" in own]
 
 
 def of_models(adata: AnnData) -> Notes:
@@ -62,6 +58,6 @@ def told_mpp(adata: AnnData, library_id: str) -> float | None:
 
 
 def _entries(adata: AnnData) -> Notes:
-    """Return the dicts of ``uns``: that of the usual patches, and the others by their key."""
+    """Return the dicts of ``uns``: that of the usual patches, and others by their key, since files keep no order."""
     entries = [adata.uns[key] for key in sorted(adata.uns, key=lambda key: (key != keys.PATCHES, str(key)))]
     return [entry for entry in entries if isinstance(entry, Mapping)]
