@@ -11,6 +11,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # numba, in scanpy, sets torch'
 
 import h5py
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numba
 import numpy as np
 import pandas as pd
@@ -32,6 +33,13 @@ if "BLEEP_SC_DATA" not in os.environ and SHARED.is_dir():
 numba.config.reload_config()  # plugins of pytest import it before this file is read
 mpl.use("agg")
 torch.set_num_threads(1)  # small tensors, and a machine that is shared
+
+
+@pytest.fixture(autouse=True)
+def _figures():
+    """Every test finds no figure, and leaves none."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="session")

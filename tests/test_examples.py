@@ -7,7 +7,6 @@ import re
 from functools import cache, reduce
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -46,8 +45,6 @@ def _one_tissue(monkeypatch, folder):
     """Generate each toy tissue once for all examples, which write their files to one folder."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(bs.datasets, "toy", lambda n_slices=4: generated(n_slices).copy())
-    yield
-    plt.close("all")
 
 
 def run(function, names):

@@ -7,7 +7,6 @@ import os
 import re
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
 
 import bleep_sc as bs
@@ -61,7 +60,6 @@ def test_a_notebook_runs(path, request, tmp_path, monkeypatch):
         if "parameters" in cell["metadata"].get("tags", []):
             assert SMALL[path.stem].keys() <= names.keys()
             names |= SMALL[path.stem]
-    plt.close("all")
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

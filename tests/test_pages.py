@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -61,8 +60,6 @@ def _small(monkeypatch):
     monkeypatch.setattr(bs.datasets, "toy", lambda n_slices=4: generated(n_slices)[::2].copy())
     monkeypatch.setattr(bs.tl, "fit", quick_fit)
     monkeypatch.setattr(encoders_, "load_encoder", tiny_encoder)
-    yield
-    plt.close("all")
 
 
 class Net(torch.nn.Module):

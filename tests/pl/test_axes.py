@@ -33,12 +33,6 @@ TABLES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture(scope="module")
 def predicted(_toy):
     """A slide with all that plots read, made up."""

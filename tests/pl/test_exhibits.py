@@ -1,6 +1,5 @@
 """Figures of an evaluation."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,12 +8,6 @@ from matplotlib.collections import EllipseCollection
 import bleep_sc as bs
 from bleep_sc.pl._leiden import matched_palettes
 from bleep_sc.pl._slide import round_length
-
-
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture

@@ -7,12 +7,6 @@ from matplotlib_scalebar.scalebar import ScaleBar
 import bleep_sc as bs
 
 
-@pytest.fixture(autouse=True)
-def _close():
-    yield
-    plt.close("all")
-
-
 @pytest.fixture
 def predicted(fitted, query):
     bs.tl.impute(query, ref=fitted)

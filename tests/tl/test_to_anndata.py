@@ -1,6 +1,5 @@
 import warnings
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scanpy as sc
@@ -25,7 +24,6 @@ def test_scanpy_and_squidpy_run_with_no_extra_argument(fitted, query):
         sq.gr.spatial_neighbors_knn(predicted)
         sq.gr.spatial_autocorr(predicted)
         sq.pl.spatial_scatter(predicted, color="CYP3A4")
-    plt.close("all")
     assert set(query.uns["spatial"]) > set(predicted.uns["spatial"]) == {"slice3"}
     assert predicted.obs["leiden"].nunique() > 1
     assert predicted.uns["moranI"].loc["CYP3A4", "I"] > 0.3

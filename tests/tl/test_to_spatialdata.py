@@ -62,7 +62,6 @@ def test_it_is_drawn_by_spatialdata_plot_in_its_own_colours(imputed, name):
     assert ax.collections
     drawn = np.asarray(ax.images[0].get_array(), dtype=float)[..., :3]
     np.testing.assert_allclose(drawn.mean(axis=(0, 1)), pixels.mean(axis=(0, 1)) / 255, atol=0.01)
-    plt.close("all")
 
 
 def test_predictions_flow_through_squidpy(imputed):
