@@ -157,7 +157,7 @@ def test_openslide_reads_the_same(pixels, centers, tmp_path):
 
 
 def test_large_strips_are_decoded_once_and_that_is_said(pixels, centers, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("bleep_sc.slides._tiff.LARGE", 1000)
+    monkeypatch.setattr("bleep_sc.slides._plane.LARGE", 1000)
     monkeypatch.setattr("bleep_sc.slides._tiff.has_vips", lambda: False)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="lzw", rowsperstrip=HEIGHT)
     with caplog.at_level(logging.WARNING, logger="bleep_sc"):

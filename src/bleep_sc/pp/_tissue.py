@@ -22,6 +22,12 @@ GLASS_LEAST, GLASS_SATURATION = 150, 0.1
 CORNER, CORNERS_ALIKE = 0.02, 8.0
 """Side of the corners, as a share of the picture, and the standard deviation up to which they are one colour."""
 
+BLACK, WHITE = 16, 255
+"""Largest value of px that were not scanned where a scan is padded with black; and all of it where with white."""
+PADDING, RIM = 0.005, 2
+"""Least share of the picture that is padding and no ink; and px around it that are a mixture."""
+SHARE = 0.01
+"""Least share of the scan that a piece of tissue has."""
 MANY = 10**6
 """Pieces of tissue that are kept at most; left to itself squidpy keeps the larger of two, and none of two alike."""
 
@@ -30,33 +36,73 @@ def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Tell tissue from glass on a thumbnail (height, width, 3).
 
     squidpy's threshold (Otsu's) halves any picture, also one with no glass on it. So what it takes for glass must be
-    pale, or the corners must be bright and of one colour; else all px but the pale ones are tissue.
+    pale, or the corners must be bright and of one colour; else all px but the pale ones are tissue. What was not
+    scanned, and is black or white, is neither, and moves no threshold.
     """
-    if np.ptp(thumbnail) < 2:  # one colour has no threshold
-        return np.zeros(thumbnail.shape[:2], dtype=bool)
-    tissue = _darker(thumbnail)
     darkest, brightest = thumbnail.min(axis=2), thumbnail.max(axis=2)
     pale = (darkest >= GLASS_LEAST) & (darkest >= (1 - GLASS_SATURATION) * brightest)
-    if tissue.all() or pale[~tissue].mean() > 0.5 or _has_bright_corners(thumbnail):
+    scanned = ~_padding(brightest <= BLACK)
+    tissue, is_glass_there = _split(thumbnail, scanned, pale)
+    if is_glass_there and tissue.any() and pale[tissue].mean() > 0.5:  # glass, beside padding that is whiter
+        without_white = scanned & ~_padding(darkest == WHITE)
+        tissue, is_glass_there = _split(thumbnail, without_white, pale)
+    if is_glass_there:
         return tissue
     logger.warning(
         "No glass was found around the tissue: all of the slide is taken for tissue, but for the %.1f %% that is pale.",
         100 * pale.mean(),
     )
-    return np.asarray(~pale)
+    return np.asarray(scanned & ~pale)
 
 
-def _has_bright_corners(thumbnail: NDArray[np.uint8]) -> bool:
-    """Tell whether all four corners are bright and of one colour, as those of tinted glass are."""
-    grey = thumbnail.mean(axis=2)
+def _padding(candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return large pieces of one extreme colour, which no camera has seen, with the px at their rim."""
+    from scipy import ndimage
+
+    labels, _ = ndimage.label(candidates)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    padding = (sizes >= PADDING * candidates.size)[labels]
+    return np.asarray(ndimage.binary_dilation(padding, iterations=RIM) if padding.any() else padding)
+
+
+def _split(
+    thumbnail: NDArray[np.uint8], scanned: NDArray[np.bool_], pale: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], bool]:
+    """Return where the scan is tissue, and whether the rest of it looks like glass."""
+    if not scanned.any() or np.ptp(thumbnail[scanned]) < 2:  # one colour has no threshold
+        return np.zeros_like(scanned), True
+    tissue = _darker(_filled(thumbnail, scanned), SHARE * scanned.mean()) & scanned
+    glass = scanned & ~tissue
+    return tissue, bool(not glass.any() or pale[glass].mean() > 0.5 or _has_bright_corners(thumbnail, scanned))
+
+
+def _filled(thumbnail: NDArray[np.uint8], scanned: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Fill what was not scanned with the colours of the rest, in their shares: no threshold moves."""
+    if scanned.all():
+        return thumbnail
+    picture, colors = thumbnail.copy(), thumbnail[scanned]
+    in_order = colors[np.argsort(colors.sum(axis=1), kind="stable")]
+    picture[~scanned] = in_order[np.linspace(0, len(in_order) - 1, int((~scanned).sum())).astype(int)]
+    return picture
+
+
+def _has_bright_corners(thumbnail: NDArray[np.uint8], scanned: NDArray[np.bool_]) -> bool:
+    """Tell whether all corners that were scanned are bright and of one colour, as those of tinted glass are."""
+    across, down = (np.flatnonzero(scanned.any(axis=axis)) for axis in (0, 1))
+    part = (slice(down[0], down[-1] + 1), slice(across[0], across[-1] + 1))
+    grey, known = thumbnail[part].mean(axis=2), scanned[part]
     rows, columns = (max(3, round(CORNER * length)) for length in grey.shape)
-    top_and_bottom = np.concatenate([grey[:rows], grey[-rows:]])
-    corners = np.concatenate([top_and_bottom[:, :columns], top_and_bottom[:, -columns:]])
-    return bool(corners.std() < CORNERS_ALIKE and corners.mean() >= np.median(grey))
+    at_edge = np.zeros(grey.shape[0], dtype=bool)
+    at_edge[:rows] = at_edge[-rows:] = True
+    at_side = np.zeros(grey.shape[1], dtype=bool)
+    at_side[:columns] = at_side[-columns:] = True
+    corners = grey[at_edge[:, None] & at_side & known]
+    return bool(len(corners) and corners.std() < CORNERS_ALIKE and corners.mean() >= np.median(grey[known]))
 
 
-def _darker(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return where squidpy finds dark pieces on bright ground, of a hundredth of the slide or more."""
+def _darker(thumbnail: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
+    """Return where squidpy finds dark pieces on bright ground, of some share of the picture or more."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # squidpy's and spatialdata's, about themselves
         import squidpy as sq
@@ -66,7 +112,12 @@ def _darker(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
         with _quiet():
             slide = SpatialData(images={"slide": Image2DModel.parse(thumbnail, dims=("y", "x", "c"))})
             labels = sq.experimental.im.detect_tissue(
-                slide, "slide", corners_are_background=False, n_samples=MANY, inplace=False
+                slide,
+                "slide",
+                corners_are_background=False,
+                min_specimen_area_frac=share,
+                n_samples=MANY,
+                inplace=False,
             )
     return np.asarray(labels) > 0
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._output.messages import logger
-from bleep_sc.slides._rgb import as_rgb, check_fits_memory, check_is_rgb
+from bleep_sc.slides._alpha import over_white, read_over_white
+from bleep_sc.slides._channels import color_order
+from bleep_sc.slides._rgb import UnusableImage, check_fits_memory, check_is_rgb
 from bleep_sc.slides._slide import IN_MEMORY, Level, Slide
 
 if TYPE_CHECKING:
@@ -20,26 +22,38 @@ LARGE = 256 * 2**20
 
 def open_array(source: Any) -> Slide:
     """Open an array, or an image of SpatialData with or without scales, as a slide."""
-    arrays = [_channels_last(each) for each in _scales(source)]
+    images = _scales(source)
+    order = _color_order(images[0])
+    arrays = [_channels_last(_data(each)) for each in images]
     for array in arrays:
         check_is_rgb(array.shape, array.dtype, "array")
-    if isinstance(arrays[0], np.ndarray):
-        arrays = [as_rgb(array) for array in arrays]
     arrays = [_decoded_once(array) for array in arrays]
     width = arrays[0].shape[1]
     levels = tuple(Level(each.shape[1], each.shape[0], width / each.shape[1], _chunk(each)) for each in arrays)
 
-    def read(level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        return np.asarray(arrays[level][y : y + height, x : x + width, :3])
+    def read_channels(level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        pixels = np.asarray(arrays[level][y : y + height, x : x + width, :])
+        return pixels if order is None else pixels[..., list(order)]
 
-    return Slide(IN_MEMORY, levels, float("nan"), "an array has no resolution of its own", read)
+    def read(level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        return over_white(read_channels(level, x, y, width, height))
+
+    is_told = order is not None or arrays[0].shape[2] == 3
+    read_rgb = read if is_told else read_over_white(read_channels, levels, IN_MEMORY)
+    return Slide(IN_MEMORY, levels, float("nan"), "an array has no resolution of its own", read_rgb)
 
 
 def _scales(source: Any) -> list[Any]:
-    """Return the arrays behind an image: those of every scale of SpatialData, or the one."""
+    """Return the images of every scale of SpatialData, or the one."""
     if hasattr(source, "children"):  # xarray.DataTree: scale0, scale1, ...
-        return [_data(next(iter(scale.ds.values()))) for scale in source.children.values()]
-    return [_data(source)]
+        return [next(iter(scale.ds.values())) for scale in source.children.values()]
+    return [source]
+
+
+def _color_order(image: Any) -> tuple[int, ...] | None:
+    """Return which channels of an xarray.DataArray are red, green and blue, where it names them."""
+    named = hasattr(image, "dims") and "c" in image.coords
+    return color_order(image.coords["c"].values.tolist(), IN_MEMORY) if named else None
 
 
 def _data(image: Any) -> Any:
@@ -47,7 +61,7 @@ def _data(image: Any) -> Any:
     if not hasattr(image, "dims"):
         return image if hasattr(image, "shape") and hasattr(image, "dtype") else np.asarray(image)
     if set(image.dims) != {"c", "y", "x"}:
-        raise ValueError(f"The image has the axes {tuple(map(str, image.dims))}; a slide has c, y and x.")
+        raise UnusableImage(f"The image has the axes {tuple(map(str, image.dims))}; a slide has c, y and x.")
     return image.transpose("y", "x", "c").data
 
 

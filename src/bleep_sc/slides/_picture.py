@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._output.messages import logger
+from bleep_sc.slides._alpha import FULL, over_white
+from bleep_sc.slides._jpeg import complaint
 from bleep_sc.slides._resolution import from_dpi
-from bleep_sc.slides._rgb import as_rgb, broken, check_fits_memory
+from bleep_sc.slides._rgb import UnusableImage, broken, check_fits_memory, check_is_rgb
 from bleep_sc.slides._slide import Level, Slide, scaled_size
 from bleep_sc.slides._vips import has_vips, open_vips
 
@@ -35,13 +38,15 @@ def open_picture(path: Path) -> Slide:
         with _large_images_allowed(), Image.open(path) as image:
             (width, height), mode, format_, info = image.size, image.mode, image.format, dict(image.info)
     except UnidentifiedImageError as error:
-        raise ValueError(f"Image {str(path)!r} is no JPEG, PNG or TIFF, or its beginning is broken.") from error
-    except (OSError, SyntaxError) as error:
+        raise UnusableImage(f"Image {str(path)!r} is no JPEG, PNG or TIFF, or its beginning is broken.") from error
+    except Exception as error:  # Pillow raises many kinds
         raise broken(path, "", error) from error
+    _check_mode(path, mode, (height, width))
     if format_ == "PNG" and _png_depth(path) > 8:
-        raise ValueError(
+        raise UnusableImage(
             f"Image {str(path)!r} holds 16-bit instead of 8-bit values (uint8, 0 to 255). Rescale it to 8 bit first."
         )
+    is_transparent = mode == "RGBA" or "transparency" in info
     mpp, source = from_dpi(info.get("dpi"))
     n_bytes = 3 * width * height
     if n_bytes > LARGE and has_vips():
@@ -53,44 +58,79 @@ def open_picture(path: Path) -> Slide:
             remedy = "With pyvips it is read in bands (pip install 'bleep-sc[wsi]'); or convert it to a tiled TIFF."
             check_fits_memory(n_bytes, str(path), remedy)
             logger.warning("%s is decoded whole (%.1f GiB). %s", path.name, n_bytes / 2**30, remedy)
-        return as_rgb(_decode(path, mode, format_), str(path))
+        decoded = _jpeg(path) if format_ == "JPEG" else _png(path, "RGBA" if is_transparent else "RGB")
+        if decoded.shape != (height, width, 4 if is_transparent else 3):
+            raise broken(path, "", f"it holds {decoded.shape}, and not the {(height, width)} that its header says")
+        if is_transparent and decoded[..., 3].max() < FULL:
+            raise UnusableImage(f"Image {str(path)!r} is transparent everywhere. Save it as RGB, without an opacity.")
+        return over_white(decoded)
 
     def read(level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         return pixels()[y : y + height, x : x + width]
 
     def preview(longest: int) -> NDArray[np.uint8]:
-        # A JPEG can be decoded at an eighth of its size, which is quick.
         size = scaled_size(width, height, longest)
+        if format_ != "JPEG" or is_transparent:
+            return np.asarray(Image.fromarray(pixels()).resize(size, Image.Resampling.BOX))
+        pixels()  # which refuses what is damaged; at an eighth of its size a JPEG is decoded without a word
         with _large_images_allowed(), Image.open(path) as image:
             image.draft("RGB", size)
             return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX))
 
-    return Slide(
-        str(path),
-        (Level(width, height, 1.0, (height, width)),),
-        mpp,
-        source,
-        read,
-        release=pixels.cache_clear,
-        preview=preview,
-    )
+    level = Level(width, height, 1.0, (height, width))
+    return Slide(str(path), (level,), mpp, source, read, release=pixels.cache_clear, preview=preview)
 
 
-def _decode(path: Path, mode: str, format_: str | None) -> NDArray[Any]:
+def _check_mode(path: Path, mode: str, shape: tuple[int, int]) -> None:
+    """Refuse what Pillow would take for colours: CMYK, grey, grey with an opacity."""
+    if mode == "CMYK":
+        raise UnusableImage(f"Image {str(path)!r} is CMYK. Convert it to RGB first.")
+    if mode not in ("RGB", "RGBA", "P"):
+        check_is_rgb((*shape, 2) if mode == "LA" else shape, np.uint8, str(path))
+
+
+def _jpeg(path: Path) -> NDArray[np.uint8]:
+    import imagecodecs
+
+    data = path.read_bytes()
+    if data.rfind(END_OF_JPEG) < len(data) // 2:  # an earlier one is that of a thumbnail
+        raise broken(path, "", "its end is missing")
+    if damage := complaint(data):
+        raise broken(path, "", damage)
+    try:
+        return np.asarray(imagecodecs.jpeg8_decode(data))  # half the memory of Pillow
+    except Exception as error:
+        raise broken(path, "", error) from error
+
+
+def _png(path: Path, mode: str) -> NDArray[Any]:
     from PIL import Image
 
+    _check_sums(path)
     try:
-        if format_ == "JPEG" and mode == "RGB":
-            import imagecodecs
-
-            data = path.read_bytes()
-            if data.rfind(END_OF_JPEG) < len(data) // 2:  # an earlier one is that of a thumbnail
-                raise broken(path, "", "its end is missing")
-            return imagecodecs.jpeg8_decode(data)  # half the memory of Pillow
         with _large_images_allowed(), Image.open(path) as image:
-            return np.asarray(image.convert("RGB") if mode in ("P", "RGBA") else image)
-    except (OSError, SyntaxError, RuntimeError) as error:  # of Pillow and of imagecodecs
+            return np.asarray(image.convert(mode))
+    except Exception as error:  # Pillow raises many kinds
         raise broken(path, "", error) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Compare every chunk of a PNG with its checksum; Pillow does not, where there are pixels in it."""
+    with path.open("rb") as file:
+        file.seek(8)
+        kind = b""
+        while kind != b"IEND":
+            header = file.read(8)
+            kind, length = header[4:], int.from_bytes(header[:4], "big")
+            content, checksum = file.read(length), file.read(4)
+            if (
+                len(header) < 8
+                or len(content) < length
+                or zlib.crc32(kind + content) != int.from_bytes(checksum, "big")
+            ):
+                raise broken(
+                    path, "", f"the checksum of the chunk {kind!r} is wrong, {file.tell()} bytes into the file"
+                )
 
 
 def _png_depth(path: Path) -> int:

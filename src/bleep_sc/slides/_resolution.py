@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 LEAST, MOST = 0.05, 20.0
 """µm per px that a microscope has; what lies outside, like 72 dots per inch, is a default of some program."""
-UM = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 INCH_UM, CM_UM = 25400.0, 10000.0
+UM = {
+    **dict.fromkeys(("µm", "μm", "um", "micron", "microns", "micrometer", "micrometre"), 1.0),
+    **{"nm": 1e-3, "mm": 1e3, "cm": CM_UM, "m": 1e6, "in": INCH_UM, "inch": INCH_UM, "å": 1e-4},
+}
 RESOLUTION_UNITS = {2: INCH_UM, 3: CM_UM}
 SAME = 0.05
 """Relative difference up to which two statements agree."""
 NOTHING = "the file does not say"
+RESOLUTION_TAGS = "resolution tags"
 
 
 def from_dpi(dpi: Any) -> tuple[float, str]:
@@ -35,9 +39,9 @@ def from_dpi(dpi: Any) -> tuple[float, str]:
 def from_tiff(file: tifffile.TiffFile, page: Any) -> tuple[float, str]:
     """Return µm per px of a TIFF and where they are from: OME-XML, a scanner's description, or the resolution tags.
 
-    Where two of them disagree, both are logged, and the first counts.
+    ImageJ notes the unit of these tags elsewhere. Where two of them disagree, both are logged, and the first counts.
     """
-    said = [_from_ome(file), _from_description(page), _from_tags(page)]
+    said = [_from_ome(file), _from_description(page), _from_tags(file, page)]
     known = [(mpp, source) for mpp, source in said if np.isfinite(mpp)]
     if not known:
         reasons = [source for _, source in said if source != NOTHING]
@@ -72,7 +76,7 @@ def _from_ome(file: tifffile.TiffFile) -> tuple[float, str]:
 def _ome_size(pixels: ElementTree.Element, axis: str) -> float:
     size, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")
     try:
-        return float(size) * UM[unit] if size is not None else float("nan")
+        return float(size) * UM[unit.lower()] if size is not None else float("nan")
     except (KeyError, ValueError):
         return float("nan")
 
@@ -86,15 +90,18 @@ def _from_description(page: Any) -> tuple[float, str]:
     return _square(mpp, mpp, "the scanner's description")
 
 
-def _from_tags(page: Any) -> tuple[float, str]:
+def _from_tags(file: tifffile.TiffFile, page: Any) -> tuple[float, str]:
     tags = page.tags
-    if "XResolution" not in tags or "YResolution" not in tags or "ResolutionUnit" not in tags:
+    if "XResolution" not in tags or "YResolution" not in tags:
         return float("nan"), NOTHING
-    unit = RESOLUTION_UNITS.get(int(tags["ResolutionUnit"].value))
+    said = str((file.imagej_metadata or {}).get("unit", "")) if file.is_imagej else ""
+    named = said.replace("\\u00B5", "µ")
+    code = int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 0
+    unit = UM.get(named.lower()) if named else RESOLUTION_UNITS.get(code)
     per_unit = [_ratio(tags[name].value) for name in ("XResolution", "YResolution")]
     if unit is None or min(per_unit) <= 0:
         return float("nan"), NOTHING
-    return _square(unit / per_unit[0], unit / per_unit[1], "resolution tags")
+    return _square(unit / per_unit[0], unit / per_unit[1], f"resolution tags, in {named}" if named else RESOLUTION_TAGS)
 
 
 def _ratio(value: tuple[int, int]) -> float:

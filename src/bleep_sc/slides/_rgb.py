@@ -8,37 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 SHARE_OF_MEMORY = 0.8
 
 
-def as_rgb(array: Any, name: str = "array") -> NDArray[np.uint8]:
-    """Return an array as RGB (height, width, 3) uint8, or say why it is none; an alpha channel is dropped."""
-    array = np.asarray(array)
-    check_is_rgb(array.shape, array.dtype, name)
-    if array.shape[2] == 4 and not _is_alpha(array[..., 3]):
-        raise ValueError(f"Image {name!r} has four channels, of which the last is no opacity. Convert it to RGB first.")
-    return array[..., :3]
+class UnusableImage(ValueError):
+    """An image that is refused; the message names it, and says what to do."""
 
 
 def check_is_rgb(shape: tuple[int, ...], dtype: Any, name: str) -> None:
     """Refuse what is not (height, width, 3 or 4) of uint8."""
     if len(shape) != 3 or shape[2] not in (3, 4):
-        raise ValueError(
+        raise UnusableImage(
             f"Image {name!r} has shape {tuple(shape)}, and no red, green and blue as its last axis. "
             "Convert it to RGB, (height, width, 3), first."
         )
     if dtype != np.uint8:
-        raise ValueError(
+        raise UnusableImage(
             f"Image {name!r} holds {np.dtype(dtype)} instead of 8-bit values (uint8, 0 to 255). Rescale it to 8 bit "
             "first."
         )
-
-
-def _is_alpha(channel: NDArray[Any]) -> bool:
-    """Tell an opacity, which is full nearly everywhere, from the black of CMYK."""
-    return bool(np.mean(channel == np.iinfo(channel.dtype).max) > 0.5) if channel.dtype.kind == "u" else True
 
 
 def check_fits_memory(n_bytes: int, name: str, remedy: str) -> None:
@@ -48,12 +38,12 @@ def check_fits_memory(n_bytes: int, name: str, remedy: str) -> None:
     except (AttributeError, ValueError, OSError):  # not known on this system
         return
     if n_bytes > SHARE_OF_MEMORY * memory:
-        raise ValueError(
+        raise UnusableImage(
             f"Image {name!r} can only be decoded whole, which takes {n_bytes / 2**30:.1f} GiB of the "
             f"{memory / 2**30:.1f} GiB of memory here. {remedy}"
         )
 
 
-def broken(path: Any, kind: str, error: BaseException | str) -> ValueError:
+def broken(path: Any, kind: str, error: BaseException | str) -> UnusableImage:
     """Return the error for a file that cannot be read."""
-    return ValueError(f"Image {str(path)!r} cannot be read{kind}: it is truncated or broken ({error}).")
+    return UnusableImage(f"Image {str(path)!r} cannot be read{kind}: it is truncated or broken ({error}).")

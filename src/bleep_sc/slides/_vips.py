@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc.slides._rgb import broken, check_is_rgb
+from bleep_sc.slides._alpha import over_white
+from bleep_sc.slides._rgb import UnusableImage, broken, check_is_rgb
 from bleep_sc.slides._slide import Level, Slide
 
 if TYPE_CHECKING:
@@ -31,8 +32,11 @@ def has_vips() -> bool:
     return True
 
 
-def open_vips(path: Path, mpp: float, mpp_source: str) -> Slide:
-    """Open a picture for regions in any order; ``top_to_bottom`` opens it for a single pass."""
+def open_vips(path: Path, mpp: float, mpp_source: str, *, premultiplied: bool = False) -> Slide:
+    """Open a picture for regions in any order; ``top_to_bottom`` opens it for a single pass.
+
+    A fourth channel is an opacity, and ``premultiplied`` colours hold it already.
+    """
     import pyvips
 
     image = _load(path, access="random")
@@ -42,15 +46,15 @@ def open_vips(path: Path, mpp: float, mpp_source: str) -> Slide:
             region: NDArray[np.uint8] = image.crop(x, y, width, height).numpy()
         except pyvips.Error as error:
             raise broken(path, "", error) from error
-        return region[..., :3]
+        return over_white(region, premultiplied=premultiplied)
 
     def reopen() -> Slide:
-        return open_vips_once(path, mpp, mpp_source)
+        return open_vips_once(path, mpp, mpp_source, premultiplied=premultiplied)
 
     return Slide(str(path), (_level(image),), mpp, mpp_source, read, reopen=reopen)
 
 
-def open_vips_once(path: Path, mpp: float, mpp_source: str) -> Slide:
+def open_vips_once(path: Path, mpp: float, mpp_source: str, *, premultiplied: bool = False) -> Slide:
     """Open a picture for a single pass: every region lies below the one before, or beside it."""
     import pyvips
 
@@ -65,7 +69,8 @@ def open_vips_once(path: Path, mpp: float, mpp_source: str) -> Slide:
                 rows = window.fetch(x, y + top, width, len(part))
             except pyvips.Error as error:
                 raise broken(path, "", error) from error
-            part[...] = np.frombuffer(rows, np.uint8).reshape(len(part), width, image.bands)[..., :3]
+            pixels = np.frombuffer(rows, np.uint8).reshape(len(part), width, image.bands)
+            part[...] = over_white(pixels, premultiplied=premultiplied)
         return region
 
     return Slide(str(path), (_level(image),), mpp, mpp_source, read)
@@ -75,13 +80,13 @@ def _load(path: Path, *, access: str) -> Any:
     import pyvips
 
     try:
-        # Without revalidate, a file that was written anew shows its old pixels.
-        image = pyvips.Image.new_from_file(str(path), access=access, fail_on="error", unlimited=True, revalidate=True)
+        # To libjpeg, lost pixels are a warning. Without revalidate, a file that was written anew shows its old pixels.
+        image = pyvips.Image.new_from_file(str(path), access=access, fail_on="warning", unlimited=True, revalidate=True)
     except pyvips.Error as error:
         raise broken(path, "", error) from error
     check_is_rgb((image.height, image.width, image.bands), _dtype(image), str(path))
     if image.interpretation == "cmyk":
-        raise ValueError(f"Image {str(path)!r} has four channels, of which the last is no opacity. Convert it to RGB.")
+        raise UnusableImage(f"Image {str(path)!r} is CMYK. Convert it to RGB first.")
     return image
 
 

@@ -1,0 +1,117 @@
+"""What libjpeg complains of while it decodes; a JPEG has no checksum, and damaged ones decode to something."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import threading
+from functools import cache
+
+DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
+"""How complaints begin that are about lost or altered pixels."""
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+ALONE = {0x01, *range(0xD0, 0xD9)}
+"""Markers without a length."""
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+JFIF, ADOBE = 0xE0, 0xEE
+SHORT, LONG, BYTES = 3, 4, 7
+"""Types of TIFF tags."""
+
+
+def complaint(data: bytes, tables: bytes | None = None) -> str | None:
+    """Return what libjpeg finds damaged, None where it finds nothing; ``tables`` are those that the data lack.
+
+    imagecodecs' own decoder keeps the complaints of libjpeg to itself. Those of libtiff are logged: so the JPEG is read
+    once more, as the only strip of a TIFF.
+    """
+    import imagecodecs
+
+    wrapped = _as_tiff(data, tables or b"")
+    if wrapped is None:
+        return None
+    heard = _listener().heard = []
+    try:
+        imagecodecs.tiff_decode(wrapped, verbose=1)
+    except RuntimeError:  # what libtiff does not read, such as very large progressive ones, is not judged
+        return None
+    finally:
+        _listener().heard = None
+    return next((said for said in heard if said.startswith(DAMAGE)), None)
+
+
+def color_space(data: bytes) -> str | None:
+    """Return "RGB" or "YCbCr" where the JPEG says which it holds, as libjpeg reads it."""
+    markers = dict(_markers(data))
+    adobe = markers.get(ADOBE, b"")
+    if adobe.startswith(b"Adobe") and len(adobe) > 11 and adobe[11] in (0, 1):
+        return ("RGB", "YCbCr")[adobe[11]]
+    if markers.get(JFIF, b"").startswith(b"JFIF"):
+        return "YCbCr"
+    frame = next((content for marker, content in markers.items() if marker in FRAMES), b"")
+    return "RGB" if frame[6::3] == b"RGB" else None
+
+
+def _markers(data: bytes) -> list[tuple[int, bytes]]:
+    """Return the markers before the first scan, and what they hold."""
+    found, place = [], 2
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker in ALONE or marker == 0xFF:  # 0xFF fills
+            place += 1 if marker == 0xFF else 2
+            continue
+        length = int.from_bytes(data[place + 2 : place + 4], "big")
+        found.append((marker, data[place + 4 : place + 2 + length]))
+        if marker in (START_OF_SCAN, END_OF_IMAGE):
+            break
+        place += 2 + length
+    return found
+
+
+def _as_tiff(data: bytes, tables: bytes) -> bytes | None:
+    """Return a TIFF whose only strip is the JPEG; None of one that a TIFF cannot hold."""
+    frame = next((content for marker, content in _markers(data) if marker in FRAMES), b"")
+    if len(frame) < 6 or len(frame) < 6 + 3 * frame[5]:
+        return None
+    height, width, n_channels = struct.unpack(">HHB", frame[1:6])
+    factors = [divmod(each, 16) for each in frame[7 : 6 + 3 * n_channels : 3]]
+    if n_channels not in (1, 3) or any(each != (1, 1) for each in factors[1:]) or 0 in factors[0]:
+        return None
+    across, down = factors[0] if n_channels == 3 else (1, 1)
+    tags = [
+        (256, LONG, 1, width),
+        (257, LONG, 1, height),
+        (258, SHORT, 1, 8),  # bits; of all channels, says libtiff, where there is one value
+        (259, SHORT, 1, 7),  # JPEG
+        (262, SHORT, 1, 6 if n_channels == 3 else 1),  # YCbCr, or grey
+        (273, LONG, 1, None),
+        (277, SHORT, 1, n_channels),
+        (278, LONG, 1, height),
+        (279, LONG, 1, len(data)),
+        (347, BYTES, len(tables), None),
+        (530, SHORT, 2, across | down << 16),  # how much smaller the chroma is
+    ]
+    if not tables:
+        tags.pop(-2)
+    begin = 8 + 2 + 12 * len(tags) + 4
+    places = {273: begin + len(tables), 347: begin}
+    entries = [struct.pack("<HHII", tag, kind, n, places.get(tag, value)) for tag, kind, n, value in tags]
+    return b"".join([b"II*\0", struct.pack("<IH", 8, len(tags)), *entries, bytes(4), tables, data])
+
+
+class _Listener(threading.local, logging.Filter):
+    """Takes what imagecodecs logs in the thread that asks, and lets everything else pass."""
+
+    heard: list[str] | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if self.heard is None:
+            return True
+        self.heard.append(record.getMessage())
+        return False
+
+
+@cache
+def _listener() -> _Listener:
+    listener = _Listener()
+    logging.getLogger("imagecodecs").addFilter(listener)
+    return listener
