@@ -116,9 +116,9 @@ def test_slides_stacked_without_their_records(toy):
     slides = {name: toy[toy.obs["library_id"] == name].copy() for name in ("slice1", "slice2")}
     stacked = ad.concat(slides)  # neither label= nor uns_merge=
     del stacked.obs["library_id"], stacked.obsm["patches"]
-    with pytest.raises(KeyError) as error:
+    with pytest.raises(ValueError, match="Slide 'slide' is several slides: 420 spots stand where another") as error:
         bs.pp.extract_patches(stacked, size=56, size_um=112)
-    assert unsaid(error, "concatenate with uns_merge='unique'") == []
+    assert unsaid(error, "label='library_id'", "uns_merge='first'") == []
 
 
 def test_scored_before_imputed(query):

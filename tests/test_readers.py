@@ -118,6 +118,8 @@ def test_original_spatial_transcriptomics(data_folder):
     assert record["mpp"] == pytest.approx(0.686, abs=0.004)
     assert record["side_px"] == round(112 / record["mpp"])
     del adata.uns["spatial"]["C2"]["scalefactors"]["microns_per_pixel"]  # as other readers of the format leave it out
-    bs.pp.extract_patches(adata, size=16, size_um=112, key_added="again")
-    assert adata.uns["again"]["C2"]["mpp_source"] == "lattice fit, Spatial Transcriptomics pitch 200 µm"
+    with pytest.raises(ValueError, match=r"kind 'square', .*pass pitch_um= \(200 for original Spatial Transcriptomics"):
+        bs.pp.extract_patches(adata, size=16, size_um=112, key_added="again")
+    bs.pp.extract_patches(adata, size=16, size_um=112, pitch_um=200, key_added="again")
+    assert adata.uns["again"]["C2"]["mpp_source"] == "lattice fit, pitch 200 µm given"
     np.testing.assert_array_equal(adata.obsm["again"], adata.obsm["patches"])

@@ -52,6 +52,13 @@ def no_full_resolution_image(toy, **_):
 
 
 @mistake
+def slides_without_names(toy, **_):
+    stacked = ad.concat([one(toy), one(toy, "slice2")])
+    del stacked.obs["library_id"]
+    bs.pp.extract_patches(stacked, scan(one(toy)), **SMALL)
+
+
+@mistake
 def the_small_image(toy, **_):
     part = one(toy)
     part.uns["spatial"]["slice1"]["scalefactors"] = {"tissue_hires_scalef": 0.5}

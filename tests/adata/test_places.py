@@ -5,6 +5,7 @@ import pytest
 
 from bleep_sc._adata.places import centers_px, centers_um, features_around, microns_per_pixel, spatial_slot
 from bleep_sc._adata.spots import Spots
+from bleep_sc.tl._models.inputs import array_positions
 
 
 @pytest.fixture
@@ -38,18 +39,20 @@ def test_places_are_where_an_earlier_call_was_told(spots):
 
 def test_the_resolution_is_given_else_that_of_the_patches_else_measured(spots):
     rows, centers = np.arange(12), spots.obsm["px"][:12]
-    assert microns_per_pixel(spots, rows, centers, "a")[0] == pytest.approx(2)  # the pitch of original ST is 200 µm
+    assert np.isnan(microns_per_pixel(spots, rows, centers, "a")[0])  # squares may be of any technology
+    assert microns_per_pixel(spots, rows, centers, "a", pitch_um=200)[0] == pytest.approx(2)
     spots.uns["spatial"] = {"a": {"scalefactors": {"microns_per_pixel": 3.0}}}
     assert microns_per_pixel(spots, rows, centers, "a") == (3.0, "scale factors")
     spots.uns["wide"] = {"a": {"side_px": 9, "mpp": 5.0}, "b": {"side_px": 9, "mpp": np.nan}}
     assert microns_per_pixel(spots, rows, centers, "a") == (5.0, "its patches")
     assert microns_per_pixel(spots, rows, centers, "a", pitch_um=50)[0] == pytest.approx(0.5)
     assert microns_per_pixel(spots, rows, centers, "a", mpp=7.0) == (7.0, "given")
-    assert microns_per_pixel(spots, rows + 12, spots.obsm["px"][12:], "b")[0] == pytest.approx(1)
+    other = microns_per_pixel(spots, rows + 12, spots.obsm["px"][12:], "b", pitch_um=200)
+    assert other[0] == pytest.approx(1)
 
 
 def test_both_slides_are_measured_alike(spots):
-    um = centers_um(spots, slides(spots), spots.obsm["px"])
+    um = centers_um(spots, slides(spots), spots.obsm["px"], pitch_um=200)
     np.testing.assert_allclose(um[:12], um[12:], atol=1e-9)
     spots.obs["array_row"] *= 2  # a lattice of no known kind
     with pytest.raises(ValueError, match="µm per px of slide 'a' are not known"):
@@ -70,6 +73,7 @@ def test_spots_of_slides_without_a_name_are_on_none_of_another(spots):
     params = {"library_key": "library_id", "spatial_key": "px"}
     named = Spots.of(spots, params)
     assert named.on_slides_of(named).all()
+    spots = spots[:12].copy()  # of two slides, places would be taken twice
     nameless = spots.copy()
     del nameless.obs["library_id"]
     nameless = Spots.of(nameless, params)
@@ -79,3 +83,18 @@ def test_spots_of_slides_without_a_name_are_on_none_of_another(spots):
     assert called.on_slides_of(called).all()
     for one, other in ((nameless, nameless), (nameless, called), (called, nameless)):
         assert not one.on_slides_of(other).any()
+
+
+def test_places_that_are_no_numbers_are_named(spots):
+    rows, centers = np.arange(12), spots.obsm["px"][:12]
+    spots.obs["array_row"] = pd.Categorical(spots.obs["array_row"].astype(str))
+    assert microns_per_pixel(spots, rows, centers, "a", pitch_um=50)[0] == pytest.approx(0.5)  # numbers, as text
+    spots.obs["array_row"] = "r" + spots.obs["array_row"].astype(str)
+    unknown, why = microns_per_pixel(spots, rows, centers, "a")
+    assert np.isnan(unknown)
+    assert "obs['array_row'] holds 'r0', which is no number" in why
+    with pytest.raises(ValueError, match=r"holds 'r0', which is no number; number rows and columns from 0"):
+        microns_per_pixel(spots, rows, centers, "a", pitch_um=50)
+    assert microns_per_pixel(spots, rows, centers, "a", mpp=2.0) == (2.0, "given")
+    with pytest.raises(ValueError, match="holds 'r0'"):
+        array_positions(spots)

@@ -53,6 +53,18 @@ def test_clusters_are_drawn_on_the_tissue_with_a_region_outlined(predicted):
         bs.pl.leiden(predicted, "stnet")
 
 
+def test_a_cluster_has_one_colour_on_all_slides(toy):
+    second, third = toy.obs["library_id"] == "slice2", toy.obs["library_id"] == "slice3"
+    toy.obs["measured_leiden"] = toy.obs["bleep_leiden"] = np.select([second, third], ["1", "2"], "0")
+    faces = []
+    for name in ("slice2", "slice3"):
+        axes = bs.pl.leiden(toy, library_id=name)
+        drawn = [child for ax in axes for child in ax.collections if isinstance(child, EllipseCollection)]
+        assert np.array_equal(drawn[0].get_facecolors(), drawn[1].get_facecolors())
+        faces.append(drawn[0].get_facecolors()[0].tolist())
+    assert faces[0] != faces[1]
+
+
 def test_the_umap_shows_predictions_among_the_reference(fitted, predicted):
     bs.tl.joint_umap(predicted, fitted)
     ax = bs.pl.umap(predicted)

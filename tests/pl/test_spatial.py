@@ -1,7 +1,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.collections import EllipseCollection
+from matplotlib.colors import to_hex
 from matplotlib_scalebar.scalebar import ScaleBar
 
 import bleep_sc as bs
@@ -80,6 +82,34 @@ def test_categories_get_a_legend(query):
     ax = bs.pl.spatial(query, "zone")
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["portal", "central"]
     assert len(np.unique(spots(ax).get_facecolors(), axis=0)) == 2
+
+
+def legend(ax):
+    drawn = ax.get_legend()
+    return {
+        text.get_text(): to_hex(patch.get_facecolor())
+        for text, patch in zip(drawn.texts, drawn.legend_handles, strict=True)
+    }
+
+
+def test_a_category_has_one_colour_on_all_slides_and_the_order_of_its_column(toy):
+    first, second = (toy.obs["library_id"] == name for name in ("slice1", "slice2"))
+    toy.obs["zone"] = np.select([first & (toy.obs["zonation"] > 0.5), second], ["A", "C"], "B")
+    one, two, three = (legend(ax) for ax in bs.pl.spatial(toy, "zone")[0])
+    assert (list(one), list(two), list(three)) == (["A", "B"], ["C"], ["B"])
+    assert one["B"] == three["B"] != two["C"] != one["A"]
+    toy.obs["zone"] = pd.Categorical(toy.obs["zone"], categories=["C", "B", "A"])
+    toy.uns["zone_colors"] = ["#0000ff", "#00ff00", "#ff0000"]  # as scanpy keeps them
+    axes = bs.pl.spatial(toy, "zone")[0]
+    assert [list(legend(ax).items()) for ax in axes] == [
+        [("B", "#00ff00"), ("A", "#ff0000")], [("C", "#0000ff")], [("B", "#00ff00")]
+    ]  # fmt: skip
+    drawn = {to_hex(color) for color in spots(axes[0]).get_facecolors()}
+    assert drawn == {"#00ff00", "#ff0000"}
+    toy.uns["zone_colors"] = ["#0000ff", "no colour", "#ff0000"]
+    assert legend(bs.pl.spatial(toy, "zone", library_id="slice2")) == {"C": "#0072b2"}
+    toy.obs["zone"] = toy.obs["zone"].where(toy.obs["zone"] != "C")
+    assert legend(bs.pl.spatial(toy, "zone", library_id="slice2")) == {"nan": "#999999"}
 
 
 def test_axes_and_style_can_be_given(predicted):

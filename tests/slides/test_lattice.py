@@ -45,7 +45,7 @@ def test_a_scan_that_is_stretched_has_the_mean_scale():
     stretched = np.column_stack([column * 78.0 + 7, row * 81.0 - 3])
     lattice = fit_lattice(column, row, stretched)
     np.testing.assert_allclose([*lattice.column, *lattice.row], [78, 0, 0, 81], atol=1e-9)
-    assert microns_per_pixel(column, row, stretched)[0] == pytest.approx(200 / 79.5)
+    assert microns_per_pixel(column, row, stretched, pitch_um=200)[0] == pytest.approx(200 / 79.5)
 
 
 @pytest.mark.parametrize(
@@ -89,23 +89,35 @@ def test_half_of_the_spots_give_the_same():
     assert microns_per_pixel(column[half], row[half], xy[half])[0] == pytest.approx(2.0, rel=0.005)
 
 
-def test_a_square_grid_is_original_st():
-    row, column = (axis.ravel() for axis in np.mgrid[0:10, 0:12])
-    spatial = np.column_stack([column * 80.0, row * 80.0])
-    assert microns_per_pixel(column, row, spatial) == (
-        pytest.approx(2.5),
-        "lattice fit, Spatial Transcriptomics pitch 200 µm",
-    )
-    assert microns_per_pixel(column, row, spatial, pitch_um=160)[0] == pytest.approx(2.0)
+@pytest.mark.parametrize(("n", "step", "pitch_um", "mpp"), [
+    (12, 80.0, 200, 2.5),  # original Spatial Transcriptomics
+    (30, 12.8, 16, 1.25),  # a corner of Visium HD
+    (30, 100 / 0.2125, 100, 0.2125),  # pseudo-spots of Xenium
+    (35, 40.0, 20, 0.5),  # DBiT
+    (60, 16.0, 8, 0.5),
+])  # fmt: skip
+def test_squares_of_every_technology_look_alike(n, step, pitch_um, mpp):
+    row, column = (axis.ravel() for axis in np.mgrid[0:n, 0:n])
+    spatial = np.column_stack([column * step, row * step])
+    assert fit_lattice(column, row, spatial).kind == "square"
+    with pytest.raises(ValueError, match=r"kind 'square', whose pitch is not known; pass pitch_um= \(200 for original"):
+        microns_per_pixel(column, row, spatial)
+    given = microns_per_pixel(column, row, spatial, pitch_um=pitch_um)
+    assert given == (pytest.approx(mpp), f"lattice fit, pitch {pitch_um} µm given")
+
+
+@pytest.mark.parametrize("off", [(0, 128), (224, 0), (0, -2)])
+def test_hexagons_that_no_slide_of_visium_has_are_not_taken_for_them(off):
+    column, row, xy = visium()
+    assert fit_lattice(column + off[0], row + off[1], xy).kind == "unknown"
+    assert fit_lattice(column + 194, row + 108, xy).kind == "visium"  # the last places of 11 mm
 
 
 def test_an_unknown_lattice_needs_a_pitch():
     row, column = (axis.ravel() for axis in np.mgrid[0:10, 0:12])
     keep = (row + column) % 2 == 0
     row, column = row[keep], column[keep]
-    with pytest.raises(
-        ValueError, match=r"lattice of kind 'staggered', whose pitch is not known; pass pitch_um= or mpp="
-    ):
+    with pytest.raises(ValueError, match=r"lattice of kind 'staggered', whose pitch is not known; pass pitch_um="):
         microns_per_pixel(column, row, np.column_stack([column * 80.0, row * 80.0]))
     with pytest.raises(ValueError, match="kind 'unknown'"):
         microns_per_pixel(column, row, np.column_stack([column * 80.0, row * 130.0]))
@@ -136,15 +148,6 @@ def test_a_real_visium_folder(data_folder):
     assert 14.965 * microns_per_pixel(spots["array_col"], spots["array_row"], spatial)[0] == pytest.approx(
         70, rel=0.003
     )
-
-
-def test_bins_by_the_hundreds_are_not_taken_for_original_st():
-    row, column = (axis.ravel() for axis in np.mgrid[0:60, 0:60])
-    spatial = np.column_stack([column * 16.0, row * 16.0])
-    assert fit_lattice(column, row, spatial).kind == "unknown"
-    with pytest.raises(ValueError, match="pass pitch_um= or mpp="):
-        microns_per_pixel(column, row, spatial)
-    assert microns_per_pixel(column, row, spatial, pitch_um=8)[0] == pytest.approx(0.5)
 
 
 def test_a_mirrored_lattice_is_told_from_a_turned_one():

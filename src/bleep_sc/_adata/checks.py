@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -67,3 +68,17 @@ def require_unique_genes(adata: AnnData) -> None:
     if not adata.var_names.is_unique:
         twice = adata.var_names[adata.var_names.duplicated()].unique()
         raise ValueError(f"adata.var_names are not unique: {listed(twice)}. Run adata.var_names_make_unique() first.")
+
+
+def warn_of_glass(adata: AnnData) -> None:
+    """Warn of spots that their reader calls off tissue."""
+    if "in_tissue" not in adata.obs:
+        return
+    off = int(adata.obs["in_tissue"].astype(str).str.lower().isin(["0", "0.0", "false"]).sum())
+    if off:
+        warnings.warn(
+            f"{off} of {adata.n_obs} spots are off tissue (obs['in_tissue'] is 0): they show glass, and hold what "
+            "leaked there. Leave them out: adata = adata[adata.obs['in_tissue'].astype(int) == 1].copy().",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -8,6 +8,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
+from bleep_sc._adata.one_slide import require_single, require_usable_names
 from bleep_sc._adata.told import name_there
 from bleep_sc._output.messages import listed
 
@@ -38,18 +39,36 @@ def libraries(
     """Return the slide of every spot, (n_obs,): :func:`library_column`, else the one library of ``uns["spatial"]``.
 
     A column that was named must be there, and where ``uns`` knows several libraries so must one, unless it is not
-    ``required``. Else, where nothing names slides, all spots are of one, ``UNNAMED``.
+    ``required``. Else, where nothing names slides, all spots are of one, ``UNNAMED``. Names that files do not take are
+    refused, and so are slides that are several.
     """
+    slides, column = (
+        named(adata, library_key, *of_model, required=required),
+        library_column(adata, library_key, *of_model),
+    )
+    is_named = library_key is not None or column in of_model
+    require_single(adata, slides, column, known=library_column(adata), is_named=is_named)
+    return slides
+
+
+def named(adata: AnnData, library_key: str | None = None, *of_model: str, required: bool = True) -> NDArray[np.str_]:
+    """Return what :func:`libraries` does, or what else a column says of the spots: a donor may have several slides."""
     column = library_column(adata, library_key, *of_model)
+    if not adata.n_obs:
+        raise ValueError("adata has no spots (n_obs is 0). Look at what was left out before.")
     if column in adata.obs:
         slides = adata.obs[column]
         if slides.isna().any():
             raise ValueError(f"obs[{column!r}] is missing for {int(slides.isna().sum())} spots; name their slide.")
-        return slides.astype(str).to_numpy(dtype=str)
-    names = list(adata.uns.get(keys.SPATIAL, {}))
-    if column != keys.LIBRARY or (len(names) > 1 and required):
+        names = slides.astype(str).to_numpy(dtype=str)
+        require_usable_names(np.unique(names).tolist(), f"obs[{column!r}]")
+        return names
+    known = list(adata.uns.get(keys.SPATIAL, {}))
+    if column != keys.LIBRARY or (len(known) > 1 and required):
         require_obs(adata, column, "Pass library_key=, the column that names the slide of every spot.")
-    return np.full(adata.n_obs, names[0] if len(names) == 1 else UNNAMED)
+    if len(known) == 1:
+        require_usable_names(known, "uns['spatial']")
+    return np.full(adata.n_obs, known[0] if len(known) == 1 else UNNAMED)
 
 
 def spots_of(slides: NDArray[np.str_], library_id: str | Sequence[str] | None = None) -> dict[str, NDArray[np.intp]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
@@ -32,6 +33,26 @@ def centers_px(adata: AnnData, spatial_key: str | None = None, *of_model: str) -
     """Return the centres of the spots, (x, y) in full-resolution px, (n_obs, 2)."""
     remedy = "Pass spatial_key=, or read the slides with squidpy: it holds (x, y) in full-resolution px."
     return np.asarray(require_obsm(adata, spatial_slot(adata, spatial_key, *of_model), remedy), dtype=np.float64)[:, :2]
+
+
+def array_places(adata: AnnData) -> NDArray[np.float64]:
+    """Return array_col and array_row of the spots, (n_obs, 2), NaN where there are none or these are no numbers."""
+    absent = pd.Series(np.nan, index=adata.obs_names)
+    columns = (adata.obs.get(key, absent).astype(object) for key in (keys.ARRAY_COL, keys.ARRAY_ROW))
+    return np.column_stack([pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64) for column in columns])
+
+
+def no_numbers(adata: AnnData) -> str:
+    """Say what array_row and array_col hold where that is no number, such as ``"r2"``; nothing where all are."""
+    for key in (keys.ARRAY_ROW, keys.ARRAY_COL):
+        column = adata.obs[key].astype(object)
+        texts = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+        if len(texts):
+            return (
+                f"obs[{key!r}] holds {texts.iloc[0]!r}, which is no number; number rows and columns from 0, such as by "
+                f"adata.obs[{key!r}] = adata.obs[{key!r}].astype(str).str.extract(r'(\\d+)', expand=False).astype(int)"
+            )
+    return ""
 
 
 def microns_per_pixel(
@@ -66,8 +87,10 @@ def microns_per_pixel(
                 f"pitch_um={pitch_um} needs obs['array_row'] and obs['array_col'], the lattice of the spots."
             )
         return float("nan"), "no microns_per_pixel, and no obs['array_row'] and obs['array_col'] to fit a lattice to"
-    column, row = (adata.obs[key].to_numpy(dtype=np.float64)[rows] for key in (keys.ARRAY_COL, keys.ARRAY_ROW))
     try:
+        if texts := no_numbers(adata):
+            raise ValueError(texts)
+        column, row = array_places(adata)[rows].T
         return slides.microns_per_pixel(column, row, centers, pitch_um=pitch_um)
     except ValueError as error:
         if pitch_um is not None:

@@ -10,11 +10,16 @@ import numpy as np
 
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.told import of_patches_in, told
+from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from anndata import AnnData
+
+
+SAME_FIELD = 0.05
+"""How far what patches show, µm, may differ."""
 
 
 def names_hash(names: Iterable[str]) -> str:
@@ -25,16 +30,53 @@ def names_hash(names: Iterable[str]) -> str:
 def patch_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
     """How the patches of all slides were cut: key, side in px, and mean side in µm (NaN where not known)."""
     slides = adata.uns.get(patches_key, {})
-    # A part of a cut-up AnnData still has the records of all slides.
-    own = told(of_patches_in(slides), "library_key")
-    present = set(libraries(adata, None, *own, required=False).tolist()) if slides else set()
-    sides = [slide["size_um"] for name, slide in slides.items() if name in present or not present & set(slides)]
+    sides = fields_of_view(adata, patches_key)
     return {
         "patches_key": patches_key,
         "size": _size(adata, patches_key, slides),
-        "size_um": float(np.mean(sides)) if sides else float("nan"),
+        "size_um": _mean(sides),
+        **_mixed(sides),
         **stain_recipe(adata, patches_key),
     }
+
+
+def fields_of_view(adata: AnnData, patches_key: str) -> dict[str, float]:
+    """Return how many µm the patches of every slide show that is there, where that is known."""
+    slides = adata.uns.get(patches_key, {})
+    own = told(of_patches_in(slides), "library_key")
+    # A part of a cut-up AnnData still has the records of all slides.
+    present = set(libraries(adata, None, *own, required=False).tolist()) if slides else set()
+    sides = {name: float(slide["size_um"]) for name, slide in slides.items()}
+    chosen = present & set(slides) or set(slides)
+    return {str(name): side for name, side in sides.items() if name in chosen and np.isfinite(side)}
+
+
+def _mean(sides: dict[str, float]) -> float:
+    return float(np.mean(list(sides.values()))) if sides else float("nan")
+
+
+def _mixed(sides: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Return what patches show of two slides that differ in it, for their recipe; nothing where all show the same."""
+    if not differ(sides):
+        return {}
+    names = sorted(sides, key=lambda name: sides[name])
+    return {"differing_um": {name: sides[name] for name in (names[0], names[-1])}}
+
+
+def differ(sides: dict[str, float]) -> bool:
+    """Tell whether fields of view differ by more than can be rounding."""
+    return bool(sides) and max(sides.values()) > (1 + SAME_FIELD) * min(sides.values())
+
+
+def require_one_field(recipe: dict[str, Any], what: str) -> None:
+    """Refuse patches that show more tissue on one slide than on another, or features that were made of such."""
+    if "differing_um" in recipe:
+        shown = " and ".join(f"{side:.0f} µm on slide {name!r}" for name, side in recipe["differing_um"].items())
+        raise ValueError(
+            f"{what} show {shown}: tissue at two magnifications. Cut all slides alike, "
+            f"bleep_sc.pp.extract_patches(adata, ..., size_um={max(recipe['differing_um'].values()):.0f}), and compute "
+            "features again."
+        )
 
 
 def stain_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
@@ -66,7 +108,15 @@ def feature_recipe(adata: AnnData, use_rep: str) -> dict[str, Any]:
     if not isinstance(record, Mapping) or "fingerprint" not in record:  # of other software, under the same name
         return {}
     plain = (np.generic, np.ndarray)
-    return {key: value.tolist() if isinstance(value, plain) else value for key, value in record.items()}
+    recipe = {key: value.tolist() if isinstance(value, plain) else value for key, value in record.items()}
+    if lost := [name for name in ("symmetries", "patches_key", "size") if name not in recipe]:
+        raise ValueError(
+            f"uns[{use_rep!r}] has lost {listed(lost)}, as where slides were concatenated whose features were not made "
+            "alike. Cut the patches of all slides with the same size= and size_um=, and compute features again."
+        )
+    # Slides that were cut one by one and concatenated have one recipe of features, and their own records of patches.
+    sides = fields_of_view(adata, recipe["patches_key"])
+    return {"size_um": _mean(sides), **recipe, **_mixed(sides)}
 
 
 def check_same_patches(seen: dict[str, Any], trained: dict[str, Any]) -> None:
@@ -76,8 +126,9 @@ def check_same_patches(seen: dict[str, Any], trained: dict[str, Any]) -> None:
             f"The patches are {seen['size']} px wide, but the model was trained on {trained['size']} px. "
             f"Cut them with bleep_sc.pp.extract_patches(..., size={trained['size']}, ...)."
         )
+    require_one_field(seen, "The patches")
     side, expected = seen["size_um"], trained["size_um"]
-    if np.isfinite(side) and np.isfinite(expected) and abs(side / expected - 1) > 0.05:
+    if np.isfinite(side) and np.isfinite(expected) and abs(side / expected - 1) > SAME_FIELD:
         raise ValueError(
             f"The patches show {side:.0f} µm of tissue, but the model was trained on {expected:.0f} µm. "
             f"Cut them with bleep_sc.pp.extract_patches(..., size_um={expected:.0f})."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.checks import warn_of_glass
 from bleep_sc._adata.libraries import libraries, library_column
 from bleep_sc._adata.places import centers_px, centers_um, spatial_slot
 from bleep_sc._adata.told import of_pictures, told
@@ -45,11 +46,11 @@ class Spots:
     @classmethod
     def to_learn_on(cls, adata: AnnData, library_key: str | None) -> Spots:
         """Find slides and places as a call that fits a model was told, or earlier calls on ``adata`` were."""
-        column = library_column(adata, library_key)
+        warn_of_glass(adata)
         return cls(
             adata,
-            column,
-            libraries(adata, column),
+            library_column(adata, library_key),
+            libraries(adata, library_key),
             spatial_slot(adata),
             next(iter(told(of_pictures(adata), "pitch_um")), None),
         )

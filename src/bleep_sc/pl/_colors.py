@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anndata import AnnData
 
 INK, GUIDE = "#0b6e99", "#999999"
 """Of what is drawn, and of lines to compare it with."""
@@ -20,3 +28,26 @@ def categorical(n: int) -> list[Any]:
 
     safe = CATEGORIES + MORE
     return list(safe[:n]) if n <= len(safe) else [colormaps["tab20"](i % 20) for i in range(n)]
+
+
+def palette(categories: Iterable[str], own: Any = None) -> dict[str, Any]:
+    """Return a colour for every category in their order: ``own``, where these are colours and enough, or else ours."""
+    from matplotlib.colors import is_color_like
+
+    names = list(categories)
+    own = [] if own is None or isinstance(own, str) else list(own)
+    is_usable = len(own) >= len(names) and all(map(is_color_like, own))
+    return dict(zip(names, own if is_usable else categorical(len(names)), strict=False))
+
+
+def colors_of(adata: AnnData, column: str) -> dict[str, Any]:
+    """Return a colour for every category of a column of ``obs``, in their order, and the same on all slides.
+
+    Colours are those of ``uns["{column}_colors"]``, as scanpy keeps them. Spots of none are grey.
+    """
+    values = adata.obs[column]
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        known = palette(values.cat.categories.astype(str), adata.uns.get(f"{column}_colors"))
+    else:
+        known = palette(sorted(set(values.dropna().astype(str)), key=lambda name: (len(name), name)))
+    return {**known, str(np.nan): GUIDE} if values.isna().any() else known

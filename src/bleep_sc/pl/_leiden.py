@@ -67,17 +67,16 @@ def leiden(
     slide, spots = one_slide(libraries(adata, library_key), library_id)
     remedy = f"Run bleep_sc.tl.leiden(adata, {layer!r}) first."
     measured, predicted = (
-        require_obs(adata, keys.clusters(name), remedy).astype(str).to_numpy(dtype=object)[spots]
-        for name in (MEASURED, layer)
+        require_obs(adata, keys.clusters(name), remedy).astype(str).to_numpy(dtype=object) for name in (MEASURED, layer)
     )
     centers = centers_px(adata, spatial_key)[spots]
     marked = None if mark is None else require_obs(adata, mark, "Pass mark=, a boolean column.").to_numpy(bool)[spots]
-    palettes = matched_palettes(measured, predicted)
+    palettes = matched_palettes(measured, predicted)  # of all slides, so that each shows a cluster in the same colour
     axes = axes_for(ax, 1, 2, PANEL_INCHES).ravel()
     for each, title, clusters, colors in zip(axes, (MEASURED, layer), (measured, predicted), palettes, strict=True):
         draw_slide(each, adata, slide, spots, centers)
         edges = {} if marked is None else _outlined(marked)
-        draw_spots(each, adata, slide, centers, clusters, None, {**edges, **kwargs}, colors)
+        draw_spots(each, adata, slide, centers, clusters[spots], None, {**edges, **kwargs}, colors)
         each.set_title(f"{title} expression, Leiden" if title == MEASURED else f"{title}, Leiden", fontsize="medium")
     return axes
 

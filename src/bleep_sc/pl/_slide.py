@@ -8,9 +8,10 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.places import microns_per_pixel, spot_diameter
-from bleep_sc.pl._colors import categorical
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -78,9 +79,9 @@ def draw_spots(
     values: NDArray[Any],
     limits: tuple[float, float] | None,
     kwargs: dict[str, Any],
-    colors: dict[str, Any] | None = None,
+    colors: Mapping[str, Any] | None = None,
 ) -> None:
-    """Draw the spots of a slide: numbers between limits with a colour bar, or categories with a legend."""
+    """Draw the spots of a slide: numbers between limits with a colour bar, or categories in colours with a legend."""
     from matplotlib.collections import EllipseCollection
     from matplotlib.patches import Patch
     from matplotlib.ticker import MaxNLocator
@@ -90,7 +91,7 @@ def draw_spots(
     shape: dict[str, Any] = {"units": "xy", "offsets": centers, "transOffset": ax.transData}
     style: dict[str, Any] = {"cmap": "viridis", "alpha": 0.95, "linewidths": 0}
     if limits is None:
-        colors = palette(values) if colors is None else colors
+        colors = colors or {}
         style = {"facecolors": [colors[value] for value in values], "edgecolors": "white", "linewidths": 0.3}
         ax.add_collection(EllipseCollection(size, size, np.zeros_like(size), **shape, **{**style, **kwargs}))
         handles = [Patch(color=color, label=name) for name, color in colors.items() if name in values]
@@ -111,9 +112,3 @@ def _extend(values: NDArray[Any], limits: tuple[float, float]) -> str:
     """Say on which sides values lie beyond the colours."""
     low, high = np.nanmin(values) < limits[0], np.nanmax(values) > limits[1]
     return {(True, True): "both", (True, False): "min", (False, True): "max", (False, False): "neither"}[low, high]
-
-
-def palette(values: NDArray[Any]) -> dict[str, Any]:
-    """Return a colour for every category."""
-    categories = sorted(set(values), key=lambda value: (len(value), value))
-    return dict(zip(categories, categorical(len(categories)), strict=True))

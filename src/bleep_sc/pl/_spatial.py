@@ -12,6 +12,7 @@ from bleep_sc._adata.places import centers_px
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed
 from bleep_sc.pl._axes import as_list, axes_for
+from bleep_sc.pl._colors import colors_of
 from bleep_sc.pl._slide import draw_slide, draw_spots
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def spatial(
 
     There is a row for every slide and gene, and a column for every layer; of a single layer, a row for every gene and a
     column for every slide. Slides without an image are drawn as spots alone. The bar is in µm where these are known.
+    Categories have one colour on all slides, that of ``uns["{color}_colors"]`` where scanpy has put one there.
 
     Parameters
     ----------
@@ -85,6 +87,7 @@ def spatial(
     else:
         panels = [[(name, each, source) for source in layers] for name in shown for each in colors]
     values = {(each, source): _values(adata, each, source) for each in colors for source in layers}
+    palettes = {each: colors_of(adata, each) for (each, _), of in values.items() if of.dtype == object}
     axes = axes_for(ax, len(panels), len(panels[0]), PANEL_INCHES)
     for i, row in enumerate(panels):
         limits = [_limits(values[each, source][shown[name]], vmin, vmax) for name, each, source in row]
@@ -93,7 +96,8 @@ def spatial(
         for j, (name, each, source) in enumerate(row):
             spots = shown[name]
             draw_slide(axes[i, j], adata, name, spots, centers[spots])
-            draw_spots(axes[i, j], adata, name, centers[spots], values[each, source][spots], limits[j], kwargs)
+            drawn = values[each, source][spots]
+            draw_spots(axes[i, j], adata, name, centers[spots], drawn, limits[j], kwargs, palettes.get(each))
             title = each if each in adata.obs else f"{each}, {_origin(adata, source)}"
             axes[i, j].set_title(title if len(shown) == 1 else f"{name}: {title}", fontsize="medium")
     return axes[0, 0] if axes.size == 1 else axes
@@ -123,7 +127,8 @@ def _values(adata: AnnData, color: str, layer: str | None) -> NDArray[Any]:
     if color in adata.obs:
         column = adata.obs[color]
         numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-        return column.to_numpy(dtype=np.float64) if numeric else column.astype(str).to_numpy(dtype=object)
+        named = column.astype(str).where(column.notna(), str(np.nan))
+        return column.to_numpy(dtype=np.float64) if numeric else named.to_numpy(dtype=object)
     if color not in adata.var_names:
         raise KeyError(f"color={color!r} is neither a gene nor a column of obs (obs has: {listed(adata.obs)}).")
     matrix = require_layer(adata, layer, "Pass layer=, or run bleep_sc.tl.impute(adata, ref=adata_ref) first.")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -9,13 +10,15 @@ import numpy as np
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import is_by_slide
+from bleep_sc._adata.checks import warn_of_glass
 from bleep_sc._adata.libraries import libraries, spots_of
 from bleep_sc._adata.places import centers_px
+from bleep_sc._adata.records import differ
 from bleep_sc._adata.spots import note
-from bleep_sc._output.messages import listed, logger
+from bleep_sc._output.messages import logger
 from bleep_sc.pp._cut import Part, as_dask, cut, write
 from bleep_sc.pp._patch_scale import scale_of, side_in_px, warn_of_enlarged_patches
+from bleep_sc.pp._scan import check_images, check_is_scan, image_of, scale_factors
 from bleep_sc.pp._spatialdata import from_spatialdata
 from bleep_sc.slides._centers import check_centers
 from bleep_sc.slides._patches import off_slide
@@ -50,21 +53,21 @@ def extract_patches(
     A patch is given by its physical side, ``size_um``, which is resampled to ``size`` px and means the same on every
     scanner; or, as in the paper, by ``size`` px of the full-resolution image, whatever they measure. Micrometres per px
     come from ``mpp``; from ``pitch_um`` and a fit of the spot lattice; from ``microns_per_pixel`` in the scale factors
-    (Visium HD); or from a fit of the spot lattice and the pitch of the technology (Visium 100 µm, original Spatial
-    Transcriptomics 200 µm), in this order. Spot diameters are not used: Space Ranger writes 65 or 70 µm there.
+    (Visium HD); from a fit of the lattice of Visium, whose pitch is 100 µm; or from the image file, in this order. Spot
+    diameters are not used: Space Ranger writes 65 or 70 µm there.
 
     Parameters
     ----------
     adata
         Spots, with full-resolution (x, y) in ``obsm[spatial_key]``. Or a SpatialData object, whose table
         ``tables[table_key]`` is written to: its regions are the slides, and the centres of their shapes, moved onto the
-        image, the coordinates.
+        image, the coordinates; of labels the centres of their px.
     image
         The full-resolution image: a path (TIFF, JPEG, PNG, ...), an RGB uint8 array (height, width, 3), or whatever
         :func:`bleep_sc.slides.open_slide` takes; of SpatialData the name of an image. For several slides a mapping from
         their names to these. By default the file that ``uns["spatial"][library_id]["metadata"]["source_image_path"]``
-        names, or the stored image with scale factor 1; of SpatialData the image named ``{region}_full_image``, or the
-        only one.
+        names, or the stored image with scale factor 1; of SpatialData what spatialdata_io calls the scan
+        (``{dataset}_full_image``, ``he_image``), or the only image that may be one.
     size
         Side of the patches, px.
     size_um
@@ -72,7 +75,8 @@ def extract_patches(
     mpp
         µm per full-resolution px.
     pitch_um
-        Centre-to-centre distance of neighbouring spots, µm, where the technology is not known.
+        Centre-to-centre distance of neighbouring spots, µm, where these are not Visium's: 200 for original Spatial
+        Transcriptomics.
     pad
         What lies beyond the image: its reflection, white, or no patch (``"drop"`` removes such spots from ``adata``).
     store
@@ -107,7 +111,9 @@ def extract_patches(
     KeyError
         Without coordinates or image.
     ValueError
-        When coordinates lie outside the image, µm per px are needed and not known, or the image is no 8-bit RGB.
+        When coordinates lie outside the image, µm per px are needed and not known, or the image is no 8-bit RGB. When
+        what is called a slide is several, by places of the array that two spots have or by another column; when an
+        image is a scaled-down one by its size or name; when how a region of SpatialData lies on its image is not known.
     FileExistsError
         When ``store`` holds something else.
     OSError
@@ -116,8 +122,9 @@ def extract_patches(
     Warns
     -----
     UserWarning
-        When coordinates lie inside the image, but contradict the places of the spots on their array; or when µm per px
-        contradict what the image file says.
+        When coordinates lie inside the image, but contradict the places of the spots on their array, or look like µm;
+        when µm per px contradict what the image file says; when patches show more tissue on one slide than on another;
+        when spots are off tissue (``obs["in_tissue"]`` is 0).
 
     Examples
     --------
@@ -137,44 +144,31 @@ def extract_patches(
     if spatialdata is not None:
         if copy:
             raise ValueError("copy=True is for AnnData; a SpatialData object is written to.")
-        adata, image, library_key = from_spatialdata(spatialdata, image, table_key)
+        spots, image, library_key = from_spatialdata(spatialdata, image, table_key)
         spatial_key = keys.SPATIAL  # where the centres of the shapes are now
-    adata = adata.copy() if copy else adata
-    centers = centers_px(adata, spatial_key)
-    names = libraries(adata, library_key)
-    _check_images(image, names)
-    kept, parts, records = np.ones(adata.n_obs, dtype=bool), [], {}
-    for name, rows in spots_of(names).items():
-        with slides.open_slide(_source(adata, image, name)) as slide:
-            check_centers((slide.height, slide.width), centers[rows], _scale_factors(adata, name))
-            scale, scale_source = scale_of(adata, rows, centers[rows], name, slide, mpp, pitch_um)
-            side = size if size_um is None else side_in_px(size_um, scale, scale_source, name)
-            warn_of_enlarged_patches(side, size, scale, name)
-            if pad == "drop":
-                kept[rows] = ~off_slide((slide.height, slide.width), centers[rows], side)
-        parts.append(Part(_source(adata, image, name), rows[kept[rows]], side))
-        records[name] = {
-            "size": size,
-            "side_px": side,
-            "size_um": side * scale,
-            "mpp": scale,
-            "mpp_source": scale_source,
-            "pad": pad,
-            "image": absolute(slide.name),
-            "store": "" if store is None else str(Path(store).resolve()),
-            **note(adata, library_key, spatial_key, pitch_um),
-        }
+        adata = spatialdata.tables[table_key]
+    else:
+        spots = adata = adata.copy() if copy else adata
+    centers, told = centers_px(spots, spatial_key), note(spots, library_key, spatial_key, pitch_um)
+    parts, records = _plan(spots, image, libraries(spots, library_key), centers, size, size_um, mpp, pitch_um, pad)
+    stored = "" if store is None else str(Path(store).resolve())
+    records = {name: {**record, "store": stored, **told} for name, record in records.items()}
+    kept = np.isin(np.arange(spots.n_obs), np.concatenate([part.rows for part in parts]))
     if not kept.any():
         raise ValueError("Every patch leaves its slide, and pad='drop' would drop all spots. Cut smaller ones (size=).")
+    _warn_of_magnifications(records, size)
     cutting = partial(cut, parts, centers, size=size, pad="constant" if pad == "constant" else "reflect")
     if store is None:
-        patches, stored_at = np.empty((adata.n_obs, size, size, 3), dtype=np.uint8), None
+        patches, stored_at = np.empty((spots.n_obs, size, size, 3), dtype=np.uint8), None
         for rows, batch in cutting():
             patches[rows] = batch
         patches = patches if kept.all() else patches[kept]
     else:
         stored_at = write(Path(store), parts, centers, cutting, records, size)[kept]
         patches = as_dask(store, stored_at)
+    if spatialdata is not None:
+        adata.obsm[keys.SPATIAL] = centers
+        adata.uns |= {key: spots.uns[key] for key in (keys.SPATIAL,) if key in spots.uns}
     if not kept.all():
         logger.warning("%d spots whose patch leaves the slide were dropped (pad='drop').", int((~kept).sum()))
         adata._inplace_subset_obs(kept)
@@ -189,50 +183,52 @@ def extract_patches(
     return adata if copy else None
 
 
-def _check_images(image: Any, names: NDArray[np.str_]) -> None:
-    expected = np.unique(names)
-    if is_by_slide(image):
-        missing = [name for name in expected if name not in image]
-        if missing:
-            raise KeyError(f"image= has no entry for slide {listed(missing)} (it has: {listed(image)}).")
-    elif image is not None and len(expected) > 1:
-        raise ValueError(
-            f"image= is one image, but there are {len(expected)} slides ({listed(expected)}). Pass a mapping from "
-            "their names to their images."
+def _plan(
+    adata: AnnData,
+    image: Any,
+    names: NDArray[np.str_],
+    centers: NDArray[np.float64],
+    size: int,
+    size_um: float | None,
+    mpp: float | None,
+    pitch_um: float | None,
+    pad: str,
+) -> tuple[list[Part], dict[str, dict[str, Any]]]:
+    """Return what is to be cut of every slide, and how that is recorded, or refuse spots or images."""
+    warn_of_glass(adata)
+    check_images(image, names)
+    parts, records = [], {}
+    for name, rows in spots_of(names).items():
+        source = image_of(adata, image, name)
+        with slides.open_slide(source) as slide:
+            shape = (slide.height, slide.width)
+            check_centers(shape, centers[rows], scale_factors(adata, name), few_may_leave=pad == "drop")
+            check_is_scan(adata, name, slide)
+            scale, scale_source = scale_of(adata, rows, centers[rows], name, slide, mpp, pitch_um)
+            side = size if size_um is None else side_in_px(size_um, scale, scale_source, name)
+            warn_of_enlarged_patches(side, size, scale, name)
+            kept = rows[~off_slide(shape, centers[rows], side)] if pad == "drop" else rows
+        parts.append(Part(source, kept, side))
+        records[name] = {
+            "size": size,
+            "side_px": side,
+            "size_um": side * scale,
+            "mpp": scale,
+            "mpp_source": scale_source,
+            "pad": pad,
+            "image": absolute(slide.name),
+        }
+    return parts, records
+
+
+def _warn_of_magnifications(records: dict[str, dict[str, Any]], size: int) -> None:
+    """Warn of patches that show more tissue on one slide than on another, which no model is fitted on."""
+    sides = {name: each["size_um"] for name, each in records.items() if np.isfinite(each["size_um"])}
+    if differ(sides):
+        shown = ", ".join(f"{side:.0f} µm of {name!r}" for name, side in sides.items())
+        warnings.warn(
+            f"Patches of {size} px show {shown}: the slides have other magnifications, and cannot be fitted together. "
+            f"Pass size_um=, such as {max(sides.values()):.0f}, for the same tissue of each.",
+            UserWarning,
+            stacklevel=3,
         )
-
-
-def _source(adata: AnnData, image: Any, name: str) -> Any:
-    """Return the image of a slide: a path, an array, or what else can be opened."""
-    if is_by_slide(image):
-        return image[name]
-    return _recorded_image(adata, name) if image is None else image
-
-
-def _recorded_image(adata: AnnData, name: str) -> Image:
-    """Return the full-resolution image that ``uns["spatial"]`` knows of."""
-    record = adata.uns.get(keys.SPATIAL, {}).get(name, {})
-    path = record.get("metadata", {}).get("source_image_path")
-    if path:
-        return str(path)
-    for resolution, pixels in record.get("images", {}).items():
-        if record.get("scalefactors", {}).get(f"tissue_{resolution}_scalef") == 1:
-            return pixels
-    stored = list(record.get("images", {}))
-    hint = f" The stored images ({listed(stored)}) are scaled down and would blur the patches." if stored else ""
-    known = adata.uns.get(keys.SPATIAL, {})
-    if name not in known and known:
-        raise KeyError(
-            f"No image of slide {name!r} is known: uns['spatial'] has {listed(known)}. The names of the slides must be "
-            "the same there and in obs['library_id']: read each with squidpy.read.visium(..., library_id=name)."
-        )
-    raise KeyError(
-        f"No full-resolution image of slide {name!r} is known: uns['spatial'][{name!r}]['metadata']"
-        f"['source_image_path'] is not set. Pass image=, a path or an array; if a concatenation lost it, "
-        f"concatenate with uns_merge='unique'.{hint}"
-    )
-
-
-def _scale_factors(adata: AnnData, name: str) -> dict[str, float]:
-    factors = adata.uns.get(keys.SPATIAL, {}).get(name, {}).get("scalefactors", {})
-    return {key: float(value) for key, value in factors.items() if key.startswith("tissue_")}

@@ -9,8 +9,8 @@ import numpy as np
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
-from bleep_sc._adata.places import FACTORS, microns_per_pixel
-from bleep_sc.slides._lattice import PITCH_UM, fit_lattice
+from bleep_sc._adata.places import array_places, microns_per_pixel
+from bleep_sc.slides._lattice import BY_LATTICE, PITCH_UM, fit_lattice, spans_lattice
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -22,6 +22,8 @@ MOST_ENLARGED = 4
 """How many px a px may become."""
 SAME_PITCH = 0.15
 """How far the distance of neighbouring spots may be off what it should be."""
+COARSEST_UM, FILLED = 0.75, 0.6
+"""µm per px below which px and µm can be told apart, and up to which share of an image spots then reach."""
 
 
 def scale_of(
@@ -35,13 +37,20 @@ def scale_of(
 ) -> tuple[float, str]:
     """Return µm per px and how they are known; warn where the image file, or the lattice, says something else."""
     scale, source = microns_per_pixel(adata, rows, centers, name, mpp=mpp, pitch_um=pitch_um, afresh=True)
-    _warn_of_other_lattice(adata, rows, centers, name, scale if source == FACTORS else float("nan"))
     if np.isnan(scale) and np.isfinite(slide.mpp):
-        return slide.mpp, slide.mpp_source
+        scale, source = slide.mpp, slide.mpp_source
     if np.isfinite(scale) and np.isfinite(slide.mpp) and abs(slide.mpp / scale - 1) > SAME_RESOLUTION:
         warnings.warn(
             f"Slide {name!r} measures {scale:.4g} µm per px ({source}), but its image file says {slide.mpp:.4g} "
             f"({slide.mpp_source}). The former is taken; pass mpp= if that is wrong.",
+            UserWarning,
+            stacklevel=3,
+        )
+    elsewhere = float("nan") if source.startswith(BY_LATTICE) else scale
+    if doubts := _doubts(adata, rows, centers, name, slide, elsewhere):
+        warnings.warn(
+            f"obsm['spatial'] of slide {name!r} looks wrong: {'; '.join(doubts)}. It must hold (x, y) in px of the "
+            "full-resolution image.",
             UserWarning,
             stacklevel=3,
         )
@@ -70,30 +79,42 @@ def warn_of_enlarged_patches(side: int, size: int, scale: float, name: str) -> N
         )
 
 
-def _warn_of_other_lattice(
-    adata: AnnData, rows: NDArray[np.intp], centers: NDArray[np.float64], name: str, mpp: float
-) -> None:
-    """Warn where the places of the spots on their array contradict their coordinates, which still lie in the image."""
-    if keys.ARRAY_ROW not in adata.obs or keys.ARRAY_COL not in adata.obs or name in adata.uns.get(keys.TILES, {}):
-        return
-    column, row = (adata.obs[key].to_numpy(dtype=np.float64)[rows] for key in (keys.ARRAY_COL, keys.ARRAY_ROW))
+def _doubts(
+    adata: AnnData,
+    rows: NDArray[np.intp],
+    centers: NDArray[np.float64],
+    name: str,
+    slide: slides.Slide,
+    mpp: float,
+) -> list[str]:
+    """Say what contradicts coordinates that lie in the image; ``mpp`` is NaN where the lattice gave it."""
+    places = array_places(adata)
+    if name in adata.uns.get(keys.TILES, {}) or not spans_lattice(places[rows]):
+        return _as_um(centers, slide, mpp)
     try:
-        lattice = fit_lattice(column, row, centers)
-    except ValueError:
-        return
+        lattice = fit_lattice(places[rows, 0], places[rows, 1], centers)
+    except ValueError as error:
+        return [str(error).removesuffix(".")]
     doubts = []
     if lattice.is_mirrored:
         doubts.append("they are mirrored against obs['array_row'] and obs['array_col'], as with x and y swapped")
-    pitch = PITCH_UM["visium"]
-    if lattice.kind == "visium" and np.isfinite(mpp) and abs(lattice.pitch_px * mpp / pitch - 1) > SAME_PITCH:
+    if lattice.kind != "visium":
+        return doubts + _as_um(centers, slide, mpp)
+    if np.isfinite(mpp) and abs(lattice.pitch_px * mpp / PITCH_UM - 1) > SAME_PITCH:
         doubts.append(
             f"neighbouring spots are {lattice.pitch_px * mpp:.0f} µm apart at {mpp:.3g} µm per px, instead of "
-            f"{pitch:.0f}, as with coordinates of a scaled image"
+            f"{PITCH_UM:.0f}, as with coordinates of a scaled image, in µm, or a wrong mpp="
         )
-    if doubts:
-        warnings.warn(
-            f"obsm['spatial'] of slide {name!r} looks wrong: {'; '.join(doubts)}. It must hold (x, y) in px of the "
-            "full-resolution image.",
-            UserWarning,
-            stacklevel=4,
-        )
+    return doubts
+
+
+def _as_um(centers: NDArray[np.float64], slide: slides.Slide, mpp: float) -> list[str]:
+    """Say that coordinates look like µm: they keep to a corner of the image, which they fill when they are px."""
+    extent = np.array([slide.width, slide.height])
+    filled = centers.max(axis=0) / mpp / extent
+    if not (mpp < COARSEST_UM and (filled > FILLED).all() and (filled < 1).all()):
+        return []
+    return [
+        f"at {mpp:.3g} µm per px they look like µm: they keep to a corner of the image, {extent[0]} px wide and "
+        f"{extent[1]} px high, and divided by {mpp:.3g} they fill it"
+    ]

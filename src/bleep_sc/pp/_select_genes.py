@@ -9,7 +9,7 @@ from scipy import sparse
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
 from bleep_sc._adata.expression import log_expression
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.libraries import named
 from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def select_genes(
         batches = np.zeros(adata.n_obs, dtype=int)
     else:
         require_obs(adata, batch_key, "Pass batch_key=, the column that names the slide.")
-        batches = libraries(adata, batch_key)
+        batches = named(adata, batch_key)
     chosen_by = np.zeros(adata.n_vars, dtype=np.int64)
     for batch in np.unique(batches) if n_top_genes else ():
         part = expression[batches == batch]

@@ -12,8 +12,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+ELSE = "The image and obsm['spatial'] belong to different resolutions or slides: pass the full-resolution image."
+FEW, MANY = 0.1, 0.5
+"""Share of spots outside an image up to which it may have been cropped, and above which it is another one."""
+
+
 def check_centers(
-    shape: tuple[int, ...], centers: NDArray[np.float64], scale_factors: Mapping[str, float] | None = None
+    shape: tuple[int, ...],
+    centers: NDArray[np.float64],
+    scale_factors: Mapping[str, float] | None = None,
+    *,
+    few_may_leave: bool = False,
 ) -> None:
     """Refuse centres outside the image, and say what they may be instead.
 
@@ -25,6 +34,8 @@ def check_centers(
         (x, y), (n, 2).
     scale_factors
         Factors from full-resolution px to those of smaller images, by name.
+    few_may_leave
+        Let pass what a part of the centres does, unless it is explained by swapped axes or a scaled-down image.
     """
     if not np.isfinite(centers).all():
         bad = int((~np.isfinite(centers).all(axis=1)).sum())
@@ -33,11 +44,19 @@ def check_centers(
     outside = ~_inside(centers, extent)
     if not outside.any():
         return
-    low, high = centers.min(axis=0), centers.max(axis=0)
+    low, high, share = centers.min(axis=0), centers.max(axis=0), outside.mean()
+    reason = _diagnosis(centers, extent, scale_factors or {})
+    if not reason and few_may_leave and share <= MANY:
+        return
+    if not reason and share <= FEW:
+        reason = (
+            "The others lie inside, so this may be a scan that was cropped: leave these out, by pad='drop' or with "
+            "adata[...].copy(). If all spots look shifted, it is the image of another slide or resolution."
+        )
     raise ValueError(
         f"{int(outside.sum())} of {len(centers)} spots lie outside the image: it is {extent[0]} px wide and "
         f"{extent[1]} px high, the spots span x {low[0]:.0f} to {high[0]:.0f} and y {low[1]:.0f} to {high[1]:.0f}. "
-        + _diagnosis(centers, extent, scale_factors or {})
+        + (reason or ELSE)
     )
 
 
@@ -46,6 +65,7 @@ def _inside(centers: NDArray[np.float64], extent: NDArray[np.int64]) -> NDArray[
 
 
 def _diagnosis(centers: NDArray[np.float64], extent: NDArray[np.int64], scale_factors: Mapping[str, float]) -> str:
+    """Say what brings all centres into the image; nothing where nothing does."""
     if _inside(centers[:, ::-1], extent).all():
         return "With x and y swapped all of them lie inside: obsm['spatial'] must hold (x, y), x to the right."
     for name, factor in scale_factors.items():
@@ -56,4 +76,4 @@ def _diagnosis(centers: NDArray[np.float64], extent: NDArray[np.int64], scale_fa
                 f"Multiplied by {name} ({factor:.3g}) all of them lie inside, so this looks like the scaled-down image "
                 "of another resolution: pass the full-resolution one as image=."
             )
-    return "The image and obsm['spatial'] belong to different resolutions or slides: pass the full-resolution image."
+    return ""

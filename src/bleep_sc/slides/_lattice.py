@@ -10,10 +10,12 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-PITCH_UM = {"visium": 100.0, "square": 200.0}
-"""Centre-to-centre distance of neighbouring spots: 10x Visium, original Spatial Transcriptomics."""
-LARGEST_ST_ARRAY = 40
-"""Original Spatial Transcriptomics has 33 × 35 places."""
+PITCH_UM = 100.0
+"""Centre-to-centre distance of neighbouring spots of 10x Visium."""
+BY_LATTICE = "lattice fit"
+"""How µm per px are known that are from here."""
+VISIUM_ARRAY = (224, 128)
+"""Columns and rows of the largest array of Visium, of 11 mm."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Lattice:
     row: NDArray[np.float64]
     """Step of one array row, px (2,)."""
     kind: Literal["visium", "square", "staggered", "unknown"]
-    """Visium's hexagons; a square grid; every second place of one; or none of these."""
+    """Visium's hexagons, numbered as no other technology numbers its spots; a square grid, as original Spatial
+    Transcriptomics, bins of Visium HD, DBiT and pseudo-spots have; every second place of one; or none of these."""
 
     @property
     def is_mirrored(self) -> bool:
@@ -60,9 +63,9 @@ def fit_lattice(array_col: ArrayLike, array_row: ArrayLike, spatial: ArrayLike) 
     spatial = np.asarray(spatial, dtype=np.float64)
     if not (np.isfinite(array).all() and np.isfinite(spatial).all()):
         raise ValueError("array_row, array_col and the coordinates must be finite; some spots have none.")
-    design = np.column_stack([np.ones(len(array)), array])
-    if len(array) < 4 or np.linalg.matrix_rank(design) < 3:
+    if not spans_lattice(array):
         raise ValueError("A lattice needs at least 4 spots in more than one array_row and array_col.")
+    design = np.column_stack([np.ones(len(array)), array])
     coefficients, *_ = np.linalg.lstsq(design, spatial, rcond=None)
     _, column, row = coefficients
     residual = float(np.sqrt(((design @ coefficients - spatial) ** 2).sum(axis=1).mean()))
@@ -75,19 +78,23 @@ def fit_lattice(array_col: ArrayLike, array_row: ArrayLike, spatial: ArrayLike) 
     return Lattice(column, row, _kind(array, column, row))
 
 
+def spans_lattice(array: NDArray[np.float64]) -> bool:
+    """Tell whether array coordinates (n, 2) are enough for a lattice: finite, and of spots that lie on no line."""
+    if len(array) < 4 or not np.isfinite(array).all():
+        return False
+    return bool(np.linalg.matrix_rank(np.column_stack([np.ones(len(array)), array])) == 3)
+
+
 def _kind(
     array: NDArray[np.float64], column: NDArray[np.float64], row: NDArray[np.float64]
 ) -> Literal["visium", "square", "staggered", "unknown"]:
     ratio = np.linalg.norm(row) / np.linalg.norm(column)
     parity = np.round(array.sum(axis=1)).astype(int) % 2
     alternating = bool((parity == parity[0]).all())
-    if alternating and abs(ratio / np.sqrt(3) - 1) < 0.05:
+    if alternating and abs(ratio / np.sqrt(3) - 1) < 0.05 and (array >= 0).all() and (array < VISIUM_ARRAY).all():
         return "visium"
     if abs(ratio - 1) < 0.05:
-        if alternating:
-            return "staggered"
-        # Bins of Visium HD and tiles also stand in squares, by the hundreds; a part of them has high numbers.
-        return "square" if array.max() < LARGEST_ST_ARRAY else "unknown"
+        return "staggered" if alternating else "square"
     return "unknown"
 
 
@@ -96,36 +103,43 @@ def microns_per_pixel(
 ) -> tuple[float, str]:
     """Derive µm per px from the lattice of the spots and the distance between them.
 
+    Only Visium is known by its lattice. Squares of any size look alike: those of original Spatial Transcriptomics are
+    200 µm apart, bins of Visium HD 2 to 16 µm, channels of DBiT 20 to 100 µm.
+
     Parameters
     ----------
     array_col, array_row, spatial
         See :func:`fit_lattice`.
     pitch_um
         Centre-to-centre distance of neighbouring spots, µm; of one array step where the lattice is neither Visium's nor
-        square. None takes the pitch of the technology: Visium 100 µm, original Spatial Transcriptomics 200 µm.
+        square. None takes the 100 µm of Visium, where the lattice is one.
 
     Returns
     -------
     µm per px, and how they are known.
+
+    Raises
+    ------
+    ValueError
+        When the lattice is not Visium's and ``pitch_um`` is not given, or array coordinates and px do not fit.
 
     Examples
     --------
     Four spots of original Spatial Transcriptomics, 200 µm apart, 400 px apart in the image:
 
     >>> corners = [[0, 0], [400, 0], [0, 400], [400, 400]]
-    >>> scale, source = bs.slides.microns_per_pixel([0, 1, 0, 1], [0, 0, 1, 1], corners)
+    >>> scale, source = bs.slides.microns_per_pixel([0, 1, 0, 1], [0, 0, 1, 1], corners, pitch_um=200)
     >>> round(scale, 6), source
-    (0.5, 'lattice fit, Spatial Transcriptomics pitch 200 µm')
+    (0.5, 'lattice fit, pitch 200 µm given')
     """
     lattice = fit_lattice(array_col, array_row, spatial)
     if pitch_um is not None:
         if not pitch_um > 0:
             raise ValueError(f"pitch_um={pitch_um} must be positive.")
-        return pitch_um / lattice.pitch_px, f"lattice fit, pitch {pitch_um:g} µm given"
-    if lattice.kind not in PITCH_UM:
+        return pitch_um / lattice.pitch_px, f"{BY_LATTICE}, pitch {pitch_um:g} µm given"
+    if lattice.kind != "visium":
         raise ValueError(
-            f"the spots lie on a lattice of kind {lattice.kind!r}, whose pitch is not known; pass pitch_um= or mpp="
+            f"the spots lie on a lattice of kind {lattice.kind!r}, whose pitch is not known; pass pitch_um= (200 for "
+            "original Spatial Transcriptomics, the side of the bins for Visium HD) or mpp="
         )
-    pitch = PITCH_UM[lattice.kind]
-    technology = "Visium" if lattice.kind == "visium" else "Spatial Transcriptomics"
-    return pitch / lattice.pitch_px, f"lattice fit, {technology} pitch {pitch:g} µm"
+    return PITCH_UM / lattice.pitch_px, f"{BY_LATTICE}, Visium pitch {PITCH_UM:g} µm"

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs, require_obsm
-from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.libraries import named
 from bleep_sc._adata.records import names_hash
 from bleep_sc._arrays.blocks import dense, slices
 from bleep_sc._output.messages import listed, logger
@@ -177,7 +177,7 @@ def _groups(
     """Return the spots that belong to a group, sample and group of each as whole numbers, and a row for every group."""
     require_obs(adata, sample_key, "Pass sample_key=, the column that names the sample of every spot.")
     by, kept = [sample_key], np.arange(adata.n_obs)
-    libraries(adata, sample_key)  # none may be missing
+    named(adata, sample_key)  # none may be missing
     if region_key is not None:
         region = require_obs(adata, region_key, "Pass region_key=, a column with the region of every spot.")
         by.append(region_key)
@@ -235,7 +235,7 @@ def _donors(refs: list[AnnData], donor_key: str | None) -> NDArray[np.intp] | No
     """Return the donor of every reference spot as a whole number, (n_reference,)."""
     if donor_key is None:
         return None
-    names, donors = np.unique(np.concatenate([libraries(each, donor_key) for each in refs]), return_inverse=True)
+    names, donors = np.unique(np.concatenate([named(each, donor_key) for each in refs]), return_inverse=True)
     if len(names) == 1:
         logger.info("The reference has one donor, so what distinguishes donors is not in the draws.")
     return donors

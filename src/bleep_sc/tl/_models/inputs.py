@@ -10,8 +10,14 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_obs, require_obsm, require_unique_genes
 from bleep_sc._adata.expression import log_expression, panel, record_of
 from bleep_sc._adata.patches import has_patches, patches_of
-from bleep_sc._adata.places import features_around
-from bleep_sc._adata.records import check_same_features, check_same_patches, feature_recipe, patch_recipe
+from bleep_sc._adata.places import array_places, features_around, no_numbers
+from bleep_sc._adata.records import (
+    check_same_features,
+    check_same_patches,
+    feature_recipe,
+    patch_recipe,
+    require_one_field,
+)
 from bleep_sc._adata.spots import Spots
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed
@@ -43,13 +49,23 @@ def features(adata: AnnData, use_rep: Sequence[str]) -> NDArray[np.float32]:
 
 def features_recipe(adata: AnnData, use_rep: Sequence[str]) -> dict[str, Any]:
     """Return how the features in ``obsm`` were made, for the record of a model."""
-    return {"use_rep": list(use_rep), "features": [feature_recipe(adata, key) for key in use_rep]}
+    recipes = [feature_recipe(adata, key) for key in use_rep]
+    for key, recipe in zip(use_rep, recipes, strict=True):
+        require_one_field(recipe, f"The patches behind obsm[{key!r}]")
+    return {"use_rep": list(use_rep), "features": recipes}
 
 
 def patches_recipe(adata: AnnData, patches_key: str, encoder: Encoder, *, trained: bool) -> dict[str, Any]:
     """Return how patches become features inside a model, for its record."""
     fingerprint = "" if trained else encoder.fingerprint()
-    return {**patch_recipe(adata, patches_key), "encoder": encoder.name, "fingerprint": fingerprint}
+    return {**_one_recipe(adata, patches_key), "encoder": encoder.name, "fingerprint": fingerprint}
+
+
+def _one_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
+    """Return the recipe of patches to learn on, which must show the same of every slide."""
+    recipe = patch_recipe(adata, patches_key)
+    require_one_field(recipe, f"The patches of obsm[{patches_key!r}]")
+    return recipe
 
 
 def training_images(
@@ -76,7 +92,7 @@ def training_images(
 
 def pixels(adata: AnnData, patches_key: str) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Return patches for a model that takes their pixels, (n, S, S, 3), and how they are, for its record."""
-    recipe = {**patch_recipe(adata, patches_key), "encoder": "", "fingerprint": ""}
+    recipe = {**_one_recipe(adata, patches_key), "encoder": "", "fingerprint": ""}
     return np.asarray(patches_of(adata, patches_key)), recipe
 
 
@@ -91,13 +107,15 @@ def variant(recipe: dict[str, Any], network: Encoder | None) -> dict[str, str]:
 def array_positions(adata: AnnData) -> NDArray[np.int64]:
     """Return row and column of every spot on its array, (n_obs, 2), rounded to whole numbers."""
     remedy = "Number the rows and columns of the spots from 0; squidpy.read.visium and bleep_sc.datasets bring them."
-    columns = []
     for key in (keys.ARRAY_ROW, keys.ARRAY_COL):
-        places = require_obs(adata, key, remedy).to_numpy(dtype=np.float64)
+        require_obs(adata, key, remedy)
+    if texts := no_numbers(adata):
+        raise ValueError(f"{texts}.")
+    both = array_places(adata)
+    for key, places in zip((keys.ARRAY_COL, keys.ARRAY_ROW), both.T, strict=True):
         if not (np.isfinite(places).all() and (np.rint(places) >= 0).all()):
             raise ValueError(f"obs[{key!r}] is missing or negative for some spots (least: {np.min(places)}). {remedy}")
-        columns.append(np.rint(places).astype(np.int64))
-    return np.column_stack(columns)
+    return np.rint(both[:, ::-1]).astype(np.int64)
 
 
 def array_positions_for(adata: AnnData, n_positions: int) -> NDArray[np.int64]:

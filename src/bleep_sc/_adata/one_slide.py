@@ -1,0 +1,124 @@
+"""Whether what is called one slide is one, and by a name that files take."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bleep_sc._adata import keys
+from bleep_sc._adata.places import spatial_slot
+from bleep_sc._output.messages import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anndata import AnnData
+    from numpy.typing import NDArray
+
+NAMES_SLIDES = re.compile(r"(library|sample|slide|section|slice|batch|orig)([._ ]?(id|ids|key|name|ident))?", re.I)
+"""Columns of ``obs`` that readers and concatenations name slides by."""
+INTERLEAVED = 0.2
+"""Of two slides over each other, at least so many spots are nearest to one of the other; of two side by side, few."""
+LOOKED_AT = 20_000
+"""Spots, at most, whose neighbours are looked at."""
+LEAST_SPOTS = 4
+"""Of a slide on average, in a column that may name slides rather than spots."""
+
+
+def require_usable_names(names: Iterable[str], where: str) -> None:
+    """Refuse names of slides that h5ad or zarr cannot hold as keys, before hours of work go into what they name."""
+    wrong = [name for name in names if name in ("", ".", "..") or re.search(r"[/\\\x00\ud800-\udfff]", name)]
+    if wrong:
+        shown = [name.encode("ascii", "backslashreplace").decode() for name in wrong]
+        raise ValueError(
+            f"{where} has {listed(shown)}: slides are keys in uns, where h5ad and zarr take no '/' or '\\', no "
+            "name that is empty or of dots alone, and no text that is not Unicode. Rename these slides, there and in "
+            "uns['spatial'], such as by "
+            "adata.obs['library_id'] = adata.obs['library_id'].astype(str).str.replace('/', '_')."
+        )
+
+
+def require_single(adata: AnnData, slides: NDArray[np.str_], column: str, *, known: str, is_named: bool) -> None:
+    """Refuse slides that are several: two spots stand on one place, or another column names parts that lie over others.
+
+    ``column`` is what names the slides. ``known`` is what names them where nobody says so: where slides were grouped
+    on purpose, as by patient, it tells them apart. A second column counts where no column ``is_named`` by the user.
+    """
+    twice = _twice(adata, slides)
+    if twice.any():
+        telling = [name for name in adata.obs if name != column and _tells(adata, slides, adata.obs[name])]
+        if known not in telling:
+            crowded = np.unique(slides[twice])
+            raise ValueError(
+                f"Slide {listed(crowded)} is several slides: {int(twice.sum())} spots stand where another one stands "
+                f"(obs['array_row'] and obs['array_col']). {_remedy(telling)}"
+            )
+    elif not is_named:
+        over = [name for name in adata.obs if name != column and _lie_over_each_other(adata, slides, name)]
+        if over:
+            raise ValueError(
+                f"All spots of slide {listed(np.unique(slides))} would be taken for one, but obs[{over[0]!r}] names "
+                f"{adata.obs[over[0]].nunique()}, which lie over each other. {_remedy(over)} If they are one slide, "
+                f"rename that column."
+            )
+
+
+def _remedy(columns: list[Any]) -> str:
+    if not columns:
+        return (
+            "Name the slide of every spot when they are put together: anndata.concat({'A1': first, 'B1': second}, "
+            "label='library_id', index_unique='-', uns_merge='first'), with uns['spatial']['A1'] in the first and "
+            "uns['spatial']['B1'] in the second, or images passed by these names."
+        )
+    return (
+        f"obs[{str(columns[0])!r}] tells them apart: pass library_key={str(columns[0])!r}, or name the slides by it, "
+        f"adata.obs['library_id'] = adata.obs[{str(columns[0])!r}]; their images are then found by these names."
+    )
+
+
+def _twice(adata: AnnData, slides: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Return which spots share a place of the array with another one of their slide; copies of a spot are one."""
+    if keys.ARRAY_ROW not in adata.obs or keys.ARRAY_COL not in adata.obs:
+        return np.zeros(adata.n_obs, dtype=bool)
+    array = adata.obs[[keys.ARRAY_COL, keys.ARRAY_ROW]].astype(object).reset_index(drop=True)
+    frame = array.assign(slide=slides)
+    repeated = frame.duplicated(keep=False) & array.notna().all(axis=1)
+    slot = spatial_slot(adata)
+    if repeated.any() and slot in adata.obsm:
+        x, y = np.asarray(adata.obsm[slot])[:, :2].T
+        is_first = ~frame.assign(name=adata.obs_names.to_numpy(), x=x, y=y).duplicated()
+        repeated &= is_first & frame[is_first].duplicated(keep=False).reindex(frame.index, fill_value=False)
+    return repeated.to_numpy()
+
+
+def _tells(adata: AnnData, slides: NDArray[np.str_], column: Any) -> bool:
+    """Tell whether every place of the array has one spot, where a column names the slides too."""
+    named = pd.factorize(column)[0]
+    if not 1 < named.max() + 1 <= adata.n_obs / LEAST_SPOTS:
+        return False
+    return not _twice(adata, np.char.add(np.char.add(slides, "\n"), named.astype(str))).any()
+
+
+def _lie_over_each_other(adata: AnnData, slides: NDArray[np.str_], name: Any) -> bool:
+    """Tell whether a column that is called as those of slides splits one, and its parts lie over each other."""
+    from scipy.spatial import cKDTree
+
+    if not NAMES_SLIDES.fullmatch(str(name)):
+        return False
+    parts, slot = pd.factorize(adata.obs[name])[0], spatial_slot(adata)
+    if not 1 < parts.max() + 1 <= adata.n_obs / LEAST_SPOTS or slot not in adata.obsm:
+        return False
+    places = np.asarray(adata.obsm[slot], dtype=np.float64)[:, :2]
+    for slide in np.unique(slides):
+        rows = np.flatnonzero((slides == slide) & np.isfinite(places).all(axis=1))
+        if len(np.unique(parts[rows])) < 2:
+            continue
+        some = rows[:: max(1, len(rows) // LOOKED_AT)]
+        near = rows[cKDTree(places[rows]).query(places[some], k=2)[1]]
+        nearest = np.where(near[:, 0] == some, near[:, 1], near[:, 0])
+        if np.mean(parts[nearest] != parts[some]) > INTERLEAVED:
+            return True
+    return False

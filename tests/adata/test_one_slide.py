@@ -1,0 +1,114 @@
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from bleep_sc._adata.libraries import libraries, named
+
+
+def slide(shift=0.0, n=6):
+    """Spots on a square lattice, 100 px apart."""
+    row, column = (axis.ravel() for axis in np.mgrid[0:n, 0:n])
+    obs = pd.DataFrame({"array_row": row, "array_col": column}, index=[f"{r}x{c}" for r, c in zip(row, column)])  # noqa: B905
+    return ad.AnnData(obs=obs, obsm={"spatial": np.column_stack([column, row]) * 100.0 + shift})
+
+
+def stacked(*slides, label="sample"):
+    return ad.concat(dict(zip("ab", slides, strict=True)), label=label, index_unique="-")
+
+
+@pytest.mark.parametrize("shift", [0.0, 7.0])
+@pytest.mark.parametrize("record", [{}, {"ST": {}}])
+def test_places_that_are_taken_twice_are_of_two_slides(shift, record):
+    """Whether or not the lattices lie on each other; a column that tells them apart is named."""
+    both = stacked(slide(), slide(shift))
+    both.uns["spatial"] = record
+    with pytest.raises(ValueError, match=r"is several slides: 72 spots .* obs\['sample'\] tells them apart: pass libr"):
+        libraries(both)
+    assert np.unique(libraries(both, "sample")).tolist() == ["a", "b"]
+    both.obs["library_id"] = "ST"
+    for column in (None, "library_id"):
+        with pytest.raises(ValueError, match="Slide 'ST' is several slides"):
+            libraries(both, column)
+    del both.obs["sample"]
+    with pytest.raises(ValueError, match="Name the slide of every spot when they are put together"):
+        libraries(both)
+
+
+def test_the_places_may_be_text_and_some_may_be_missing():
+    both = stacked(slide(), slide(7))
+    for key in ("array_row", "array_col"):
+        both.obs[key] = pd.Categorical("r" + both.obs[key].astype(str))
+    with pytest.raises(ValueError, match="72 spots"):
+        libraries(both)
+    both.obs["array_row"] = np.where(np.arange(72) < 36, both.obs["array_row"].astype(str), None)
+    del both.obs["sample"]
+    assert np.unique(libraries(both)).tolist() == ["slide"]
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+def test_spots_that_are_drawn_again_are_no_other_slide():
+    one = slide()
+    again = one[np.random.default_rng(0).integers(0, 36, 50)].copy()
+    assert len(libraries(again)) == 50
+
+
+def test_slides_may_be_grouped_on_purpose():
+    """By patient, where something else names the slides; what is no slide at all may be asked for as it is."""
+    both = stacked(slide(), slide(), label="library_id")
+    both.obs["patient"] = "P"
+    assert np.unique(libraries(both, "patient")).tolist() == ["P"]
+    assert np.unique(libraries(both, None, "patient")).tolist() == ["P"]
+    both.obs["sample"] = both.obs.pop("library_id")
+    with pytest.raises(ValueError, match="Slide 'P' is several slides"):
+        libraries(both, "patient")
+    assert np.unique(named(both, "patient")).tolist() == ["P"]
+
+
+@pytest.mark.parametrize("name", ["sample", "Slide_ID", "batch", "section"])
+def test_a_second_column_whose_slides_lie_over_each_other_is_named(name):
+    both = stacked(slide(), slide(30), label=name)
+    del both.obs["array_row"]
+    with pytest.raises(ValueError, match=f"would be taken for one, but obs\\['{name}'\\] names 2, which lie over each"):
+        libraries(both)
+    both.obs["library_id"] = "ST"
+    with pytest.raises(ValueError, match="would be taken for one"):
+        libraries(both)
+    assert np.unique(libraries(both, "library_id")).tolist() == ["ST"]  # the user says so
+
+
+def test_sections_side_by_side_and_other_columns_are_no_matter():
+    both = stacked(slide(), slide(700))
+    del both.obs["array_row"]
+    both.obs["cell_type"] = np.arange(72) % 3
+    both.obs["sample_barcode"] = both.obs_names
+    assert np.unique(libraries(both)).tolist() == ["slide"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "a\\b", "", "..", "a\x00b", "\udce4"])
+def test_names_that_files_do_not_take_are_refused(name):
+    one = slide()
+    one.obs["library_id"] = name
+    with pytest.raises(ValueError, match=r"obs\['library_id'\] has .*h5ad and zarr take no '/'"):
+        libraries(one)
+    del one.obs["library_id"]
+    one.uns["spatial"] = {name: {}}
+    with pytest.raises(ValueError, match=r"uns\['spatial'\] has .*h5ad and zarr take no '/'"):
+        libraries(one)
+
+
+def test_names_that_files_take_come_back(tmp_path):
+    name = " Größe 1: β-Zellen.."
+    one = slide()
+    one.obs["library_id"] = name
+    one.uns["spatial"] = {name: {"images": {}}}
+    assert libraries(one)[0] == name
+    one.write_h5ad(tmp_path / "a.h5ad")
+    one.write_zarr(tmp_path / "a.zarr")
+    for back in (ad.read_h5ad(tmp_path / "a.h5ad"), ad.read_zarr(tmp_path / "a.zarr")):
+        assert list(back.uns["spatial"]) == [name]
+
+
+def test_no_spots_are_no_slide():
+    with pytest.raises(ValueError, match="adata has no spots"):
+        libraries(slide()[:0])
