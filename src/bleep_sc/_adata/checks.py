@@ -35,7 +35,19 @@ def require_obs(adata: AnnData, key: str, remedy: str) -> Any:
 
 
 def require_layer(adata: AnnData, layer: str | None, remedy: str) -> Any:
-    """Return ``adata.layers[layer]``, or ``adata.X`` for None, or raise a KeyError that names the remedy."""
+    """Return ``adata.layers[layer]``, or ``adata.X`` for None, or say what is wrong; sparse blocks of dask are."""
+    values = unread_layer(adata, layer, remedy)
+    if hasattr(values, "dask") and not isinstance(values._meta, np.ndarray):
+        place, name = ("adata.X", "X") if layer is None else (f"layers[{layer!r}]", f"layers[{layer!r}]")
+        raise ValueError(
+            f"{place} is a dask array of sparse blocks, which is not in memory. Load it: adata.{name} = "
+            f"adata.{name}.compute(), or adata = adata.to_memory()."
+        )
+    return values
+
+
+def unread_layer(adata: AnnData, layer: str | None, remedy: str) -> Any:
+    """Return ``adata.layers[layer]``, or ``adata.X`` for None, as it is, or raise a KeyError that names the remedy."""
     names = [name for name in adata.layers if name is not None]  # anndata 0.13 keeps X among the layers, as None
     if layer is None:
         if adata.X is None:
@@ -57,8 +69,9 @@ def require_model(adata: AnnData, key: str) -> dict[str, Any]:
         fitted = [name for name, entry in adata.uns.items() if isinstance(entry, dict) and "model" in entry]
         raise KeyError(
             f"The reference holds no model: uns[{key!r}] not found (models in its uns: {listed(fitted)}). Run "
-            "bleep_sc.tl.fit(adata_ref) first, and pass the query first and the reference as ref=. If it was fitted "
-            "before a concatenation: anndata.concat drops uns unless uns_merge='first' (or 'unique') is given."
+            "bleep_sc.tl.fit(adata_ref) first, and pass the query first and the reference as ref=. If it was lost by a "
+            "concatenation (anndata.concat drops uns): concatenate, then fit; or pass the parts as a list, ref=[first, "
+            "other], with bleep_sc.tl.embed(other, first, expression=True)."
         )
     return record
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from bleep_sc._adata import keys
+from bleep_sc._adata import keys, logs
 from bleep_sc._adata.checks import require_layer, require_unique_genes
 from bleep_sc._arrays.blocks import dense, stored_values
 from bleep_sc._output.messages import listed
@@ -23,8 +23,6 @@ UNEVEN = 3.0
 """Ratio of totals between slides that normalisation would not leave."""
 FEW = 256
 """Spots that are looked at to tell what values are."""
-SAME_TOTAL = 0.05
-"""Totals that differ by less are of the same normalisation."""
 
 
 def record_of(adata: AnnData, layer: str | None) -> dict[str, Any] | None:
@@ -53,15 +51,25 @@ def units(ref: AnnData, layer: str | None, target_rep: str | None = None) -> dic
         return {"transform": "unknown", "target_sum": 0.0, "corrected": False}
     if values.min() < 0 or (keys.LOG1P not in ref.uns and values.max() > LARGEST_LOG):
         return {"transform": "unknown", "target_sum": 0.0, "corrected": False}
-    totals = _linear_totals(matrix)
-    constant = np.ptp(totals) < 1e-3 * totals.mean()
-    return {"transform": "log1p", "target_sum": round(float(totals.mean()), 1) if constant else 0.0, "corrected": False}
+    base, total = logs.base_and_total(matrix, ref.uns.get(keys.LOG1P))
+    return {"transform": logs.transform_of(base), "target_sum": total, "corrected": False}
 
 
-def _linear_totals(matrix: Any) -> NDArray[np.float64]:
-    """Return the total of every spot before the logarithm."""
-    linear = matrix.expm1() if sparse.issparse(matrix) else np.expm1(np.asarray(matrix, dtype=np.float64))
-    return np.asarray(linear.sum(axis=1), dtype=np.float64).ravel()
+def require_one_unit(adata: AnnData, layer: str | None, slides: NDArray[np.str_]) -> None:
+    """Refuse slides whose expression means different things, by a few spots of each, and warn of uneven totals."""
+    matrix = require_layer(adata, layer, "Pass layer=, the layer with logarithms.")
+    noted = {name: adata.uns[name] for name in (keys.LOG1P,) if name in adata.uns}
+    few = {str(name): np.flatnonzero(slides == name)[:FEW] for name in np.unique(slides)}
+    each = {name: units(type(adata)(matrix[rows], uns=noted), None) for name, rows in few.items()}
+    by_meaning = {kind["transform"]: f"slide {name!r} holds {logs.named(kind)}" for name, kind in each.items()}
+    if len(by_meaning) > 1:
+        place = "adata.X" if layer is None else f"layers[{layer!r}]"
+        raise ValueError(
+            f"{place} means different things: {', '.join(by_meaning.values())}. Take the counts of all slides, and "
+            "call sc.pp.normalize_total(adata, target_sum=1e4) and sc.pp.log1p(adata) once."
+        )
+    each_total = [kind["target_sum"] for kind in each.values()]
+    warn_of_uneven_slides(adata, layer, slides, 1 + logs.SAME_TOTAL if all(each_total) else UNEVEN)
 
 
 def _are_whole(matrix: Any) -> bool:
@@ -71,26 +79,26 @@ def _are_whole(matrix: Any) -> bool:
     return bool(linear.size and linear.max() > 1.5 and np.allclose(linear, np.rint(linear), rtol=1e-4, atol=1e-3))
 
 
-def warn_of_uneven_slides(adata: AnnData, layer: str | None, slides: NDArray[np.str_]) -> None:
-    """Warn where spots were not normalised, or one slide to another total than the next."""
+def warn_of_uneven_slides(adata: AnnData, layer: str | None, slides: NDArray[np.str_], ratio: float) -> None:
+    """Warn where spots were not normalised, or slides to totals that differ by more than this ratio."""
     matrix = require_layer(adata, layer, "Pass layer=, the layer with logarithms.")
-    totals = _linear_totals(matrix)
+    totals = logs.linear_totals(matrix)
     if np.ptp(totals) > 0 and _are_whole(matrix):
         warnings.warn(
             "The expression is the logarithm of whole counts: spots were not brought to one total, so that deeply "
             "sequenced ones count more. Run sc.pp.normalize_total(adata, target_sum=1e4) on the counts before "
             "sc.pp.log1p, unless that is meant.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     medians = {str(slide): float(np.median(totals[slides == slide])) for slide in np.unique(slides)}
-    if max(medians.values()) > UNEVEN * min(medians.values()):
+    if max(medians.values()) > ratio * min(medians.values()):
         listed = ", ".join(f"{slide} {median:.4g}" for slide, median in medians.items())
         warnings.warn(
             f"The slides are not normalised alike (median total of a spot before the logarithm: {listed}). Run "
             "sc.pp.normalize_total(adata, target_sum=1e4) on the counts of all of them, then sc.pp.log1p.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -134,18 +142,25 @@ def both_sides(
 def _check_units(adata: AnnData, layer: str, measured: object, truth: str | None) -> None:
     name = "X" if truth is None else f"layers[{truth!r}]"
     record = adata.uns.get(keys.imputed(layer), {})
-    transform = record.get("transform", "unknown")
-    if transform == "log1p" and holds_counts(measured):
+    transform = str(record.get("transform", "unknown"))
+    is_log = logs.base_of(transform) is not None
+    if is_log and holds_counts(measured):
         raise ValueError(
             f"{name} holds counts, but layers[{layer!r}] holds logarithms. Log-normalise {name} as the reference was "
             "(sc.pp.normalize_total, sc.pp.log1p), or pass truth=, a layer with logarithms."
         )
-    if transform == "log1p" and record.get("target_sum"):
-        total = units(adata, truth)["target_sum"]
-        if total and abs(total / record["target_sum"] - 1) > SAME_TOTAL:
+    if is_log:
+        own = units(adata, truth)
+        if logs.base_of(own["transform"]) is not None and own["transform"] != transform:
+            raise ValueError(
+                f"{name} holds {logs.named(own)}, but layers[{layer!r}] {logs.named(record)}. Take logarithms of the "
+                "counts alike: sc.pp.log1p(adata)."
+            )
+        total, predicted = own["target_sum"], record.get("target_sum")
+        if total and predicted and abs(total / predicted - 1) > logs.SAME_TOTAL:
             raise ValueError(
                 f"{name} is normalised to {total:.4g} counts a spot, but layers[{layer!r}] to "
-                f"{record['target_sum']:.4g}. Normalise both alike: sc.pp.normalize_total(adata, target_sum=...)."
+                f"{predicted:.4g}. Normalise both alike: sc.pp.normalize_total(adata, target_sum=...)."
             )
     if transform == "counts" and not holds_counts(measured):
         raise ValueError(

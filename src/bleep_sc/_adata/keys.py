@@ -60,6 +60,8 @@ restored = "{}_restored".format
 """Layer of a prediction whose genes vary as much as measured ones."""
 draw = "draw_{}".format
 """Layer of one of several imputations of the mean of a group of spots."""
+checksum = "{}_checksum".format
+"""Obs key of what tells whether the expression and the embedding of a spot are those that a reference was made of."""
 typicality = "{}_typicality".format
 """Obs key of how much the tissue around a spot looks like that of the reference."""
 score = "{}_score".format

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._output.damage import from_json
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -34,7 +34,7 @@ def told(notes: Notes, field: str) -> list[Any]:
 
 def of_pictures(adata: AnnData) -> Notes:
     """Return what was noted with patches, the usual first, and with features around spots."""
-    entries = _entries(adata)
+    entries = _entries(adata).values()
     of_patches = [note for entry in entries for note in of_patches_in(entry)]
     return [*of_patches, *(entry for entry in entries if "context_of" in entry)]
 
@@ -47,17 +47,17 @@ def of_patches_in(entry: Any, library_id: str | None = None) -> Notes:
 
 def of_models(adata: AnnData) -> Notes:
     """Return the arguments that models and predictions keep."""
-    own = [each for each in _entries(adata) if {"params", "version", "method"} <= each.keys()]
-    return [json.loads(each["params"]) for each in own]
+    own = {key: entry for key, entry in _entries(adata).items() if {"params", "version", "method"} <= entry.keys()}
+    return [from_json(entry["params"], f"uns[{key!r}]", "params") for key, entry in own.items()]
 
 
 def told_mpp(adata: AnnData, library_id: str) -> float | None:
     """Return µm per px by which the patches of a slide were cut; None where none were, or they were not known."""
-    notes = [note for entry in _entries(adata) for note in of_patches_in(entry, library_id)]
+    notes = [note for entry in _entries(adata).values() for note in of_patches_in(entry, library_id)]
     return next((mpp for mpp in map(float, told(notes, "mpp")) if np.isfinite(mpp)), None)
 
 
-def _entries(adata: AnnData) -> Notes:
+def _entries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
     """Return the dicts of ``uns``: that of the usual patches, and others by their key, since files keep no order."""
-    entries = [adata.uns[key] for key in sorted(adata.uns, key=lambda key: (key != keys.PATCHES, str(key)))]
-    return [entry for entry in entries if isinstance(entry, Mapping)]
+    names = sorted(adata.uns, key=lambda key: (key != keys.PATCHES, str(key)))
+    return {name: adata.uns[name] for name in names if isinstance(adata.uns[name], Mapping)}

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 import bleep_sc as bs
-from bleep_sc.cli._files import FILE, OUT_FOLDER, write_h5ad
+from bleep_sc._adata.h5ad import read_h5ad
+from bleep_sc.cli._files import ENCODER, FILE, OUT_FOLDER, write_h5ad
 from bleep_sc.cli._processes import work_through
 
 
@@ -20,9 +21,17 @@ from bleep_sc.cli._processes import work_through
 @click.option(
     "--layer", default=None, help="With --expression, its layer. Default: that which the model was fitted on."
 )
+@ENCODER
 @click.option("--overwrite", is_flag=True, help="Replace slides that are there.")
 def embed(
-    slides: tuple[Path, ...], ref: Path, out: Path, key: str, expression: bool, layer: str | None, overwrite: bool
+    slides: tuple[Path, ...],
+    ref: Path,
+    out: Path,
+    key: str,
+    expression: bool,
+    layer: str | None,
+    encoder: str | None,
+    overwrite: bool,
 ) -> None:
     """Place slides with image features or patches in the joint embedding of a trained reference.
 
@@ -32,17 +41,15 @@ def embed(
     \b
     bleep-sc embed D1.h5ad E1.h5ad --ref reference.h5ad --expression --out embedded
     """  # noqa: D301 - click wants the character
-    import anndata as ad
-
     names = [path.name for path in slides]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise click.UsageError(f"Several slides are called {', '.join(twice)}, and --out has one of each name.")
-    reference = ad.read_h5ad(ref)
+    reference = read_h5ad(ref)
 
     def work(i: int) -> None:
-        adata = ad.read_h5ad(slides[i])
-        bs.tl.embed(adata, reference, key=key, expression=expression, layer=layer)
+        adata = read_h5ad(slides[i])
+        bs.tl.embed(adata, reference, key=key, expression=expression, layer=layer, encoder=encoder)
         write_h5ad(adata, out / names[i])
         click.echo(f"{adata.n_obs:,} spots embedded. Written: {names[i]}")
 

@@ -9,6 +9,7 @@ import click
 
 import bleep_sc as bs
 from bleep_sc._adata import keys
+from bleep_sc._adata.h5ad import read_h5ad
 from bleep_sc.cli._files import FILE, NUM_WORKERS, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
 from bleep_sc.cli._processes import first_of_group
 
@@ -47,8 +48,6 @@ def features(
     bleep-sc features tiles.h5ad --encoder resnet50
     torchrun --nproc-per-node=8 -m bleep_sc features tiles.h5ad --encoder resnet50 --store features.zarr
     """  # noqa: D301 - click wants the character
-    import anndata as ad
-
     from bleep_sc.training.processes.shares import step
 
     key = key_added or keys.features(encoder)
@@ -57,7 +56,7 @@ def features(
         raise click.UsageError(f"{step()[1]} processes share features out in a store. Pass --store.")
     if out is not None:
         require_free(out, overwrite)
-    adata = ad.read_h5ad(file)
+    adata = read_h5ad(file)
     if out is None and key in adata.obsm and not overwrite:
         raise click.UsageError(f"{file} holds obsm[{key!r}] already. Pass --out, another --key-added, or --overwrite.")
     bs.pp.image_features(adata, encoder, store=store, key_added=key, **options)

@@ -20,6 +20,12 @@ NUM_WORKERS = click.option(
     "--num-workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead."
 )
 
+ENCODER = click.option(
+    "--encoder",
+    default=None,
+    help="Name of the encoder of the reference, where it is one of a hub: nothing is fetched from there unless named.",
+)
+
 
 def require_free(out: Path, overwrite: bool) -> None:
     """Refuse to write where something is."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import click
 
 import bleep_sc as bs
+from bleep_sc._adata.h5ad import read_h5ad
 from bleep_sc.cli._files import FILE, NUM_WORKERS, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
 from bleep_sc.cli._processes import first_of_group
 
@@ -77,13 +78,11 @@ def fit(
     bleep-sc fit reference.h5ad --use-rep X_resnet50
     torchrun --nproc-per-node=8 -m bleep_sc fit reference.h5ad --paper --checkpoint-dir state
     """  # noqa: D301 - click wants the character
-    import anndata as ad
-
     config = _config(paper, settings)
     writes = first_of_group()
     if out is not None:
         require_free(out, overwrite)
-    adata = ad.read_h5ad(reference)
+    adata = read_h5ad(reference)
     if out is None and key in adata.uns and not overwrite:
         raise click.UsageError(f"{reference} holds uns[{key!r}] already. Pass --out, another --key, or --overwrite.")
     bs.tl.fit(

@@ -10,11 +10,13 @@ import click
 import bleep_sc as bs
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model
+from bleep_sc._adata.h5ad import read_h5ad
 from bleep_sc._output.disk import appears
-from bleep_sc.cli._files import FILE, OUT_FILE, require_free, write_h5ad
+from bleep_sc.cli._files import ENCODER, FILE, OUT_FILE, require_free, write_h5ad
 from bleep_sc.cli._processes import require_alone, work_through
 from bleep_sc.cli._sheet import read_sheet
 from bleep_sc.cli._slide_report import SlideReport, varied_genes
+from bleep_sc.tl._models.in_uns import read_description
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,10 +47,8 @@ def tiling(command: Callable[..., Any]) -> Callable[..., Any]:
 @tiling
 def tile(slide: Path, ref: Path | None, out: Path, **options: Any) -> None:
     """Lay tiles over the tissue of SLIDE, and write them as h5ad with a picture beside it."""
-    import anndata as ad
-
     require_alone("one slide")
-    tiles = _tile(slide, None if ref is None else ad.read_h5ad(ref), options)
+    tiles = _tile(slide, None if ref is None else read_h5ad(ref), options)
     write_h5ad(tiles, out)
     figure = bs.pl.patches(tiles)[0].figure
     figure.savefig(out.with_suffix(".png"), dpi=150)
@@ -74,6 +74,7 @@ def tile(slide: Path, ref: Path | None, out: Path, **options: Any) -> None:
     show_default=True,
     help="How reference spots are found; faiss is approximate among very many.",
 )
+@ENCODER
 @click.option("--geojson", is_flag=True, help="Also write OUT.geojson with the drawn genes, for QuPath.")
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 @tiling
@@ -85,6 +86,7 @@ def impute(
     genes: str,
     draw: str,
     index: Index,
+    encoder: str | None,
     geojson: bool,
     overwrite: bool,
     **options: Any,
@@ -99,13 +101,17 @@ def impute(
     \b
     bleep-sc impute slide.svs --ref reference.h5ad --out slide.zarr
     """  # noqa: D301 - click wants the character
-    import anndata as ad
-
     if (slide is None) == (sheet is None):
         raise click.UsageError("Pass one slide, or a sheet of slides (--sheet).")
-    reference = ad.read_h5ad(ref)
-    require_model(reference, options["key"])
-    one: dict[str, Any] = {"genes": genes, "draw": _listed(draw), "index": index, "geojson": geojson}
+    reference = read_h5ad(ref)
+    read_description(require_model(reference, options["key"]), options["key"])
+    one: dict[str, Any] = {
+        "genes": genes,
+        "draw": _listed(draw),
+        "index": index,
+        "encoder": encoder,
+        "geojson": geojson,
+    }
     if slide is not None:
         require_alone("one slide")
         require_free(out, overwrite)
@@ -127,12 +133,10 @@ def _listed(names: str) -> list[str]:
 
 
 def _tile(slide: Path, ref: AnnData | None, options: dict[str, Any]) -> AnnData:
-    import anndata as ad
-
     if slide.suffix == ".h5ad":
         if options["mpp"] is not None or options["region"] is not None:
             raise ValueError(f"The tiles of {slide.name} are laid already: mpp and region are for images.")
-        tiles = ad.read_h5ad(slide)
+        tiles = read_h5ad(slide)
         if keys.TILES not in tiles.uns:
             raise ValueError(
                 f"{slide.name} holds no tiles that bleep-sc tile laid. Predict spots with bleep_sc.tl.impute in Python."
@@ -160,6 +164,7 @@ def _impute(
     genes: str,
     draw: list[str],
     index: Index,
+    encoder: str | None,
     geojson: bool,
 ) -> None:
     """Write the store of a slide last: where it is, everything else is, too."""
@@ -169,7 +174,7 @@ def _impute(
     absent = [gene for gene in draw if gene not in chosen]
     if absent:
         raise ValueError(f"--draw asks for {', '.join(absent)}, which --genes={genes} does not predict.")
-    bs.tl.impute(tiles, ref=ref, key=key, genes=chosen, index=index)
+    bs.tl.impute(tiles, ref=ref, key=key, genes=chosen, index=index, encoder=encoder)
     shown = draw or varied_genes(tiles, key)
     out.parent.mkdir(parents=True, exist_ok=True)
     SlideReport(tiles, ref, key, shown).write(out.with_suffix(".html"), out.with_suffix(".png"))
@@ -183,7 +188,7 @@ def _genes(ref: AnnData, genes: str, key: str) -> list[str]:
     if genes == "all":
         return ref.var_names.tolist()
     if genes == "panel":
-        trained = {str(gene) for gene in require_model(ref, key)["genes"]}
+        trained = set(read_description(require_model(ref, key), key).genes)
         panel = [gene for gene in ref.var_names if gene in trained]
         return panel or ref.var_names.tolist()
     return _listed(genes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,6 +19,8 @@ from bleep_sc._arrays.blocks import dense
 from bleep_sc._output import html
 from bleep_sc._output.disk import all_appear
 from bleep_sc._version import __version__
+from bleep_sc.tl._models.in_uns import read_description
+from bleep_sc.tl._predictions.record import params_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,8 +112,8 @@ class SlideReport:
 
     def _prediction(self) -> dict[str, Any]:
         record = self.tiles.uns[keys.imputed(self.key)]
-        model = require_model(self.ref, self.key)
-        recipe, library_key = json.loads(model["recipe"]), json.loads(model["params"])["library_key"]
+        model = read_description(require_model(self.ref, self.key), self.key)
+        recipe, library_key = model.recipe, model.params["library_key"]
         features = ", ".join(recipe.get("use_rep", [])) or recipe.get("encoder") or "a module"
         slides = sorted(set(libraries(self.ref, None, library_key).tolist()))
         n_predicted = int(self.tiles.var[keys.predicted(self.key)].sum())
@@ -122,7 +123,7 @@ class SlideReport:
             if record["target_sum"]
             else record["transform"],
             "reference": f"{self.ref.n_obs:,} spots" + (f" of {len(slides)} slides ({', '.join(slides)})"),
-            "model": f"{record['model_hash']}, on {features}; {json.loads(record['params'])['n_neighbors']} neighbours",
+            "model": f"{record['model_hash']}, on {features}; {params_of(record, self.key)['n_neighbors']} neighbours",
             "confidence": self._confidence(),
             "tissue unlike the reference": self._foreign(),
         }
@@ -188,7 +189,7 @@ class SlideReport:
         return figure
 
     def _patches_key(self) -> str:
-        recipe = json.loads(require_model(self.ref, self.key)["recipe"])
+        recipe = read_description(require_model(self.ref, self.key), self.key).recipe
         return str(recipe.get("features", [recipe])[0]["patches_key"])
 
     def _patches(self) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from bleep_sc.models.encode import patches_at_once
 from bleep_sc.models.map_batches import map_batches
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from bleep_sc._arrays.unread import Unread
@@ -46,3 +48,22 @@ def embed_expression(
     """Embed expression (n, genes) as (n, n_dims)."""
     batches = torch.from_numpy(expression).split(PROFILES)
     return torch.cat([model.embed_expression(batch.to(device)).cpu() for batch in batches]).numpy()
+
+
+@torch.inference_mode()
+def embed_some(
+    model: BLEEP, features: NDArray[np.float32], slides: NDArray[np.str_], rows: NDArray[np.intp]
+) -> NDArray[np.float32]:
+    """Embed some of the features (n, d) in units of all of their slide, as (n_rows, n_dims)."""
+    scale = model.scale
+    scaled = features if scale is None else scale.apply(features, slides)
+    device = next(model.parameters()).device
+    return model.embed_images(torch.from_numpy(scaled[rows]).to(device)).cpu().numpy()
+
+
+def largest_values(heads: Iterable[Any]) -> NDArray[np.float32]:
+    """Return how far from zero an embedding by these heads can be, (n_dims,): each ends in a norm."""
+    norms = [head.norm for head in heads]
+    largest = [norm.weight.detach().abs() * len(norm.weight) ** 0.5 + norm.bias.detach().abs() for norm in norms]
+    bounds: NDArray[np.float32] = torch.cat(largest).cpu().numpy()
+    return bounds

@@ -127,6 +127,25 @@ def load_encoder(encoder: str | nn.Module, *, transform: Transform | None = None
     return _from_timm(encoder, pretrained)
 
 
+def is_on_hub(name: str, *, pretrained: bool = False) -> bool:
+    """Tell whether building an encoder by its name asks a hub: for what it is, or for its weights."""
+    from torchvision import models
+
+    own = not name or name == "stain_stats" or name in models.list_models(module=models)
+    return name.startswith("hf-hub:") or (pretrained and not own)
+
+
+def require_consent(name: str, encoder: object) -> None:
+    """Refuse to fetch an encoder that a stored model names from a hub, unless the user named it, or gave a module."""
+    if isinstance(encoder, nn.Module) or encoder == name:
+        return
+    raise ValueError(
+        f"The model names the encoder {name!r}, which would be fetched from a hub (encoder={encoder!r}). If you trust "
+        f"who made the model, pass encoder={name!r}, or its module; or compute features first: "
+        f"bleep_sc.pp.image_features(adata, {name!r})."
+    )
+
+
 def _from_module(module: nn.Module, transform: Transform | None) -> Encoder:
     config = getattr(module, "pretrained_cfg", None) or {}
     if transform is None:
@@ -198,7 +217,7 @@ def _from_timm(name: str, pretrained: bool) -> Encoder:
         )
     try:
         network = timm.create_model(name, pretrained=pretrained, num_classes=0)
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise OSError(
             f"The weights of encoder {name!r} could not be loaded ({error}). Check the network and, for a gated model, "
             "your access (huggingface-cli login); or load the module yourself and pass it as encoder=."

@@ -7,54 +7,55 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 
-import safetensors.torch
 from torch import nn
 
+from bleep_sc._output.damage import damaged, from_json, undamaged
 from bleep_sc._output.disk import appears
 from bleep_sc._version import __version__
-from bleep_sc.models.encoders import load_encoder
-from bleep_sc.models.fitted import LEARNT, Description, FittedModel
+from bleep_sc.models import contents
+from bleep_sc.models.described import check_description, checksum
+from bleep_sc.models.encoders import is_on_hub, load_encoder, require_consent
+from bleep_sc.models.fitted import Description, FittedModel
 from bleep_sc.models.methods import METHODS
 
 WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "model.json"
+CHECKSUM = "checksum"
 
 
-def from_bytes(description: Description, weights: bytes, *, encoder: nn.Module | None = None) -> FittedModel:
-    """Build a fitted model from its description and its weights.
+def from_bytes(
+    description: Description,
+    weights: bytes,
+    *,
+    encoder: str | nn.Module | None = None,
+    place: str = "The model",
+) -> FittedModel:
+    """Build a fitted model from its description and its weights, which are stored at ``place``.
 
-    ``encoder`` is needed only where a module given by hand was trained: its architecture is not in the description.
+    ``encoder`` is needed only where a module given by hand was trained, whose architecture is not in the description;
+    or one of a hub, whose name is then given again.
     """
-    module = _build(description, encoder)
-    tensors = safetensors.torch.load(weights)
-    learnt = {}
-    for part, kind in LEARNT.items():
-        names = [name for name in tensors if name.startswith(f"{part}/")]
-        arrays = {name.removeprefix(f"{part}/"): tensors.pop(name).numpy() for name in names}
-        learnt[part] = kind(**arrays) if arrays else None
-    module.load_state_dict(tensors)
-    return FittedModel(module.eval(), description, **learnt)
-
-
-def _build(description: Description, encoder: nn.Module | None) -> nn.Module:
-    if description.method not in METHODS:
-        raise ValueError(f"The method {description.method!r} is not known to this version of bleep_sc.")
+    check_description(description, place)
+    tensors, learnt = contents.split(contents.tensors_of(weights, place))
+    contents.check_sizes(description, tensors, place)
     shape = dict(description.architecture)
     if "encoder" in shape:
-        network = load_encoder(_architecture(shape["encoder"], encoder), pretrained=False)
-        shape["encoder"] = copy.deepcopy(network).cpu()
+        shape["encoder"] = copy.deepcopy(_network(shape["encoder"], encoder)).cpu()
     module: nn.Module = METHODS[description.method].load("network")(**shape)
-    return module
+    contents.fill(module, tensors, place)
+    return FittedModel(module.eval(), description, **contents.learnt_from(learnt, description, place))
 
 
-def _architecture(name: str, encoder: nn.Module | None) -> str | nn.Module:
+def _network(name: str, encoder: str | nn.Module | None) -> nn.Module:
     """Return what a trained encoder is built from: its name, or the module given by hand where it has none."""
-    if name:
-        return name
-    if encoder is None:
+    if not name and not isinstance(encoder, nn.Module):
         raise ValueError(
             "This model trained an encoder given as a module; pass a module of the same architecture as encoder=."
         )
-    return encoder
+    on_hub = is_on_hub(name)
+    if on_hub:
+        require_consent(name, encoder)
+    is_given = isinstance(encoder, nn.Module) and (on_hub or not name)
+    return load_encoder(encoder if is_given else name, pretrained=False)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -75,8 +76,10 @@ def new_folder(path: str | Path, *, overwrite: bool) -> Iterator[Path]:
 
 def write(model: FittedModel, folder: Path) -> None:
     """Write ``model.safetensors`` and ``model.json`` into a folder."""
-    (folder / WEIGHTS_FILE).write_bytes(model.to_bytes())
-    (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(model.description), indent=2))
+    weights = model.to_bytes()
+    (folder / WEIGHTS_FILE).write_bytes(weights)
+    written = {**asdict(model.description), CHECKSUM: checksum(model.description, weights)}
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(written, indent=2))
 
 
 def save(model: FittedModel, path: str | Path, *, overwrite: bool = False) -> None:
@@ -100,18 +103,30 @@ def read_folder(path: str | Path) -> tuple[Description, bytes]:
     missing = [name for name in (WEIGHTS_FILE, DESCRIPTION_FILE) if not (path / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{str(path)!r} is no saved model: {' and '.join(missing)} not found in it.")
-    content = json.loads((path / DESCRIPTION_FILE).read_text())
+    place = repr(str(path))
+    with undamaged(place, DESCRIPTION_FILE):
+        text = (path / DESCRIPTION_FILE).read_text(encoding="utf-8")
+    content, weights = from_json(text, place, DESCRIPTION_FILE), (path / WEIGHTS_FILE).read_bytes()
+    before = content.pop(CHECKSUM, None)  # None: of 0.1.0, which kept none
     unknown = [name for name in content if name not in {each.name for each in fields(Description)}]
     if unknown:
         raise ValueError(
-            f"{str(path)!r} was written by bleep_sc {content.get('version')}, which knows more than this version, "
+            f"{place} was written by bleep_sc {content.get('version')}, which knows more than this version, "
             f"{__version__}: {', '.join(unknown)}. Update bleep_sc."
         )
-    return Description(**content), (path / WEIGHTS_FILE).read_bytes()
+    with undamaged(place, DESCRIPTION_FILE):
+        description = Description(**content)
+    check_description(description, place)
+    if before not in (None, checksum(description, weights)):
+        raise damaged(place, f"{WEIGHTS_FILE} or {DESCRIPTION_FILE} is not what was written (by their checksum)")
+    return description, weights
 
 
-def load(path: str | Path, *, encoder: nn.Module | None = None) -> FittedModel:
+def load(path: str | Path, *, encoder: str | nn.Module | None = None) -> FittedModel:
     """Load a fitted model from a folder that :func:`save` wrote.
+
+    ``encoder`` is a module of the same architecture, where an encoder that was given as a module was trained; or the
+    name of an encoder on a hub, as the model names it: nothing is fetched from there unless it is named.
 
     Examples
     --------
@@ -121,4 +136,4 @@ def load(path: str | Path, *, encoder: nn.Module | None = None) -> FittedModel:
     'bleep'
     """
     description, weights = read_folder(path)
-    return from_bytes(description, weights, encoder=encoder)
+    return from_bytes(description, weights, encoder=encoder, place=repr(str(path)))

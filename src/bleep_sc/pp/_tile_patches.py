@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.patches import patches_of
+from bleep_sc._output.damage import from_json
 from bleep_sc.pp._stains import stains_of, with_stains
 from bleep_sc.slides._slide import IN_MEMORY, absolute
 from bleep_sc.slides._stains import stains_from
@@ -26,7 +26,7 @@ def patch_recipes(ref: AnnData | None, key: str, size: int, size_um: float | Non
     """
     if ref is None:
         return {keys.PATCHES: {"size": size, "size_um": float("nan") if size_um is None else size_um}}
-    recipe = json.loads(require_model(ref, key)["recipe"])
+    recipe = from_json(require_model(ref, key)["recipe"], f"uns[{key!r}]", "recipe")
     made = recipe.get("features", [recipe])
     if not all(each.get("patches_key") for each in made):  # features of other software
         return patch_recipes(None, key, size, size_um)

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bleep_sc._adata import keys
+import numpy as np
+
+from bleep_sc._adata import keys, logs
 from bleep_sc._adata.checks import require_model
-from bleep_sc._adata.expression import record_of
+from bleep_sc._adata.expression import record_of, units
 from bleep_sc._adata.spots import Spots
+from bleep_sc._output.messages import logger
 from bleep_sc.tl._models import inputs
-from bleep_sc.tl._models.in_uns import model_hash, read_model
+from bleep_sc.tl._models.in_uns import model_hash, model_record, read_model
+from bleep_sc.tl._references.checksums import measured_by, spot_checksums
+from bleep_sc.tl._references.values import fitted_units
 
 if TYPE_CHECKING:
-    import numpy as np
     from anndata import AnnData
     from numpy.typing import NDArray
     from torch import nn
@@ -26,7 +30,7 @@ def embed(
     key: str = "bleep",
     expression: bool = False,
     layer: str | None = None,
-    encoder: nn.Module | None = None,
+    encoder: str | nn.Module | None = None,
     device: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -42,7 +46,8 @@ def embed(
         As in :func:`bleep_sc.tl.impute`.
     expression
         Also embed the expression of ``adata`` and give it the model: it is then a reference too, and
-        ``tl.impute(query, ref=[ref, adata])`` reads off both. The slide is log-normalised as the reference was. A few
+        ``tl.impute(query, ref=[ref, adata])`` reads off both. The slide is log-normalised; logarithms to another base,
+        or of another total, than those of the reference are converted, here and there. A few
         measured spots of the query slide may be such a reference, ``adata = query[measured].copy()``: ``tl.impute``
         sees that their slide is the query's, and takes their features in units of the whole of it.
     layer
@@ -60,6 +65,9 @@ def embed(
         Joint embedding of the images.
     ``obsm["X_{key}_expression"]`` : float32, (n_obs, n_dims)
         Joint embedding of the expression, with ``expression=True``.
+    ``obs["{key}_checksum"]`` : uint32
+        By which :func:`bleep_sc.tl.impute` tells whether expression and embedding of a spot changed, with
+        ``expression=True``.
     ``uns[key]`` : dict
         The model of the reference, with ``expression=True``; its ``params`` say which ``reference_layer`` is this
         slide's.
@@ -76,13 +84,13 @@ def embed(
     from bleep_sc.training.device import resolve_device
 
     record = require_model(ref, key)
-    model = read_model(record, encoder)
+    model = read_model(record, key, encoder)
     params = model.description.params
     if model.description.method != "bleep":
         raise ValueError(f"uns[{key!r}] is a {model.description.method} model, which has no joint embedding.")
     if expression:
         own = _own_layer(layer, params)
-        values = _expression(adata, record, key, own, model.description)
+        values = _expression(adata, ref, record, key, own, model.description)
     elif layer is not None:
         raise ValueError(f"layer={layer!r} is expression, which is embedded with expression=True alone.")
     resolved = resolve_device(device)
@@ -91,11 +99,16 @@ def embed(
     images = inputs.images_for(spots, model.description.recipe, encoder, resolved)
     embedding = embed_images(module, images, spots.slides, device=resolved)
     embedded_expression = embed_expression(module, values, device=resolved) if expression else None
+    if embedded_expression is not None:
+        described = replace(model.description, params={**params, "reference_layer": own, **measured_by(adata)})
+        own_record = {**record, **model_record(described, np.asarray(record["model"]).tobytes())}
+        checksums = spot_checksums(adata, own, embedded_expression)
     adata = adata.copy() if copy else adata
     adata.obsm[keys.image_embedding(key)] = embedding
     if embedded_expression is not None:
         adata.obsm[keys.expression_embedding(key)] = embedded_expression
-        adata.uns[key] = {**record, "params": json.dumps({**params, "reference_layer": own})}
+        adata.obs[keys.checksum(key)] = checksums
+        adata.uns[key] = own_record
     return adata if copy else None
 
 
@@ -110,7 +123,7 @@ def _own_layer(layer: str | None, params: dict[str, Any]) -> str | None:
 
 
 def _expression(
-    adata: AnnData, record: dict[str, Any], key: str, layer: str | None, model: Description
+    adata: AnnData, ref: AnnData, record: dict[str, Any], key: str, layer: str | None, model: Description
 ) -> NDArray[np.float32]:
     """Return the expression of the model's genes, (n_obs, n_genes), in the units that the model was fitted on."""
     if key in adata.uns and model_hash(require_model(adata, key)) != model_hash(record):
@@ -123,4 +136,15 @@ def _expression(
             f"{'corrected values' if made['corrected'] else made['transform']}, and not what the model was fitted "
             "on. Impute it with the default layer= and target_rep= of bleep_sc.tl.impute."
         )
-    return values
+    if model.params["target_rep"] is not None:
+        return values
+    found, wanted = units(adata, layer), fitted_units(ref, model)
+    if logs.are_alike(found, wanted):
+        return values
+    if not logs.can_convert(found, wanted):
+        raise ValueError(
+            f"{'adata.X' if layer is None else f'layers[{layer!r}]'} holds {logs.named(found)}, but the model was "
+            f"fitted on {logs.named(wanted)}. Normalise the counts as those of the reference were."
+        )
+    logger.info("The expression is embedded as %s, and not as %s.", logs.named(wanted), logs.named(found))
+    return np.asarray(logs.converted(values, found, wanted), dtype=np.float32)

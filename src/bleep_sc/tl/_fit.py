@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.expression import units, warn_of_uneven_slides
+from bleep_sc._adata.expression import require_one_unit, units
 from bleep_sc._adata.spots import Spots
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import write_model
 from bleep_sc.tl._predictions.typicality import learnt_typicality
+from bleep_sc.tl._references.checksums import measured_by, spot_checksums
 from bleep_sc.training.config import FitConfig
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def fit(
     ``var["{key_added}_predictability"]`` : float32
         Pearson r of every gene of the panel on slides that were held out, mean over slides; where the reference has
         several slides, with ``FitConfig(cross_fit=True)``.
+    ``obs["{key_added}_checksum"]`` : uint32
+        By which :func:`bleep_sc.tl.impute` tells whether expression and embedding of a spot changed since.
     ``uns[key_added]`` : dict
         The model itself (``model``, safetensors bytes) with ``genes``, ``architecture``, ``recipe`` of the images,
         ``config``, ``params`` and ``history``: the mean ``loss`` of every epoch. As h5ad or zarr, the reference
@@ -155,7 +158,7 @@ def fit(
     values, genes = inputs.expression(adata, layer, target_rep)
     spots = Spots.to_learn_on(adata, library_key)
     slides = spots.slides
-    warn_of_uneven_slides(adata, layer, slides)
+    require_one_unit(adata, layer, slides)
     if use_rep is not None and config.stain_jitter:
         raise ValueError("use_rep= gives features, whose stains are settled; stain_jitter needs patches to change.")
     show_progress_bar = show_progress_bar and is_first()
@@ -195,12 +198,14 @@ def fit(
     architecture = _architecture(model, config, trained_encoder, genes)
     params = {
         "units": units(adata, layer),
+        **measured_by(adata),
         "layer": layer,
         "target_rep": target_rep,
         **spots.params,
         "random_state": random_state,
     }
     description = Description("bleep", architecture, genes, recipe, asdict(config), params)
+    checksums = spot_checksums(adata, layer, expression_embedding)
     adata = adata.copy() if copy else adata
     fitted = FittedModel(model, description, calibration, typicality)
     write_model(adata, key_added, fitted, slides, {"loss": trained.loss})
@@ -209,6 +214,7 @@ def fit(
         adata.var[keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)
     adata.obsm[keys.image_embedding(key_added)] = image_embedding
     adata.obsm[keys.expression_embedding(key_added)] = expression_embedding
+    adata.obs[keys.checksum(key_added)] = checksums
     return adata if copy else None
 
 

@@ -44,7 +44,7 @@ def impute(
     gene_key: str | None = None,
     interval: float | None = None,
     index: Index = "exact",
-    encoder: nn.Module | None = None,
+    encoder: str | nn.Module | None = None,
     store: str | Path | None = None,
     key_added: str | None = None,
     copy: bool = False,
@@ -97,7 +97,9 @@ def impute(
         100,000 reference spots. Beyond it is an inverted file, quicker with many spots and approximate: it is made to
         find 95 % of the exact neighbours of 256 spots, and ``recall`` says how many it found.
     encoder
-        A module that the reference was given by hand; it must have the same weights.
+        A module that the reference was given by hand; it must have the same weights. Or the name of an encoder on a hub
+        (timm's, ``"hf-hub:owner/model"``), as the reference names it, where the query has no features yet: its weights
+        are fetched from there only where you name it.
     store
         A folder for the predicted layer, which is then written block by block and never held in memory: a zarr array
         that ``layers[key_added]`` wraps as a dask array. It must not exist, and appears when it is complete.

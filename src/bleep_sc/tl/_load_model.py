@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bleep_sc.models.fitted import FittedModel
 
 
-def load_model(adata: AnnData, key: str = "bleep", *, encoder: nn.Module | None = None) -> FittedModel:
+def load_model(adata: AnnData, key: str = "bleep", *, encoder: str | nn.Module | None = None) -> FittedModel:
     """Build the model that a ``tl.fit*`` function left in a reference.
 
     Parameters
@@ -22,7 +22,8 @@ def load_model(adata: AnnData, key: str = "bleep", *, encoder: nn.Module | None 
     key
         Key of the model in ``uns``.
     encoder
-        Needed only where an encoder that was given as a module was trained: a module of the same architecture.
+        Needed only where an encoder that was given as a module was trained: a module of the same architecture; or where
+        one of a hub was, ``"hf-hub:owner/model"``: its name again, without which nothing is fetched from there.
 
     Returns
     -------
@@ -40,4 +41,4 @@ def load_model(adata: AnnData, key: str = "bleep", *, encoder: nn.Module | None 
     >>> model.description.preset
     'FitConfig() with max_epochs=5'
     """
-    return read_model(require_model(adata, key), encoder)
+    return read_model(require_model(adata, key), key, encoder)

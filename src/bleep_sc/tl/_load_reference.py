@@ -3,6 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bleep_sc._adata.h5ad import read_h5ad
+from bleep_sc._output.damage import damaged
+from bleep_sc._output.messages import listed
 from bleep_sc.tl._models.in_uns import model_record
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ def load_reference(path: str | Path) -> AnnData:
     FileNotFoundError
         When the folder is not complete.
     ValueError
-        When a newer version of bleep_sc wrote it.
+        When a file is damaged, or a newer version of bleep_sc wrote it.
 
     Examples
     --------
@@ -41,14 +44,15 @@ def load_reference(path: str | Path) -> AnnData:
     >>> bs.tl.load_model(shared).description.genes == bs.tl.load_model(adata_ref).description.genes
     True
     """
-    from anndata import read_h5ad
-
     from bleep_sc.models.saved import read_folder
 
     path = require_reference(path)
     description, weights = read_folder(path)
     adata = read_h5ad(path / REFERENCE_FILE)
-    key = next(name for name, entry in adata.uns.items() if isinstance(entry, dict) and "history" in entry)
+    named = [name for name, entry in adata.uns.items() if isinstance(entry, dict) and "history" in entry]
+    if not named:
+        raise damaged(repr(str(path / REFERENCE_FILE)), f"no model is named in its uns ({listed(adata.uns)})")
+    key = named[0]
     adata.uns[key] = {**model_record(description, weights), **adata.uns[key]}
     return adata
 

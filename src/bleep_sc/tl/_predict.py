@@ -26,7 +26,7 @@ def predict(
     ref: AnnData,
     *,
     key: str,
-    encoder: nn.Module | None = None,
+    encoder: str | nn.Module | None = None,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -65,7 +65,7 @@ def predict(
     from bleep_sc.training.device import resolve_device
 
     stored = require_model(ref, key)
-    model = read_model(stored, encoder)
+    model = read_model(stored, key, encoder)
     description = model.description
     method, params = METHODS[description.method], description.params
     predict_with = method.load("predict")

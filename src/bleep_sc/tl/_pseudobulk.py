@@ -14,9 +14,9 @@ from bleep_sc._adata.libraries import named
 from bleep_sc._adata.records import names_hash
 from bleep_sc._arrays.blocks import dense, slices
 from bleep_sc._output.messages import listed, logger
-from bleep_sc.tl._predictions.record import SPOTS, require_prediction
+from bleep_sc.tl._predictions.record import SPOTS, params_of, require_prediction
 from bleep_sc.tl._references.read import as_references
-from bleep_sc.tl._references.values import reference_values
+from bleep_sc.tl._references.values import in_common_units, reference_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,7 +120,7 @@ def pseudobulk(
         from bleep_sc.models.draws import group_draws, group_weights
 
         weights, refs = _weights(adata, layer, record)[kept], _references(ref, record, layer)
-        expression, donors = _expression(adata, record, genes, refs), _donors(refs, donor_key)
+        expression, donors = _expression(adata, record, layer, genes, refs), _donors(refs, donor_key)
         expected = dense(group_weights(weights, groups) @ expression)
         drawn = group_draws(weights, groups, samples, n_draws, donors=donors, random_state=random_state)
         for i, shares in enumerate(drawn):
@@ -222,12 +222,15 @@ def _weights(adata: AnnData, layer: str, record: dict[str, Any]) -> sparse.csr_m
     return sparse.csr_matrix(weights)
 
 
-def _expression(adata: AnnData, record: dict[str, Any], genes: NDArray[np.bool_], refs: list[AnnData]) -> Any:
+def _expression(
+    adata: AnnData, record: dict[str, Any], layer: str, genes: NDArray[np.bool_], refs: list[AnnData]
+) -> Any:
     """Return the expression of the kept genes in the references, (n_reference, n_genes), where it was averaged."""
-    params = json.loads(record["params"])
+    params = params_of(record, layer)
     gene_key = None if record["gene_key"] == "var_names" else record["gene_key"]
     called = [f"reference {number}" for number in range(1, len(refs) + 1)]
     names = adata.var_names[genes].tolist()
+    refs, _ = in_common_units(refs, called, params["layers"], params["target_rep"], None)
     return reference_values(adata, refs, called, names, gene_key, params["layers"], params["target_rep"])[1]
 
 
@@ -247,7 +250,7 @@ def _references(ref: AnnData | Sequence[AnnData] | None, record: dict[str, Any],
         raise ValueError("n_draws= takes the expression of the reference: pass ref=, as for bleep_sc.tl.impute.")
     refs = as_references(ref, None)
     is_same = names_hash(spot for each in refs for spot in each.obs_names) == record["reference_hash"]
-    if not is_same or len(refs) != len(json.loads(record["params"])["layers"]):
+    if not is_same or len(refs) != len(params_of(record, layer)["layers"]):
         n_spots = sum(each.n_obs for each in refs)
         raise ValueError(
             f"ref= has {n_spots} spots ({listed(refs[0].obs_names, 2)}) in {len(refs)} AnnData, "

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +8,14 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_model
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._arrays.blocks import dense, stored_values
-from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, require_prediction, write_prediction
+from bleep_sc.tl._models.in_uns import read_description
+from bleep_sc.tl._predictions.record import (
+    among_all,
+    check_layer_is_free,
+    params_of,
+    require_prediction,
+    write_prediction,
+)
 from bleep_sc.tl._references.genes import match_genes
 
 if TYPE_CHECKING:
@@ -80,13 +86,13 @@ def restore_variance(
     values, genes, record = require_prediction(adata, layer)
     name = keys.restored(layer) if key_added is None else key_added
     check_layer_is_free(adata, name)
-    params = json.loads(record["params"])
+    params = params_of(record, layer)
     if params.get("target_rep") is not None:
         raise ValueError(
             f"layers[{layer!r}] was imputed from obsm[{params['target_rep']!r}], whose variance is not that of "
             "measurements. Impute it from a layer of the reference (target_rep=None)."
         )
-    of_model = json.loads(require_model(ref, params["key"])["params"])
+    of_model = read_description(require_model(ref, params["key"]), params["key"]).params
     averaged = params["layers"][0] if "layers" in params else of_model["layer"]
     measured = require_layer(ref, averaged, "Restore the layer that was averaged.")
     gene_key = None if record["gene_key"] == "var_names" else record["gene_key"]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import require_layer, require_model, require_obsm
+from bleep_sc._adata.checks import require_model, require_obsm, unread_layer
 from bleep_sc._adata.expression import record_of
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._arrays.blocks import dense
@@ -56,7 +56,7 @@ def share_reference(
     tissue: str | None = None,
     license: str | None = None,
     encoder_license: str | None = None,
-    encoder: nn.Module | None = None,
+    encoder: str | nn.Module | None = None,
     gene_columns: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
@@ -128,7 +128,7 @@ def share_reference(
     from bleep_sc.models.saved import new_folder, write
 
     record = require_model(adata, key)
-    description = read_description(record)
+    description = read_description(record, key)
     if description.method != "bleep":
         raise ValueError(
             f"uns[{key!r}] is a {description.method} model, which reads nothing off a reference. Save the model alone: "
@@ -136,7 +136,7 @@ def share_reference(
         )
     if "encoder" in description.architecture:
         check_trained_encoder(description.architecture["encoder"], encoder_license)
-    model, library_key = read_model(record, encoder), description.params["library_key"]
+    model, library_key = read_model(record, key, encoder), description.params["library_key"]
     slides = libraries(adata, None, library_key)
     names = {
         name: f"reference_{number}"
@@ -181,7 +181,7 @@ def _reduced(adata: AnnData, genes: pd.DataFrame, key: str, description: Descrip
             f"The expression of this reference ({'X' if layer is None else f'layers[{layer!r}]'}) is a prediction. "
             "Share the measured reference that it was read off."
         )
-    matrix = require_layer(adata, layer, "It is what is read off.")
+    matrix = unread_layer(adata, layer, "It is what is read off.")
     numbers = pd.Series(slides).groupby(slides).cumcount() + 1
     index = [f"{slide}_{number}" for slide, number in zip(slides, numbers, strict=True)]
     obs = pd.DataFrame({params["library_key"]: pd.Categorical(slides, categories=list(dict.fromkeys(slides)))}, index)
@@ -190,12 +190,15 @@ def _reduced(adata: AnnData, genes: pd.DataFrame, key: str, description: Descrip
         shared.layers[layer] = matrix
     for name in (keys.image_embedding(key), keys.expression_embedding(key)):
         shared.obsm[name] = embedding_of(adata, name)
+    if keys.checksum(key) in adata.obs:
+        shared.obs[keys.checksum(key)] = adata.obs[keys.checksum(key)].to_numpy()
     if target_rep is not None:
         shared.obsm[target_rep] = dense(require_obsm(adata, target_rep, "The model was fitted on it."))
         corrected = adata.uns.get(target_rep, {})
         shared.uns[target_rep] = {name: corrected[name] for name in ("var_names",) if name in corrected}
     if keys.LOG1P in adata.uns:
-        shared.uns[keys.LOG1P] = {}
+        base = dict(adata.uns[keys.LOG1P]).get("base")
+        shared.uns[keys.LOG1P] = {} if base is None else {"base": float(base)}
     for made in description.recipe.get("features", [description.recipe]):
         if made.get("stains"):  # for bleep_sc.pp.normalize_stains(query, ref=shared)
             target = {"stains": made["stains"], "stain_target": np.asarray(made["stain_target"])}

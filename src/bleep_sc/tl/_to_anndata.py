@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._adata import keys
+from bleep_sc._adata import keys, logs
 from bleep_sc._adata.libraries import library_column
 from bleep_sc.tl._predictions.record import require_prediction
 
@@ -54,8 +54,9 @@ def to_anndata(adata: AnnData, layer: str = "bleep") -> AnnData:
     )
     if keys.SPATIAL in adata.uns:
         result.uns[keys.SPATIAL] = deepcopy(_own_slides(adata))
-    if record["transform"] == "log1p":
-        result.uns[keys.LOG1P] = {"base": None}
+    base = logs.base_of(record["transform"])
+    if base is not None:
+        result.uns[keys.LOG1P] = {"base": None if record["transform"] == logs.NATURAL else base}
     return result
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.expression import units
+from bleep_sc._adata.expression import require_one_unit, units
 from bleep_sc._adata.spots import Spots
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import write_model
@@ -46,6 +46,8 @@ def fit_method(
     config = kind() if config is None and kind is not None else config
     values, genes = inputs.expression(adata, layer, target_rep)
     spots = Spots.to_learn_on(adata, library_key)
+    if target_rep is None:
+        require_one_unit(adata, layer, spots.slides)
     if row.images == "pixels":
         images, recipe, network = *inputs.pixels(adata, patches_key), None
     else:

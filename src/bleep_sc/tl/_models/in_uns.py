@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bleep_sc._output.damage import damaged, from_json, undamaged
 from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def preset_of(method: str, config: dict[str, Any]) -> str:
 
 def model_record(description: Description, weights: bytes) -> dict[str, Any]:
     """Return a model as ``uns`` holds it."""
+    from bleep_sc.models.described import checksum
+
     return {
         "method": description.method,
         "genes": np.asarray(description.genes, dtype=str),
@@ -65,31 +68,53 @@ def model_record(description: Description, weights: bytes) -> dict[str, Any]:
         "preset": description.preset,
         "version": description.version,
         "model": np.frombuffer(weights, dtype=np.uint8),
+        "checksum": checksum(description, weights),
     }
 
 
-def read_description(record: Mapping[str, Any]) -> Description:
-    """Read what a fitted model in ``uns`` is, without building it; ``record`` is what ``require_model`` returns."""
+def read_stored(record: Mapping[str, Any], key: str) -> tuple[Description, bytes]:
+    """Read what a fitted model in ``uns[key]`` is, and its weights, without building it.
+
+    ``record`` is what ``require_model`` returns. One without a checksum was written by 0.1.0.
+    """
+    from bleep_sc.models.described import check_description, checksum, require_read
     from bleep_sc.models.fitted import Description
 
-    return Description(
-        method=str(record["method"]),
-        genes=[str(gene) for gene in record["genes"]],
-        **{name: json.loads(record.get(name, "{}")) for name in JSON_FIELDS},
-        preset=str(record.get("preset", "")),
-        version=str(record["version"]),
-    )
+    place = f"uns[{key!r}]"
+    weights = np.asarray(record["model"])
+    if weights.dtype != np.uint8 or weights.ndim != 1:
+        raise damaged(place, f"its weights are {weights.dtype} of shape {weights.shape}, not bytes")
+    with undamaged(place, "its record"):
+        description = Description(
+            method=str(record["method"]),
+            genes=[str(gene) for gene in np.asarray(record["genes"]).tolist()],
+            **{name: from_json(record.get(name, "{}"), place, name) for name in JSON_FIELDS},
+            preset=str(record.get("preset", "")),
+            version=str(record["version"]),
+        )
+    check_description(description, place)
+    require_read(description, place)
+    written = str(record.get("checksum", ""))
+    if written and written != checksum(description, weights.tobytes()):
+        raise damaged(place, "it is not what was written (by its checksum)")
+    return description, weights.tobytes()
 
 
-def read_model(record: Mapping[str, Any], encoder: nn.Module | None = None) -> FittedModel:
-    """Build a fitted model from what ``require_model`` returns."""
+def read_description(record: Mapping[str, Any], key: str) -> Description:
+    """Read what a fitted model in ``uns[key]`` is."""
+    return read_stored(record, key)[0]
+
+
+def read_model(record: Mapping[str, Any], key: str, encoder: str | nn.Module | None = None) -> FittedModel:
+    """Build the fitted model in ``uns[key]`` from what ``require_model`` returns."""
     from bleep_sc.models.saved import from_bytes
 
-    return from_bytes(read_description(record), record["model"].tobytes(), encoder=encoder)
+    description, weights = read_stored(record, key)
+    return from_bytes(description, weights, encoder=encoder, place=f"uns[{key!r}]")
 
 
 def model_hash(record: Mapping[str, Any]) -> str:
     """Return the name of the weights of a model in ``uns``."""
     from bleep_sc.models.fitted import weights_hash
 
-    return weights_hash(record["model"].tobytes())
+    return weights_hash(np.asarray(record["model"]).tobytes())

@@ -130,7 +130,7 @@ def array_positions_for(adata: AnnData, n_positions: int) -> NDArray[np.int64]:
     return positions
 
 
-def images_for(spots: Spots, recipe: dict[str, Any], encoder: nn.Module | None, device: Any) -> Any:
+def images_for(spots: Spots, recipe: dict[str, Any], encoder: str | nn.Module | None, device: Any) -> Any:
     """Return the images of a query as a model of this recipe takes them, or refuse.
 
     Features are taken from ``obsm``, or made from patches by the recorded encoder; patches are returned as they are
@@ -150,7 +150,7 @@ def images_for(spots: Spots, recipe: dict[str, Any], encoder: nn.Module | None, 
 
 
 def _feature_block(
-    spots: Spots, key: str, trained: dict[str, Any], encoder: nn.Module | None, device: Any
+    spots: Spots, key: str, trained: dict[str, Any], encoder: str | nn.Module | None, device: Any
 ) -> NDArray[np.float32]:
     """Return one of a model's features: as they are in ``obsm``, or made as they were made for the reference."""
     adata = spots.adata
@@ -183,15 +183,17 @@ def _how_made(trained: dict[str, Any]) -> str:
 
 
 def _replay(
-    images: NDArray[np.uint8] | Unread, recipe: dict[str, Any], encoder: nn.Module | None, device: Any
+    images: NDArray[np.uint8] | Unread, recipe: dict[str, Any], encoder: str | nn.Module | None, device: Any
 ) -> NDArray[np.float32]:
     from bleep_sc.models.encode import encode
-    from bleep_sc.models.encoders import load_encoder
+    from bleep_sc.models.encoders import is_on_hub, load_encoder, require_consent
 
     if encoder is None and not recipe["encoder"]:
         raise ValueError(
             "The model was trained on features of a module given by hand; pass the same module as encoder=."
         )
+    if is_on_hub(recipe["encoder"], pretrained=True):
+        require_consent(recipe["encoder"], encoder)
     network = load_encoder(recipe["encoder"] if encoder is None else encoder)
     if network.fingerprint() != recipe["fingerprint"]:
         raise ValueError(

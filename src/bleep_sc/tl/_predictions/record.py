@@ -9,6 +9,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer
+from bleep_sc._output.damage import from_json
 from bleep_sc._output.disk import appears
 from bleep_sc._output.messages import listed
 from bleep_sc._version import __version__
@@ -32,6 +33,11 @@ def require_prediction(adata: AnnData, layer: str) -> tuple[Any, NDArray[np.bool
         done = [str(key).removesuffix(ending) for key in adata.uns if str(key).endswith(ending)]
         raise KeyError(f"layers[{layer!r}] is no prediction of bleep_sc (predicted layers: {listed(done)}).")
     return values, adata.var[flag].to_numpy(dtype=bool), adata.uns[record]
+
+
+def params_of(record: dict[str, Any], layer: str) -> dict[str, Any]:
+    """Return the arguments that made a predicted layer, from its record."""
+    return from_json(record["params"], f"uns[{keys.imputed(layer)!r}]", "params")
 
 
 def check_layer_is_free(adata: AnnData, name: str) -> None:

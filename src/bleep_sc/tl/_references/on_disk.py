@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from itertools import pairwise
 from types import SimpleNamespace
@@ -13,9 +12,10 @@ import pandas as pd
 from scipy import sparse
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import require_layer
+from bleep_sc._adata.checks import require_model, unread_layer
 from bleep_sc._adata.libraries import library_column
 from bleep_sc._arrays.blocks import dense, in_memory, stored_values
+from bleep_sc.tl._models.in_uns import read_description
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +39,10 @@ def opened(ref: AnnData, key: str) -> AnnData:
     if isinstance(ref.obs, pd.DataFrame) and not ref.isbacked:
         return ref
     uns = {name: dict.fromkeys(part) if name == keys.SPATIAL else _read(part) for name, part in ref.uns.items()}
-    of_model = [json.loads(ref.uns[key]["params"])["library_key"]] if key in uns else []
-    column = library_column(SimpleNamespace(obs=ref.obs, uns=uns), None, *of_model)
-    obs = ref.obs[[column] if column in ref.obs else []]
+    held = SimpleNamespace(obs=ref.obs, uns=uns)
+    of_model = [read_description(require_model(held, key), key).params["library_key"]] if key in uns else []
+    columns = [library_column(held, None, *of_model), keys.checksum(key)]
+    obs = ref.obs[[name for name in columns if name in ref.obs]]
     frames = {slot: _read(frame) for slot, frame in {"obs": obs, "var": ref.var}.items()}
     frames = {slot: frame.set_axis(frame.index.astype(str)) for slot, frame in frames.items()}
     arrays = {
@@ -122,20 +123,42 @@ def stacked(arrays: Sequence[Any], columns: Sequence[NDArray[np.intp] | None], c
     return values[0 : len(values)] if all(map(in_memory, arrays)) else values
 
 
+def has_layer(ref: AnnData, layer: str | None) -> bool:
+    """Tell whether there is such expression."""
+    return ref.X is not None if layer is None else layer in ref.layers
+
+
+def take_rows(array: Any, rows: NDArray[np.intp]) -> Any:
+    """Return some rows of an array, in their order, as float32; (n, d), dense or CSR."""
+    if in_memory(array):
+        return read_rows(array[rows], slice(0, len(rows)))
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+    return _together([read_rows(array, slice(int(run[0]), int(run[-1]) + 1)) for run in runs if len(run)])
+
+
+def _together(parts: list[Any]) -> Any:
+    return sparse.vstack(parts, format="csr") if all(map(sparse.issparse, parts)) else np.concatenate(parts)
+
+
 def sampled(ref: AnnData, layer: str | None, target_rep: str | None = None) -> AnnData:
     """Return some spots of a reference with the expression that is to be averaged, in memory and evenly spread.
 
     A reference whose expression is in memory is returned itself.
     """
-    from anndata import AnnData
-
-    values = ref.obsm.get(target_rep) if target_rep is not None else require_layer(ref, layer, LAYER)
+    values = ref.obsm.get(target_rep) if target_rep is not None else unread_layer(ref, layer, LAYER)
     if values is None or in_memory(values):
         return ref
-    starts = np.unique(np.linspace(0, max(0, ref.n_obs - SAMPLE), N_SAMPLES, dtype=int)).tolist()
-    parts = [read_rows(values, slice(start, start + SAMPLE)) for start in starts]
-    some = sparse.vstack(parts, format="csr") if all(map(sparse.issparse, parts)) else np.concatenate(parts)
+    starts = np.unique(np.linspace(0, max(0, ref.n_obs - SAMPLE), N_SAMPLES, dtype=int))
+    rows = np.unique((starts[:, None] + np.arange(min(SAMPLE, ref.n_obs))).ravel())
+    return some_spots(ref, rows, layer, target_rep)
+
+
+def some_spots(ref: AnnData, rows: NDArray[np.intp], layer: str | None, target_rep: str | None = None) -> AnnData:
+    """Return these spots of a reference with the expression that is to be averaged, in memory."""
+    from anndata import AnnData
+
     if target_rep is not None:
-        return AnnData(obsm={target_rep: some}, var=ref.var, uns=ref.uns)
+        return AnnData(obsm={target_rep: take_rows(ref.obsm[target_rep], rows)}, var=ref.var, uns=ref.uns)
+    some = take_rows(unread_layer(ref, layer, LAYER), rows)
     named = {"X": some} if layer is None else {"layers": {layer: some}}
     return AnnData(**named, var=ref.var, uns=ref.uns)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +10,20 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import require_layer, require_model, require_obsm
+from bleep_sc._adata.checks import require_model, require_obsm, unread_layer
 from bleep_sc._adata.expression import record_of
 from bleep_sc._adata.records import names_hash
 from bleep_sc._adata.spots import Spots
 from bleep_sc._arrays.blocks import in_memory
 from bleep_sc._output.messages import listed
 from bleep_sc.tl._models import inputs
-from bleep_sc.tl._models.in_uns import model_hash, read_model
+from bleep_sc.tl._models.in_uns import model_hash, read_description, read_model
 from bleep_sc.tl._models.panel import Panel
+from bleep_sc.tl._references.checksums import warn_of_changed_spots
 from bleep_sc.tl._references.on_disk import LAYER, sampled, stacked
+from bleep_sc.tl._references.parts import check_parts
 from bleep_sc.tl._references.same_slide import embeddings_of
-from bleep_sc.tl._references.values import common_units, reference_values
+from bleep_sc.tl._references.values import as_embedded, fitted_units, in_common_units, reference_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from bleep_sc.models.fitted import FittedModel
+    from bleep_sc.models.fitted import Description, FittedModel
 
 
 TOGETHER = "Fit one and place the others in its embedding: bleep_sc.tl.embed(other, first, expression=True)."
@@ -112,7 +113,7 @@ def read_references(
     refs: list[AnnData],
     *,
     key: str,
-    encoder: nn.Module | None,
+    encoder: str | nn.Module | None,
     genes: Sequence[str] | None,
     gene_key: str | None,
     layer: str | None,
@@ -123,25 +124,28 @@ def read_references(
     if layer is not None and target_rep is not None:
         raise ValueError(f"layer={layer!r} and target_rep={target_rep!r} both say what to average; pass one of them.")
     record = require_model(refs[0], key)
-    model = read_model(record, encoder)
-    params, config = model.description.params, model.description.config
-    if config.get("weights", "uniform") != "uniform":
-        raise ValueError(
-            f"uns[{key!r}] was fitted by bleep_sc {model.description.version} with FitConfig(weights="
-            f"{config['weights']!r}), which this version does not have. Fit it again: bleep_sc.tl.fit(adata_ref)."
-        )
+    model = read_model(record, key, encoder)
+    _require_retrieval(model.description, key)
+    params = model.description.params
     spots = [Spots.of(each, params) for each in refs]
     called = _called(spots)
     records = [record, *_other_models(refs[1:], called[1:], key)]
+    descriptions = [model.description, *(read_description(each, key) for each in records[1:])]
     weights_of_model = _common_hash(records, called)
-    own = [_own_layer(each) for each in records]
+    own = [_own_layer(each) for each in descriptions]
     is_own = layer is None and target_rep is None
     layers = own if is_own else [layer] * len(refs)
-    common = common_units(refs, called, layers, target_rep, params["units"]["transform"] if is_own else None)
+    fitted_on = fitted_units(refs[0], model.description)
+    embedded = as_embedded(refs, called, own, fitted_on)
+    as_written, transform = refs, fitted_on["transform"] if is_own else None
+    refs, common = in_common_units(refs, called, layers, target_rep, transform)
+    for ref, of_model, where, description, name in zip(as_written, embedded, spots, descriptions, called, strict=True):
+        warn_of_changed_spots(ref, key, description.params, name)
+        check_parts(replace(where, adata=of_model), key, description, model.module, name, is_averaged=is_own)
     predicted, values, names = reference_values(adata, refs, called, genes, gene_key, layers, target_rep)
     counts = [each.n_obs for each in refs]
     is_imputed = [target_rep is None and record_of(*each) is not None for each in zip(refs, layers, strict=True)]
-    judges, judged = _judges(refs, called, model, own)
+    judges, judged = _judges(embedded, called, model, own)
     return Reference(
         model=model,
         model_hash=weights_of_model,
@@ -158,6 +162,21 @@ def read_references(
         judges=judges,
         judged=judged,
     )
+
+
+def _require_retrieval(description: Description, key: str) -> None:
+    """Refuse models that are not read off a reference, or no longer."""
+    if description.method != "bleep":
+        raise ValueError(
+            f"uns[{key!r}] is a {description.method} model, which reads nothing off a reference. Predict with it: "
+            f"bleep_sc.tl.predict(adata, ref=adata_ref, key={key!r})."
+        )
+    weights = description.config.get("weights", "uniform")
+    if weights != "uniform":
+        raise ValueError(
+            f"uns[{key!r}] was fitted by bleep_sc {description.version} with FitConfig(weights={weights!r}), which "
+            "this version does not have. Fit it again: bleep_sc.tl.fit(adata_ref)."
+        )
 
 
 def _called(refs: list[Spots]) -> list[str]:
@@ -187,9 +206,9 @@ def _common_hash(records: list[dict[str, Any]], called: list[str]) -> str:
     return hashes[0]
 
 
-def _own_layer(record: dict[str, Any]) -> str | None:
+def _own_layer(description: Description) -> str | None:
     """Return where the expression of a reference is: as it was embedded, or as the model was fitted."""
-    params = json.loads(record["params"])
+    params = description.params
     layer: str | None = params.get("reference_layer", params["layer"])
     return layer
 
@@ -223,7 +242,7 @@ def _judges(
 
 def _panel(ref: AnnData, genes: list[str], layer: str | None, target_rep: str | None) -> tuple[Any, Any]:
     """Return an array with the expression of genes of the panel, and in which columns; None where these are all."""
-    values = require_layer(ref, layer, LAYER) if target_rep is None else require_obsm(ref, target_rep, "")
+    values = unread_layer(ref, layer, LAYER) if target_rep is None else require_obsm(ref, target_rep, "")
     some = sampled(ref, layer, target_rep)
     panel = inputs.panel_expression(some, genes, layer, target_rep)
     if in_memory(values):

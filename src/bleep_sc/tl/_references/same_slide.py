@@ -74,7 +74,7 @@ def place_images(
     images: Any,
     *,
     key: str,
-    encoder: nn.Module | None,
+    encoder: str | nn.Module | None,
     device: Any,
 ) -> tuple[NDArray[np.float32], Any]:
     """Return the image embeddings of the query, (n_obs, n_dims), and of the references, (n_reference, n_dims).

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._adata.checks import require_layer
+from bleep_sc._adata import logs
+from bleep_sc._adata.checks import require_layer, unread_layer
 from bleep_sc._adata.expression import record_of, units
 from bleep_sc._arrays.blocks import dense, in_memory
-from bleep_sc._output.messages import listed
+from bleep_sc._output.messages import listed, logger
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._references.genes import match_genes
-from bleep_sc.tl._references.on_disk import LAYER, sampled, stacked
+from bleep_sc.tl._references.on_disk import LAYER, has_layer, sampled, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,32 +21,78 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
+    from bleep_sc.models.fitted import Description
 
-def common_units(
-    refs: list[AnnData],
-    called: list[str],
-    layers: list[str | None],
-    target_rep: str | None,
-    fitted_on: str | None,
-) -> dict[str, Any]:
-    """Return the units of the references, which must be the same in all, and those of the fit where these are meant."""
+
+def in_common_units(
+    refs: list[AnnData], called: list[str], layers: list[str | None], target_rep: str | None, fitted_on: str | None
+) -> tuple[list[AnnData], dict[str, Any]]:
+    """Return the references in the units of the first one, and these units; or refuse what cannot be converted.
+
+    ``fitted_on`` is what the values of the first one were called when the model was fitted, where these are meant.
+    """
     each = [units(sampled(ref, layer, target_rep), layer, target_rep) for ref, layer in zip(refs, layers, strict=True)]
-    for one, name, layer in zip(each, called, layers, strict=True):
-        if fitted_on is not None and one["transform"] != fitted_on:
+    first = each[0]
+    if fitted_on is not None and first["transform"] != fitted_on:
+        raise ValueError(
+            f"{_place(layers[0])} of {called[0]} holds {logs.named(first)}, but the model was fitted on "
+            f"{_meaning(fitted_on)}. Restore it, or pass layer=, the layer to average."
+        )
+    same = []
+    for ref, own, name, layer in zip(refs, each, called, layers, strict=True):
+        if not logs.are_alike(own, first) and not logs.can_convert(own, first):
             raise ValueError(
-                f"{_place(layer)} of {name} holds {_meaning(one['transform'])}, but the model was fitted on "
-                f"{_meaning(fitted_on)}. Restore it, or pass layer=, the layer to average."
+                f"The references hold different things: {called[0]} {logs.named(first)}, {name} {logs.named(own)}. "
+                "Pass layer=, one that means the same in all of them."
             )
-        if one["transform"] != each[0]["transform"] or one["corrected"] != each[0]["corrected"]:
-            meant = [
-                f"{'corrected ' if which['corrected'] else ''}{_meaning(which['transform'])}"
-                for which in (each[0], one)
-            ]
-            raise ValueError(
-                f"The references hold different things: {called[0]} {meant[0]}, {name} {meant[1]}. Pass "
-                "layer=, one that means the same in all of them."
-            )
-    return each[0]
+        same.append(ref if logs.are_alike(own, first) else _converted(ref, layer, own, first, name))
+    return same, first
+
+
+def as_embedded(
+    refs: list[AnnData], called: list[str], layers: list[str | None], wanted: dict[str, Any]
+) -> list[AnnData]:
+    """Return the references with their own layers in the units that the model was fitted on, where they can be."""
+    result = []
+    for ref, name, layer in zip(refs, called, layers, strict=True):
+        own = units(sampled(ref, layer), layer) if has_layer(ref, layer) else wanted
+        as_it_is = logs.are_alike(own, wanted) or not logs.can_convert(own, wanted)
+        result.append(ref if as_it_is else _converted(ref, layer, own, wanted, name))
+    return result
+
+
+def fitted_units(ref: AnnData, description: Description) -> dict[str, Any]:
+    """Return the units that a model was fitted on; ``ref`` is what it was fitted on.
+
+    Version 0.1.0 called all logarithms natural, and is not believed.
+    """
+    params = description.params
+    recorded: dict[str, Any] = params["units"]
+    layer = params.get("reference_layer", params["layer"])
+    if "measured" in params or recorded["transform"] != logs.NATURAL or not has_layer(ref, layer):
+        return recorded
+    now = units(sampled(ref, layer), layer)
+    return recorded if logs.base_of(now["transform"]) is None else now
+
+
+def _converted(ref: AnnData, layer: str | None, own: dict[str, Any], wanted: dict[str, Any], called: str) -> AnnData:
+    """Return a reference whose logarithms are to another base or of another total."""
+    from anndata import AnnData
+
+    values = unread_layer(ref, layer, LAYER)
+    if not in_memory(values):
+        raise ValueError(
+            f"{_place(layer)} of {called}, which is on disk, holds {logs.named(own)}, and the first reference "
+            f"{logs.named(wanted)}. Load it, ref = ref.to_memory(), and it is converted."
+        )
+    logger.info("%s of %s is converted from %s to %s.", _place(layer), called, logs.named(own), logs.named(wanted))
+    layers = {name: part for name, part in ref.layers.items() if name is not None}
+    new, whole = logs.converted(values, own, wanted), ref.X
+    if layer is None:
+        whole = new
+    else:
+        layers[layer] = new
+    return AnnData(whole, obs=ref.obs, var=ref.var, uns=ref.uns, obsm=dict(ref.obsm), layers=layers)
 
 
 def _place(layer: str | None) -> str:
@@ -53,7 +100,7 @@ def _place(layer: str | None) -> str:
 
 
 def _meaning(transform: str) -> str:
-    return {"log1p": "logarithms", "counts": "counts"}.get(transform, "values that are neither logarithms nor counts")
+    return logs.named({"transform": transform, "target_sum": 0.0, "corrected": False})
 
 
 def reference_values(
@@ -81,7 +128,7 @@ def reference_values(
             )
     arrays, held = [], np.ones(int(found.sum()), dtype=bool)
     for source, column, name, layer in zip(sources, columns, called, layers, strict=True):
-        arrays.append(require_layer(source, layer, LAYER))
+        arrays.append(unread_layer(source, layer, LAYER))
         if record_of(source, layer) is not None:
             some = require_layer(sampled(source, layer), layer, LAYER)[:, column[found]]
             is_held = ~np.isnan(dense(some)).all(axis=0)

@@ -1,0 +1,97 @@
+"""Logarithms of expression: to which base, of which total, and carried to those of another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from bleep_sc._arrays.blocks import stored_values
+from bleep_sc._output.damage import undamaged
+
+NATURAL = "log1p"
+BASES = (math.e, 2.0, 10.0)
+"""Bases that are tried where nothing says which it is."""
+SAME_TOTAL = 0.05
+"""Totals that differ by less are of the same normalisation."""
+
+
+def transform_of(base: float) -> str:
+    """Return what logarithms to a base are called: ``log1p``, or such as ``log2(1+x)``."""
+    return NATURAL if math.isclose(base, math.e, rel_tol=1e-6) else f"log{base:.6g}(1+x)"
+
+
+def base_of(transform: str) -> float | None:
+    """Return the base of logarithms by what they are called; None for what are none."""
+    if transform == NATURAL:
+        return math.e
+    if not (transform.startswith("log") and transform.endswith("(1+x)")):
+        return None
+    return float(transform.removeprefix("log").removesuffix("(1+x)"))
+
+
+def linear_totals(matrix: Any, base: float = math.e) -> Any:
+    """Return the total of every spot before the logarithm, (n,)."""
+    return np.asarray(_mapped(matrix, lambda values: np.expm1(values * math.log(base))).sum(axis=1)).ravel()
+
+
+def base_and_total(matrix: Any, noted: Any) -> tuple[float, float]:
+    """Return the base of logarithms and the total of every spot before, 0 where that is not one for all.
+
+    ``noted`` is ``uns["log1p"]``, where scanpy writes the base. A total that all spots have tells the base, whatever is
+    noted there; else that counts.
+    """
+    told = noted.get("base") if isinstance(noted, Mapping) else None
+    with undamaged("uns['log1p']", "base"):
+        base = math.e if told is None else float(told)
+    if not (math.isfinite(base) and base > 1):
+        raise ValueError(f"uns['log1p'] says base={told!r}, which is no base of logarithms. Mend or delete it.")
+    for each in dict.fromkeys((base, *BASES)):
+        with np.errstate(over="ignore"):
+            totals = linear_totals(matrix, each)
+        if len(totals) > 1 and np.isfinite(totals).all() and np.ptp(totals) < 1e-3 * totals.mean():
+            return each, round(float(totals.mean()), 1)
+    return base, 0.0
+
+
+def are_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Tell whether two units mean the same, as far as it is known."""
+    known = one["target_sum"] and other["target_sum"]
+    same_total = not known or abs(one["target_sum"] / other["target_sum"] - 1) <= SAME_TOTAL
+    return bool(one["transform"] == other["transform"] and one["corrected"] == other["corrected"] and same_total)
+
+
+def can_convert(own: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Tell whether numbers in units can be carried to others exactly: logarithms that nothing has corrected."""
+    are_logs = base_of(own["transform"]) is not None and base_of(wanted["transform"]) is not None
+    return are_logs and not own["corrected"] and not wanted["corrected"]
+
+
+def converted(matrix: Any, own: Mapping[str, Any], wanted: Mapping[str, Any]) -> Any:
+    """Carry logarithms to another base, and to another total where both are known; zeros stay zeros."""
+    rates = [math.log(base_of(each["transform"]) or math.e) for each in (own, wanted)]
+    known = own["target_sum"] and wanted["target_sum"]
+    factor = wanted["target_sum"] / own["target_sum"] if known else 1.0
+    return _mapped(matrix, lambda values: np.log1p(np.expm1(values * rates[0]) * factor) / rates[1], np.float32)
+
+
+def named(units: Mapping[str, Any]) -> str:
+    """Say what numbers in units are."""
+    names = {NATURAL: "logarithms", "counts": "counts"}
+    base = base_of(units["transform"])
+    other = "values that are neither logarithms nor counts" if base is None else f"logarithms {units['transform']}"
+    total = f" of counts per {units['target_sum']:,.0f}" if units.get("target_sum") else ""
+    return ("corrected " if units.get("corrected") else "") + names.get(units["transform"], other) + total
+
+
+def _mapped(matrix: Any, function: Any, dtype: Any = np.float64) -> Any:
+    """Apply a function that keeps zeros to what a dense or sparse matrix stores."""
+    values = function(stored_values(matrix).astype(np.float64)).astype(dtype, copy=False)
+    if not sparse.issparse(matrix):
+        return values
+    result = matrix.astype(dtype, copy=True)
+    result.data = values
+    return result
