@@ -68,3 +68,11 @@ def test_components_are_a_quarter_of_the_spots_at_most(features):
     model = learn_typicality(features, SLIDES, nothing)
     assert model.components.shape == (20, 20)
     assert KnownTissue.fit(features[:40], nothing, np.ones(40, dtype=bool), 0).components.shape == (10, 20)
+
+
+def test_rounding_of_a_constant_feature_is_not_taken_for_tissue(features):
+    whole = np.ones(600, dtype=bool)
+    expected = KnownTissue.fit(features, nothing, whole, 0).distance(features, nothing)
+    noise = 1000 + 6e-5 * np.random.default_rng(1).normal(size=(600, 1)).astype(np.float32)
+    found = KnownTissue.fit(np.hstack([features, noise]), nothing, whole, 0)
+    np.testing.assert_allclose(found.distance(np.hstack([features, noise + 1]), nothing), expected, rtol=1e-3)

@@ -191,3 +191,54 @@ def test_keys_to_learn_lists_from_are_as_far_apart_whatever_the_blocks(monkeypat
     keys = np.arange(1, 206, dtype=np.float32).reshape(41, 5)
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 5 * 7)  # seven keys
     np.testing.assert_array_equal(faiss_search._sample(keys, 10, "euclidean"), keys[::4])
+
+
+@pytest.fixture
+def with_twins():
+    """Queries, and keys of which there are six copies each, in no order."""
+    rng = np.random.default_rng(0)
+    keys = np.repeat(rng.normal(size=(200, 9)), 6, axis=0)[rng.permutation(1200)]
+    return rng.normal(size=(70, 9)).astype(np.float32), keys.astype(np.float32)
+
+
+def in_order(query, keys, n_neighbors, metric):
+    """Sort by similarity, and keys that are alike by their index."""
+    copies, which = np.unique(keys, axis=0, return_inverse=True)
+    order = brute_force(query, copies, len(copies), metric)[1]
+    rank = np.argsort(order, axis=1)[:, which]
+    return np.argsort(rank, axis=1, kind="stable")[:, :n_neighbors]
+
+
+@METRICS
+@pytest.mark.parametrize("chunk", [8192, 500, 16, 7])
+def test_of_keys_that_are_alike_the_first_come_first_whatever_is_compared_at_once(
+    with_twins, metric, chunk, monkeypatch
+):
+    query, keys = with_twins
+    similarity, index = retrieval.nearest(query, keys, n_neighbors=16, metric=metric)
+    np.testing.assert_array_equal(index, in_order(query, keys, 16, metric))
+    monkeypatch.setattr("bleep_sc.models.exact_search.CHUNK", chunk)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 9 * 3 * chunk)
+    for rows in (slice(0, 1), slice(3, 5), slice(20, 41), slice(None)):
+        found = retrieval.nearest(query[rows], keys, n_neighbors=16, metric=metric)
+        np.testing.assert_array_equal(found[1], index[rows])
+        np.testing.assert_array_equal(found[0], similarity[rows])
+
+
+def test_keys_that_are_all_alike_are_taken_in_order(monkeypatch):
+    monkeypatch.setattr("bleep_sc.models.exact_search.CHUNK", 64)
+    _, index = retrieval.nearest(np.ones((3, 4)), np.ones((1000, 4)), n_neighbors=5)
+    np.testing.assert_array_equal(index, np.tile(np.arange(5), (3, 1)))
+
+
+@METRICS
+def test_faiss_takes_the_first_of_keys_that_are_alike(with_twins, metric):
+    pytest.importorskip("faiss")
+    _, index = retrieval.nearest(*with_twins, n_neighbors=16, metric=metric, index="faiss")
+    np.testing.assert_array_equal(index, in_order(*with_twins, 16, metric))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_embeddings_whose_length_overflows_are_refused(metric):
+    with pytest.raises(ValueError, match="so large that their distances overflow"):
+        retrieval.nearest(np.full((2, 3), 1e25), np.eye(3), n_neighbors=1, metric=metric)

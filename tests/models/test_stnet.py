@@ -77,3 +77,10 @@ def test_features_are_standardised_and_one_that_does_not_vary_is_only_centred():
     standardised = layer(features).numpy()
     np.testing.assert_allclose(standardised.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(standardised.std(axis=0), [1, 1, 0, 1], atol=1e-5)
+
+
+def test_rounding_of_a_constant_feature_is_not_scaled_up():
+    features = 1000 + 6e-5 * torch.randn(100, 1, generator=torch.Generator().manual_seed(0))
+    standardize = Standardize(1)
+    standardize.learn(features)
+    assert standardize(features + 1).abs().max() < 1.1

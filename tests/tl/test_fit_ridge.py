@@ -63,3 +63,14 @@ def test_bad_input(reference):
     with pytest.raises(ValueError, match="looks like counts"):
         bs.tl.fit_ridge(reference, use_rep="X_stain_stats", layer="counts")
     assert "ridge" not in reference.uns
+
+
+def test_rounding_of_a_constant_feature_is_not_scaled_up(reference, query):
+    bs.tl.fit_ridge(reference, use_rep="X_stain_stats", key_added="alone")
+    noise = 6e-5 * np.random.default_rng(0).normal(size=(reference.n_obs, 1))
+    reference.obsm["X_level"] = (1000 + noise).astype(np.float32)
+    query.obsm["X_level"] = np.full((query.n_obs, 1), 1001, dtype=np.float32)
+    bs.tl.fit_ridge(reference, use_rep=["X_stain_stats", "X_level"], key_added="ridge")
+    for key in ("alone", "ridge"):
+        bs.tl.predict(query, ref=reference, key=key)
+    np.testing.assert_allclose(query.layers["ridge"], query.layers["alone"], atol=1e-3)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool1d, normalize
+from torch.nn.functional import max_pool1d, normalize, pad
 
 from bleep_sc._arrays.blocks import row_blocks, slices
 
@@ -22,6 +22,7 @@ CHUNK = 8192
 """Keys that are compared at once, with an eighth as many queries."""
 GROUP = 16
 """Keys of which the most similar one is found first."""
+OVERFLOW = "The embeddings are so large that their distances overflow."
 
 
 @dataclass(frozen=True)
@@ -38,49 +39,65 @@ class Neighbors:
 
 @torch.no_grad()
 def exact(query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metric: Metric) -> Neighbors:
-    """Compare every query with every key.
+    """Compare every query with every key; of keys that are alike, those of the lower index are nearer.
 
     Keys pass by once, in blocks, and the best are kept of every query: memory is bounded by ``CHUNK``.
     """
     query = finite(as_tensor(query))
-    center = query.mean(dim=0) if metric == "euclidean" else None  # far from the origin products cancel
-    query = normalize(query) if center is None else query - center
-    best = query.new_full((len(query), n_neighbors), -torch.inf)
-    index = torch.zeros(len(query), n_neighbors, dtype=torch.int32, device=query.device)
-    chunk = min(CHUNK, keys.shape[0])
-    n_rows = max(1, min(chunk // 8, len(query)))
-    room = query.new_empty(n_rows * _whole_groups(chunk))  # new memory for every product would take longer than it
+    n_queries = len(query)
+    query = _whole_rows(normalize(query) if metric == "cosine" else query)
+    best = query.new_full((n_queries, n_neighbors), -torch.inf)
+    index = torch.zeros(n_queries, n_neighbors, dtype=torch.int32, device=query.device)
+    chunk = _whole_groups(min(CHUNK, keys.shape[0]))
+    n_rows = _whole_groups(max(1, min(chunk // 8, n_queries)))
+    room = query.new_empty(n_rows * chunk)  # new memory for every product would take longer than it
+    center = None
     for rows, block in row_blocks(keys):
         for start in range(0, len(block), chunk):
             part = finite(as_tensor(block[start : start + chunk]).to(query.device))
-            part = normalize(part) if center is None else part - center
+            if metric == "cosine":
+                part = normalize(part)
+            else:
+                if center is None:  # far from the origin products cancel
+                    center = part[:1].clone()
+                    query = query - center
+                part = part - center
+            n_keys, part = len(part), _whole_rows(part)
             for some in slices(len(query), n_rows):
-                n_some, width = len(query[some]), _whole_groups(len(part))
-                similarity = room[: n_some * width].view(n_some, width)
-                torch.mm(query[some], part.T, out=similarity[:, : len(part)])
-                if center is not None:
-                    similarity[:, : len(part)] -= part.square().sum(dim=1) / 2
-                similarity[:, len(part) :] = -torch.inf
+                similarity = room[: len(query[some]) * len(part)].view(-1, len(part))
+                torch.mm(query[some], part.T, out=similarity)
+                if metric == "euclidean":
+                    similarity -= part.square().sum(dim=1) / 2
+                similarity[:, n_keys:] = -torch.inf
                 _keep_the_best(best[some], index[some], similarity, rows.start + start)
     if not best.isfinite().all():
-        raise ValueError("The embeddings are so large that their distances overflow.")
-    best, order = best.sort(dim=1, descending=True)
-    if center is not None:
-        best = (best - query.square().sum(dim=1, keepdim=True) / 2).clamp(max=0)
+        raise ValueError(OVERFLOW)
+    best, order = best.sort(dim=1, descending=True, stable=True)
+    if metric == "euclidean":
+        best = (best - query[:n_queries].square().sum(dim=1, keepdim=True) / 2).clamp(max=0)
     return Neighbors(best, index.gather(1, order))
 
 
-def _whole_groups(n_keys: int) -> int:
-    return -(-n_keys // GROUP) * GROUP
+def _whole_groups(n: int) -> int:
+    return -(-n // GROUP) * GROUP
+
+
+def _whole_rows(values: Tensor) -> Tensor:
+    """Return rows (n, n_dims) with zeros below, so that there are whole groups of them.
+
+    Products of fewer rows are added up in another order, so that a spot alone would not be what it is in company.
+    """
+    return pad(values, (0, 0, 0, _whole_groups(len(values)) - len(values)))
 
 
 def _keep_the_best(best: Tensor, index: Tensor, similarity: Tensor, offset: int) -> None:
     """Keep what is more similar among some keys, (b, n), instead of the least of the best so far, (b, n_neighbors).
 
     What is not below that least is found by the maxima of groups of keys: the fewest are looked into. The best are in
-    no order, since sorting takes longer than choosing.
+    the order of the keys, which tells which of two that are alike comes first.
     """
     n_neighbors, width = best.shape[1], similarity.shape[1] // GROUP
+    similarity = similarity[: len(best)]
     groups = None
     if width > n_neighbors:
         largest = max_pool1d(similarity.unsqueeze(1), GROUP).squeeze(1)  # (b, width)
@@ -89,7 +106,7 @@ def _keep_the_best(best: Tensor, index: Tensor, similarity: Tensor, offset: int)
         least = at_least.amin(dim=1)
         groups = (largest >= least[:, None]).flatten().nonzero().squeeze(1)
     if groups is None or len(groups) > 4 * n_neighbors * len(best):  # too few keys, or too many that are alike
-        values, columns = similarity.topk(min(n_neighbors, similarity.shape[1]), dim=1, sorted=False)
+        values, columns = _first_best(similarity, min(n_neighbors, similarity.shape[1]))
     else:
         members, row = similarity.view(-1, GROUP).index_select(0, groups), groups // width  # (n_groups, GROUP)
         found = (members >= least[row, None]).flatten().nonzero().squeeze(1)
@@ -99,8 +116,20 @@ def _keep_the_best(best: Tensor, index: Tensor, similarity: Tensor, offset: int)
     columns = columns.int() + offset
     if offset or values.shape[1] < n_neighbors:
         values, columns = torch.cat([best, values], dim=1), torch.cat([index, columns], dim=1)
-    best[:], kept = values.topk(n_neighbors, dim=1, sorted=False)
+    best[:], kept = _first_best(values, n_neighbors)
     index[:] = columns.gather(1, kept)
+
+
+def _first_best(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Return the n largest of every row, (b, n), and where they are, in the order in which they stand.
+
+    Of equal values the first ones are taken, which ``topk`` does not promise.
+    """
+    least = values.topk(n, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
+    larger, equal = values > least, values == least
+    larger |= equal & (equal.cumsum(dim=1) <= n - larger.sum(dim=1, keepdim=True))
+    columns = larger.nonzero()[:, 1].view(len(values), n)
+    return values.gather(1, columns), columns
 
 
 def _side_by_side(row: Tensor, values: Tensor, columns: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
@@ -114,9 +143,11 @@ def _side_by_side(row: Tensor, values: Tensor, columns: Tensor, n_rows: int) -> 
 
 
 def finite(embedding: Tensor) -> Tensor:
-    """Return embeddings, or refuse NaN and infinite values."""
-    if not embedding.sum().isfinite():
-        raise ValueError("The embeddings hold NaN or infinite values, which are similar to nothing.")
+    """Return embeddings, or refuse NaN and infinite values, and those whose length overflows."""
+    if not torch.linalg.vector_norm(embedding, dim=1).isfinite().all():
+        if not embedding.isfinite().all():
+            raise ValueError("The embeddings hold NaN or infinite values, which are similar to nothing.")
+        raise ValueError(OVERFLOW)
     return embedding
 
 

@@ -29,6 +29,8 @@ PER_LIST = 64
 RECALL, SAMPLE = 0.95, 256
 """Share of the exact neighbours of so many queries that an inverted file is made to find."""
 QUERIES = 16384
+SPARE = 16
+"""Keys that are asked for beyond the neighbours: of those that are alike, FAISS returns any."""
 
 
 def faiss_search(query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metric: Metric) -> Neighbors:
@@ -89,7 +91,9 @@ def _searched(index: Any, query: Tensor, n_neighbors: int, metric: Metric) -> tu
     similarity = torch.empty(len(query), n_neighbors)
     found = torch.empty(len(query), n_neighbors, dtype=torch.int32)
     for rows in slices(len(query), QUERIES):
-        squared, columns = index.search(_prepared(query[rows], metric), n_neighbors)
+        squared, columns = index.search(_prepared(query[rows], metric), min(n_neighbors + SPARE, index.ntotal))
+        nearest = np.lexsort((columns, squared))[:, :n_neighbors]  # what was not found is infinitely far away
+        squared, columns = (np.take_along_axis(each, nearest, axis=1) for each in (squared, columns))
         similarity[rows] = (1.0 if metric == "cosine" else 0.0) - torch.from_numpy(squared) / 2
         found[rows] = torch.from_numpy(columns)
     return similarity, found

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bleep_sc.models.slide_scale import varies
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -61,7 +63,8 @@ class KnownTissue:
         if len(sample) > MAX_SPOTS:
             sample = np.sort(np.random.default_rng(random_state).permutation(sample)[:MAX_SPOTS])
         known = np.asarray(features[sample], dtype=np.float32)
-        offset, spread = known.mean(axis=0), np.maximum(known.std(axis=0), LEAST)
+        offset, std = known.mean(axis=0), known.std(axis=0)
+        spread = np.where(varies(std, known), np.maximum(std, LEAST), np.inf)  # what is constant says nothing
         _, _, components = np.linalg.svd((known - offset) / spread, full_matrices=False)
         k = max(1, min(N_COMPONENTS, len(known) // 4))
         model = cls(offset, (components[:k] / spread).astype(np.float32), *(np.empty(0, dtype=np.float32),) * 3)

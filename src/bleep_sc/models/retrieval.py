@@ -51,14 +51,15 @@ def nearest(
 
     Returns
     -------
-    Similarities and indices of the keys, (n_query, n_neighbors) each, best first.
+    Similarities and indices of the keys, (n_query, n_neighbors) each, best first. Of keys that are alike those of the
+    lower index come first, whichever other queries there are (with FAISS: up to 16 that are alike).
 
     Raises
     ------
     ImportError
         When ``index="faiss"`` and FAISS is not installed.
     ValueError
-        When ``n_neighbors`` exceeds the keys.
+        When ``n_neighbors`` exceeds the keys, or embeddings are not finite.
 
     Examples
     --------

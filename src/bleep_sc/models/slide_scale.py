@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 PRIOR_SPOTS = 10
 """How many spots the reference counts for, beside those of a slide."""
+FAR = 10.0
+"""Standard deviations beyond which the mean of a slide owes the reference nothing."""
+ROUNDING = 1e-5
+"""What varies by less than this share of its size is constant, but for the rounding of float32."""
 LEAST = 1e-6
 
 
@@ -22,9 +26,12 @@ class SlideScale:
     A slide with n spots is standardised by its own moments, shrunk towards these as if m = 10 spots of the reference
     had been seen on it,
 
-    .. math:: \mu = (n \bar x + m \mu_0) / (n + m), \qquad \sigma^2 = (n s^2 + m \sigma_0^2) / (n + m),
+    .. math:: \mu = (n \bar x + m' \mu_0) / (n + m'), \qquad \sigma^2 = (n s^2 + m \sigma_0^2) / (n + m),
 
-    so that a few tiles are not standardised by their own accidents.
+    so that a few tiles are not standardised by their own accidents. The means of slides may be further from each other
+    than a feature varies on any of them: with :math:`d = |\bar x - \mu_0| / \sigma_0`,
+    :math:`m' = m \min(1, (10/d)^2)`, or a share of that distance would drown what is seen on the slide. A feature that
+    is constant on every slide of the reference (``std`` is 0) taught nothing, and is 0 whatever the query has there.
     """
 
     mean: NDArray[np.float32]
@@ -32,21 +39,35 @@ class SlideScale:
 
     @classmethod
     def of(cls, features: NDArray[np.float32], slides: NDArray[np.str_]) -> SlideScale:
-        """Average the moments of the slides of a reference; ``slides`` is that of every spot, (n,)."""
-        moments = [_moments(features[slides == name]) for name in np.unique(slides)]
-        mean, variance = (np.mean(each, axis=0) for each in zip(*moments, strict=True))
-        return cls(mean.astype(np.float32), np.sqrt(variance).astype(np.float32))
+        """Average the moments of the slides of a reference; ``slides`` is that of every spot, (n,).
+
+        A slide of n spots counts n / (n + 10): two spots say little of how a feature varies.
+        """
+        parts = [features[slides == name] for name in np.unique(slides)]
+        weights = [len(part) / (len(part) + PRIOR_SPOTS) for part in parts]
+        mean, variance = (np.average(each, axis=0, weights=weights) for each in zip(*map(_moments, parts), strict=True))
+        std = np.where(varies(np.sqrt(variance), features), np.sqrt(variance), 0.0)
+        return cls(mean.astype(np.float32), std.astype(np.float32))
 
     def apply(self, features: NDArray[np.float32], slides: NDArray[np.str_]) -> NDArray[np.float32]:
         """Standardise the features (n, n_features) of every slide."""
         result = np.empty_like(features)
+        known = np.where(self.std > 0, self.std.astype(np.float64), np.inf)
         for name in np.unique(slides):
             rows = slides == name
             n, (mean, variance) = int(rows.sum()), _moments(features[rows])
-            mean = (n * mean + PRIOR_SPOTS * self.mean) / (n + PRIOR_SPOTS)
-            variance = (n * variance + PRIOR_SPOTS * np.square(self.std)) / (n + PRIOR_SPOTS)
+            distance = np.abs(mean - self.mean) / known
+            prior = PRIOR_SPOTS * np.square(FAR / np.maximum(distance, FAR))
+            mean = (n * mean + prior * self.mean) / (n + prior)
+            variance = (n * variance + PRIOR_SPOTS * np.square(known)) / (n + PRIOR_SPOTS)
             result[rows] = (features[rows] - mean) / np.maximum(np.sqrt(variance), LEAST)
         return result
+
+
+def varies(std: NDArray[np.floating], features: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Tell whether features (n, n_features) of such standard deviations vary by more than rounding, (n_features,)."""
+    size = np.maximum(np.abs(features.max(axis=0)), np.abs(features.min(axis=0)))
+    return np.asarray(std > ROUNDING * size)
 
 
 def _moments(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bleep_sc._arrays.unread import Unread
 from bleep_sc.models import symmetries
 from bleep_sc.models.map_batches import map_batches
+from bleep_sc.models.slide_scale import ROUNDING
 
 BATCH = 64
 """Images that are predicted at once."""
@@ -34,7 +35,7 @@ class Standardize(nn.Module):
         """Take the statistics of features (n, n_features); one that does not vary is only centred."""
         std = features.std(dim=0, correction=0)
         self.mean.copy_(features.mean(dim=0))
-        self.std.copy_(torch.where(std > 0, std, 1.0))
+        self.std.copy_(torch.where(std > ROUNDING * features.abs().amax(dim=0), std, 1.0))
 
     def forward(self, features: Tensor) -> Tensor:
         """Standardise features (B, n_features)."""

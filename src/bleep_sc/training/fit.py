@@ -146,6 +146,11 @@ def _prepared(
         features = np.asarray(images)
         if config.standardize:
             scale = SlideScale.of(features, groups)
+            if not scale.std.any():
+                raise ValueError(
+                    f"None of the {features.shape[1]} image features varies on any slide of the reference: there is "
+                    "nothing to learn. Pass others as use_rep=, or see bleep_sc.pp.image_features."
+                )
             features = scale.apply(features, groups)
         rotation = Rotation.of(features, config.n_components)
         if rotation is not None:

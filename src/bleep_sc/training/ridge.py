@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc.models.ridge import with_coefficients
+from bleep_sc.models.slide_scale import varies
 from bleep_sc.training.pairs import Learnt
 from bleep_sc.training.validation import monitored_genes, validation_score
 
@@ -29,7 +30,7 @@ def fit_ridge(pairs: Pairs, slides: NDArray[np.str_], **_: Any) -> Learnt:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    images, values = pairs.images, pairs.expression
+    images, values = _without_rounding(np.asarray(pairs.images)), pairs.expression
     genes = monitored_genes(values, slides)
 
     def score(model: Any, images: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
@@ -48,3 +49,9 @@ def fit_ridge(pairs: Pairs, slides: NDArray[np.str_], **_: Any) -> Learnt:
     architecture = {"n_features": images.shape[1], "n_genes": values.shape[1]}
     layer = with_coefficients(weight, ridge.intercept_ - weight @ scaler.mean_)
     return Learnt(layer, architecture, params={"alpha": float(ridge.alpha)})
+
+
+def _without_rounding(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return features (n, n_features), constant where they vary by rounding alone: that would be scaled up to one."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    return np.where(varies(features.std(axis=0, dtype=np.float64), features), features, mean).astype(features.dtype)
