@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bleep_sc._output.disk import is_there
 from bleep_sc.tl._models.in_uns import model_record
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def require_reference(path: str | Path) -> Path:
     from bleep_sc.models.saved import DESCRIPTION_FILE, WEIGHTS_FILE
 
     path = Path(path)
+    is_there(path)
     expected = (REFERENCE_FILE, WEIGHTS_FILE, DESCRIPTION_FILE, CARD_FILE)
     missing = [name for name in expected if not (path / name).is_file()]
     if missing:
