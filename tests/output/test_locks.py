@@ -65,7 +65,7 @@ def test_a_process_does_not_take_a_path_twice(tmp_path):
 
 def test_processes_that_are_forked_do_not_hold_what_they_inherit(tmp_path):
     """As those that read ahead: they live on for a while when the one that started them is killed."""
-    source = HOLDS.replace("print", "import os; os.fork(); print")
+    source = HOLDS.replace("print(", "import os; os.fork() and print(")
     command = [sys.executable, "-c", source, str(tmp_path / "store")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
         try:
