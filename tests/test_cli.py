@@ -46,6 +46,22 @@ def test_the_demo_writes_what_it_says(quick, tmp_path):
     bs.tl.impute(query, ref=ref)
 
 
+@pytest.mark.parametrize("name", ["query.h5ad", "levels.png", "scores.csv"])
+def test_the_demo_replaces_nothing_unasked(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    result = CliRunner().invoke(cli.main, ["demo", "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert f"{name} exists already. Pass another --out, or --overwrite" in result.output
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_the_benchmark_writes_into_a_folder_of_its_own(tmp_path):
+    (tmp_path / "report.html").write_text("mine")
+    result = CliRunner().invoke(cli.main, ["benchmark", "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "holds other files, which tables and figures may replace. Pass another --out" in result.output
+
+
 @pytest.mark.parametrize("command", ["benchmark", "embed", "features", "fit", "impute"])
 def test_examples_of_commands_stand_on_lines_of_their_own(command):
     shown = CliRunner().invoke(cli.main, [command, "--help"]).output

@@ -13,6 +13,7 @@ from PIL import Image
 
 import bleep_sc as bs
 from bleep_sc import cli
+from bleep_sc._output.locks import held
 from bleep_sc.cli import _impute
 from bleep_sc.cli._slide_report import SlideReport, varied_genes
 
@@ -95,7 +96,9 @@ def test_what_is_there_is_not_lost(files):
 
 def test_a_cohort_goes_on_after_a_slide_that_fails(files):
     Image.new("RGB", (300, 300), "white").save(files / "blank.png")
-    (files / "sheet.csv").write_text("slide,mpp,name\nnew.png,2,first\nblank.png,2,\nnew.png,2,again\n")
+    (files / "sheet.csv").write_text(
+        "Slide;mpp;name;Patient;tissue\nnew.png;2;first;P1;liver\nblank.png;2;;P2;\nnew.png;2,0;again;P2;=1+1\n"
+    )
     arguments = ["impute", "--sheet", files / "sheet.csv", "--ref", files / "ref.h5ad", "--out", files / "all"]
     result = run(*arguments, "--genes", "HAL")
     assert result.exit_code == 1
@@ -103,6 +106,12 @@ def test_a_cohort_goes_on_after_a_slide_that_fails(files):
     assert "No tile is left" in result.output
     assert {path.name for path in (files / "all").glob("*.zarr")} == {"first.zarr", "again.zarr"}
     assert "[1/3] first: done before" in run(*arguments, "--genes", "HAL").output
+    import spatialdata as sd
+
+    obs = sd.read_zarr(files / "all" / "first.zarr").tables["table"].obs
+    assert set(obs["Patient"]) == {"P1"}
+    assert set(obs["sheet_tissue"]) == {"liver"}
+    assert "<th>tissue</th><td>=1+1</td>" in (files / "all" / "again.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -152,6 +161,109 @@ def test_spots_are_no_tiles(files, fitted):
     result = run("impute", files / "ref.h5ad", "--ref", files / "ref.h5ad", "--out", files / "out.zarr")
     assert result.exit_code == 1
     assert "ref.h5ad holds no tiles that bleep-sc tile laid" in result.output
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tile", "new.png", "--out", "new.h5ad"),
+        ("tile", "new.png", "--ref", "ref.h5ad", "--out", "ref.h5ad", "--overwrite"),
+        ("tile", "new.png", "--region", "region.geojson", "--out", "region.geojson"),
+        ("tile", "ref.h5ad", "--out", "folder/../ref.h5ad"),
+        ("impute", "new.png", "--ref", "ref.h5ad", "--out", "new.zarr", "--overwrite"),
+        ("impute", "new.png", "--ref", "ref.h5ad", "--out", "ref.h5ad"),
+        ("impute", "new.png", "--ref", "ref.h5ad", "--out", "link.h5ad"),
+        ("impute", "folder/new.png", "--ref", "ref.h5ad", "--out", "folder", "--overwrite"),
+        ("impute", "new.png", "--ref", "ref.h5ad", "--region", "new.geojson", "--geojson", "--out", "new.zarr"),
+        ("impute", "--sheet", "sheet.csv", "--ref", "ref.h5ad", "--out", "folder", "--overwrite"),
+        ("embed", "ref.h5ad", "--ref", "ref.h5ad", "--out", "."),
+        ("embed", "folder/new.h5ad", "ref.h5ad", "--ref", "ref.h5ad", "--out", "folder", "--overwrite"),
+    ],
+)
+def test_no_command_replaces_what_it_reads(files, monkeypatch, arguments):
+    (files / "folder").mkdir()
+    for name in ("region.geojson", "new.geojson", "folder/new.png", "folder/new.h5ad", "folder/zarr.json"):
+        (files / name).write_text(name)
+    (files / "link.h5ad").symlink_to("ref.h5ad")
+    (files / "sheet.csv").write_text("slide\nfolder/new.png\n")
+    before = contents(files)
+    monkeypatch.chdir(files)
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert re.search(r"would replace .*, which is read\. Pass another --out", result.output.replace("\n", " "))
+    assert contents(files) == before
+
+
+@pytest.mark.parametrize("there", ["out.zarr", "out.html", "out.png", "out.geojson"])
+def test_nothing_beside_the_store_is_replaced_unasked(files, there):
+    (files / there).write_text("mine")
+    result = impute(files, "--out", files / "out.zarr", "--geojson")
+    assert result.exit_code == 2
+    assert f"{there} exists already. Pass another --out, or --overwrite" in result.output
+    assert (files / there).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("command", "there", "message"),
+    [
+        ("impute", "out.zarr", "is a file, and is not replaced"),
+        ("impute", "out.html/mine", "is a folder, and is not replaced"),
+        ("impute", "out.zarr/mine", "is a folder and no zarr store, and is not replaced"),
+        ("tile", "out.png/mine", "is a folder, and is not replaced"),
+    ],
+)
+def test_what_is_of_another_kind_is_never_replaced(files, command, there, message):
+    (files / there).parent.mkdir(exist_ok=True)
+    (files / there).write_text("mine")
+    out = files / ("out.zarr" if command == "impute" else "out.h5ad")
+    result = run(command, files / "new.png", "--ref", files / "ref.h5ad", "--mpp", 2, "--out", out, "--overwrite")
+    assert result.exit_code == 2
+    assert message in result.output
+    assert (files / there).read_text() == "mine"
+
+
+def test_a_sheet_is_checked_before_a_slide_is_read(files, monkeypatch):
+    monkeypatch.setattr(_impute, "_tile", lambda *args: pytest.fail("a slide was read"))
+    for sheet, arguments, message in (
+        ("slide,name\nnew.png,a\nnew.png,../evil\n", [], "name '../evil', which must be letters"),
+        ("slide,name\nnew.png,a\ngone.png,b\n", [], "where there is no file (line 3)"),
+        ("slide,name\nnew.png,a\n", ["--draw", "HAL,NONE"], "--draw asks for NONE"),
+        ("slide,name\nnew.png,a\n", ["--genes", "HAL,NONE"], "--genes asks for 'NONE'"),
+        ("slide,name\nnew.png,a\n", ["--genes", "HAL", "--draw", "GLUL"], "--draw asks for GLUL"),
+        ("slide,name\nnew.png,a\n", ["--genes", ","], "--genes asks for none"),
+        ("slide,name\nnew.png,a\nnew.png,mine\n", [], "mine.png exists already"),
+    ):
+        (files / "sheet.csv").write_text(sheet)
+        (files / "all").mkdir(exist_ok=True)
+        (files / "all" / "mine.png").write_text("mine")
+        given = ["--ref", files / "ref.h5ad", "--out", files / "all"]
+        result = run("impute", "--sheet", files / "sheet.csv", *given, *arguments)
+        assert result.exit_code in (1, 2)
+        assert message in result.output
+    assert sorted(path.name for path in (files / "all").iterdir()) == ["mine.png"]
+
+
+def test_a_slide_that_another_process_writes_is_left_to_it(files, monkeypatch):
+    monkeypatch.setattr(_impute, "_tile", lambda *args: pytest.fail("a slide was read"))
+    (files / "sheet.csv").write_text("slide,name\nnew.png,a\n")
+    with held(files / "all" / "a.zarr"):
+        result = run("impute", "--sheet", files / "sheet.csv", "--ref", files / "ref.h5ad", "--out", files / "all")
+    assert result.exit_code == 1
+    assert "a.zarr' is being written by process" in result.output
+
+
+def test_tiles_are_not_replaced_unasked(files):
+    for name in ("tiles.h5ad", "tiles.png"):
+        (files / name).write_text("mine")
+        result = run("tile", files / "new.png", "--mpp", 2, "--out", files / "tiles.h5ad")
+        assert result.exit_code == 2
+        assert "exists already. Pass another --out, or --overwrite" in result.output
+        assert (files / name).read_text() == "mine"
+        (files / name).unlink()
 
 
 def test_tiles_are_written_with_a_picture(files):

@@ -6,7 +6,17 @@ import sys
 
 import pytest
 
-from bleep_sc._output.disk import DRAFTS, all_appear, appears, complete, draft_of, is_complete, require_room
+from bleep_sc._output.disk import (
+    DRAFTS,
+    all_appear,
+    appears,
+    complete,
+    draft_of,
+    draft_path,
+    is_complete,
+    is_there,
+    require_room,
+)
 
 
 def names(folder):
@@ -227,3 +237,72 @@ def test_drafts_of_another_machine_are_left_alone(tmp_path, monkeypatch):
     with appears(tmp_path / "a") as draft:
         draft.touch()
     assert (theirs / "drafts").is_dir()
+
+
+BETWEEN = (
+    "(draft.parent.parent / 'replaced').mkdir(); "
+    "os.replace(draft.parent.parent.parent / 'folder', draft.parent.parent / 'replaced' / 'folder')"
+)
+"""What a replacement of a folder has done between its two moves."""
+
+
+def test_what_a_call_was_killed_at_replacing_is_found_again(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").touch()
+    killed(path, BETWEEN)
+    assert not path.exists()
+    assert is_there(path)
+    assert names(path) == ["old"]
+    assert not is_there(tmp_path / "other")
+
+
+def test_what_another_machine_was_killed_at_replacing_is_found_again(tmp_path):
+    theirs = tmp_path / ".bleep_sc-elsewhere-abc" / "replaced"
+    (theirs / "folder").mkdir(parents=True)
+    (theirs / "folder" / "old").touch()
+    assert is_there(tmp_path / "folder")
+    assert names(tmp_path / "folder") == ["old"]
+
+
+def test_a_replacement_at_work_is_not_undone(tmp_path):
+    path = tmp_path / "folder"
+    with appears(path) as draft:
+        replaced = draft.parent.parent / "replaced"
+        (replaced / "folder").mkdir(parents=True)
+        assert not is_there(path)
+        draft.mkdir()
+
+
+@pytest.mark.parametrize("make", [os.mkdir, lambda path: path.write_text("a thesis")])
+def test_what_appeared_meanwhile_is_kept_where_nothing_is_to_be_replaced(tmp_path, make):
+    path = tmp_path / "store"
+
+    def write():
+        with appears(path, replace=False) as draft:
+            draft.mkdir()
+            make(path)
+
+    with pytest.raises(FileExistsError, match=r"store' has appeared meanwhile, and is kept\. Pass another path"):
+        write()
+    assert names(tmp_path) == ["store"]
+    draft_of(tmp_path / "other", {}, lambda draft: None, "things")
+    make(tmp_path / "other")
+    with pytest.raises(FileExistsError, match="other' has appeared meanwhile"):
+        complete(tmp_path / "other")
+    assert draft_path(tmp_path / "other").is_dir()
+
+
+def test_a_quota_is_a_full_disk_too(tmp_path):
+    with pytest.raises(OSError, match=r"The disk is full \(Disk quota exceeded\).*make room"):
+        fail(tmp_path / "file", OSError(errno.EDQUOT, "Disk quota exceeded"))
+
+
+def test_a_full_disk_is_named_once(tmp_path):
+    def write():
+        with all_appear(tmp_path, "Outer."):
+            fail(tmp_path / "file", OSError(errno.ENOSPC, "No space left on device"))
+
+    with pytest.raises(OSError, match="The disk is full") as full:
+        write()
+    assert str(full.value).count("The disk is full") == 1

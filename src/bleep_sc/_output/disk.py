@@ -7,63 +7,74 @@ import json
 import os
 import shutil
 import socket
-import sys
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
+
+from bleep_sc._output.locks import take
+from bleep_sc._output.room import open_to_writing, room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RECIPE = "recipe.json"
 """Of a folder that takes long to write: what it depends on."""
-DRAFTS = f".bleep_sc-{socket.gethostname()}-"
-"""How names of folders of drafts begin; those of other machines are left alone, since locks may not be seen there."""
+MARK = ".bleep_sc-"
+"""How names of folders of drafts begin."""
+DRAFTS = f"{MARK}{socket.gethostname()}-"
+"""Those of this machine; those of others are left alone, since their locks may not be seen here."""
 LOCK, REPLACED, TRIES = "lock", "replaced", 20
 """What lies in one beside the drafts; how often to put away a folder that others replace at the same time."""
 
 
 @contextmanager
-def appears(path: Path, remedy: str = "") -> Iterator[Path]:
+def appears(path: Path, remedy: str = "", *, replace: bool = True) -> Iterator[Path]:
     """Give the place to write a file or a folder to, which is moved to ``path`` when the block has ended.
 
-    What was at ``path`` is replaced, and stays where the block fails. ``remedy`` says what to do when the disk is full.
+    What was at ``path`` is replaced, and stays where the block fails; without ``replace`` it is refused to take its
+    place. ``remedy`` says what to do when the disk is full.
     """
     path = path.resolve()  # what a link leads to is replaced, and not the link
     remedy = remedy or f"Nothing was written to {str(path)!r}: make room and call again."
-    with all_appear(path.parent, remedy) as drafts:
+    is_there(path)
+    with all_appear(path.parent, remedy, replace=replace) as drafts:
         yield drafts / path.name
         if not (drafts / path.name).exists():
             raise FileNotFoundError(f"Nothing was written for {str(path)!r}.")
 
 
 @contextmanager
-def all_appear(folder: Path, remedy: str) -> Iterator[Path]:
+def all_appear(folder: Path, remedy: str, *, replace: bool = True) -> Iterator[Path]:
     """Give a place to write files and folders to, which are moved into ``folder`` when the block has ended.
 
-    Files are flushed to the disk. Others may write the same at the same time: each has drafts of its own, and what is
-    moved last stays. Drafts that a killed call left in ``folder`` are removed.
+    Files are flushed to the disk, and moved before folders are. Others may write the same at the same time: each has
+    drafts of its own, and what is moved last stays; without ``replace`` what was moved first does. Drafts that a killed
+    call left in ``folder`` are removed.
     """
     with room(lambda: remedy):
-        folder.mkdir(parents=True, exist_ok=True)
+        with open_to_writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         for left in filter(_is_left, folder.glob(f"{DRAFTS}*")):
             with suppress(OSError):  # another call is removing it
                 _put_away(left)
-        own = Path(tempfile.mkdtemp(prefix=DRAFTS, dir=folder))
+        with open_to_writing(folder):
+            own = Path(tempfile.mkdtemp(prefix=DRAFTS, dir=folder))
         try:
             with (own / LOCK).open("w") as lock:
                 with suppress(OSError):  # of file systems without locks, where what is left stays
-                    _lock(lock)
+                    take(lock)
                     lock.truncate(1)
                 drafts = own / "drafts"
                 drafts.mkdir()
                 yield drafts
-                written = sorted(drafts.iterdir())
+                written = sorted(drafts.iterdir(), key=Path.is_dir)
                 for draft in filter(Path.is_file, written):
                     with draft.open("rb+") as file:
                         os.fsync(file.fileno())
                 for draft in written:
+                    if not replace:
+                        require_nothing(folder / draft.name)
                     _replace(folder / draft.name, draft, own / REPLACED)
         finally:
             _put_away(own)
@@ -77,20 +88,27 @@ def require_room(folder: Path, n_bytes: int, what: str) -> None:
         raise OSError(errno.ENOSPC, f"No space left on device: {sizes}")
 
 
-@contextmanager
-def room(remedy: Callable[[], str]) -> Iterator[None]:
-    """Say what to do when the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise OSError(errno.ENOSPC, f"The disk is full ({error.strerror}). {remedy()}") from error
+def is_there(path: Path) -> bool:
+    """Tell whether something is at ``path``; what a call was killed at replacing is put back first."""
+    if not path.exists():
+        for drafts in path.parent.glob(f"{MARK}*"):
+            replaced = drafts / REPLACED / path.name
+            # On another machine its writer may be alive: then it finds it there, and puts it away again.
+            if replaced.exists() and (_is_left(drafts) or not drafts.name.startswith(DRAFTS)):
+                with suppress(OSError):
+                    os.replace(replaced, path)
+    return path.exists()
+
+
+def require_nothing(path: Path) -> None:
+    """Refuse to write where something has appeared since it was looked at."""
+    if path.exists():
+        raise FileExistsError(f"{str(path)!r} has appeared meanwhile, and is kept. Pass another path, or remove it.")
 
 
 def is_complete(path: Path, recipe: dict[str, Any], what: str) -> bool:
     """Tell whether a folder of this recipe is there; refuse what is something else."""
-    if not path.exists():
+    if not is_there(path):
         return False
     before = read_json(path / RECIPE)
     if before is None:
@@ -123,6 +141,7 @@ def draft_path(path: Path) -> Path:
 
 def complete(path: Path) -> None:
     """Move a folder to its place."""
+    require_nothing(path)
     os.replace(draft_path(path), path)
 
 
@@ -147,23 +166,11 @@ def _plain(content: Any) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def _lock(file: IO[str]) -> None:
-    """Take a lock that ends with the process, or raise an OSError."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def _is_left(drafts: Path) -> bool:
     """Tell whether the call that made a folder of drafts was killed."""
     try:
         with (drafts / LOCK).open("r+") as lock:
-            _lock(lock)
+            take(lock)
             return os.fstat(lock.fileno()).st_size > 0  # else it has just been made, and is not locked yet
     except OSError:
         return False

@@ -59,7 +59,11 @@ def facts(of: Mapping[str, object]) -> str:
 
 def table(frame: pd.DataFrame) -> str:
     """Return a table with intervals below their means; it scrolls where the page is too narrow for it."""
-    rows = re.sub(r" (\[[^]<]+\])</td>", r"<br><small>\1</small></td>", frame.to_html(index=False, border=0, na_rep=""))
+    import pandas as pd
+
+    with pd.option_context("display.max_colwidth", None):  # else long names are cut
+        rows = frame.to_html(index=False, border=0, na_rep="")
+    rows = re.sub(r" (\[[^]<]+\])</td>", r"<br><small>\1</small></td>", rows)
     return f'<div class="wide">{rows}</div>'
 
 
@@ -77,9 +81,3 @@ def figure(picture: bytes, caption: str) -> str:
         f'<figure><img src="data:image/png;base64,{encoded}" alt="{escape(caption)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
-
-
-def markdown(frame: pd.DataFrame) -> str:
-    """Return a table in Markdown."""
-    rows = [list(map(str, frame.columns)), ["---"] * frame.shape[1], *frame.astype(str).to_numpy().tolist()]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)

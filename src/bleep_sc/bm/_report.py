@@ -12,6 +12,7 @@ from bleep_sc._adata.libraries import library_column
 from bleep_sc._output import html
 from bleep_sc._output.disk import all_appear
 from bleep_sc._output.messages import listed, logger
+from bleep_sc._output.text import csv, markdown_table
 from bleep_sc.bm._figures import draw_figures
 from bleep_sc.bm._held_out import held_out, training
 from bleep_sc.bm._structure import structure
@@ -51,7 +52,7 @@ def report(
         The table and the predictions that it returned with ``return_predictions=True``.
     path
         The folder to write into: ``report.html``, ``*.csv``, ``summary.md`` and ``*.png``. Files of a report before are
-        replaced when all of the new ones are there.
+        replaced when all of the new ones are there. Text that a spreadsheet would compute has an apostrophe in front.
     group_key, layer, library_key
         As they were given to it.
     library_id
@@ -101,8 +102,8 @@ def report(
     page = html.page(title, notes, _sections(tables, figures, patients))
     with all_appear(path, f"The report was not written to {str(path)!r}: make room and call again.") as drafts:
         for name, frame in tables.items():
-            frame.to_csv(drafts / f"{name}.csv", index=False)
-        (drafts / "summary.md").write_text(html.markdown(_wide(tables["summary"])), encoding="utf-8")
+            (drafts / f"{name}.csv").write_text(csv(frame), encoding="utf-8", newline="")
+        (drafts / "summary.md").write_text(markdown_table(_wide(tables["summary"])), encoding="utf-8")
         for name, (picture, _) in figures.items():
             (drafts / f"{name}.png").write_bytes(picture)
         (drafts / "report.html").write_text(page, encoding="utf-8")

@@ -77,6 +77,8 @@ def benchmark(
     The paper, on a GPU:
       bleep-sc benchmark --data liver=FOLDER --encoder none --batch-correct --seeds 3
     """  # noqa: D301 - click wants the character
+    if out.exists() and any(out.iterdir()) and not (out / "runs").is_dir():
+        raise click.UsageError(f"{out} holds other files, which tables and figures may replace. Pass another --out.")
     adata = _load(data)
     _check_column(adata, group_key, "--group-key")
     patients = _patients(adata, patient_key)
@@ -112,7 +114,7 @@ def benchmark(
         notes=f"{Path(_tissue(data)).name}. Image features: {encoder}. Networks: {'published' if paper else 'small'}. "
         f"Seeds: {seeds}.",
     )
-    click.echo((out / "summary.md").read_text())
+    click.echo((out / "summary.md").read_text(encoding="utf-8"))
     click.echo(f"Written to {out}: report.html, tables and figures")
 
 

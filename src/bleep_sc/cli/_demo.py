@@ -9,6 +9,8 @@ import click
 
 import bleep_sc as bs
 from bleep_sc._adata import keys
+from bleep_sc._output.disk import all_appear
+from bleep_sc.cli._files import OVERWRITE, require_free, write_h5ad
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +21,8 @@ MIN_COUNTS = 100
 ENCODER = "stain_stats"
 HELD_OUT = {"toy": "slice4", "her2st": "C4"}
 GENES_TO_DRAW = {"toy": ("CYP3A4", "HAL"), "her2st": ("SCGB2A2", "HLA-DRA")}
+
+WRITTEN = ("levels.png", "patterns.png", "query.h5ad", "reference.h5ad", "scores.csv")
 
 
 @click.command()
@@ -31,11 +35,13 @@ GENES_TO_DRAW = {"toy": ("CYP3A4", "HAL"), "her2st": ("SCGB2A2", "HLA-DRA")}
     help="Folder for the AnnData and the figures.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of everything that is random.")
-def demo(data: str, out: Path, seed: int) -> None:
+@OVERWRITE
+def demo(data: str, out: Path, seed: int, overwrite: bool) -> None:
     """Train on all slides but one, impute that one, and score it beside the baselines.
 
     "toy" is generated on the spot; "her2st" is real breast tumour, from the folder BLEEP_SC_DATA or downloaded.
     """
+    require_free(*(out / name for name in WRITTEN), reads=(), overwrite=overwrite)
     held_out = HELD_OUT[data]
     click.echo(f"Preparing {data} tissue; slide {held_out} is held out.")
     adata = _prepare(data, seed)
@@ -56,14 +62,15 @@ def demo(data: str, out: Path, seed: int) -> None:
         "with the highest mean (HEG) and variance (HVG) there."
     )
     click.echo(table.to_string(float_format="{:.3f}".format) + "\n")
-    out.mkdir(parents=True, exist_ok=True)
-    _draw(query, [gene for gene in GENES_TO_DRAW[data] if gene in panel] or panel[:2], out)
-    for name, each in (("reference", ref), ("query", query)):
-        del each.obsm["patches"]
-        each.write_h5ad(out / f"{name}.h5ad", compression="gzip")
-    table.to_csv(out / "scores.csv")
+    remedy = f"Nothing was written to {str(out)!r}: make room and call again."
+    with all_appear(out, remedy, replace=overwrite) as drafts:
+        _draw(query, [gene for gene in GENES_TO_DRAW[data] if gene in panel] or panel[:2], drafts)
+        for name, each in (("reference", ref), ("query", query)):
+            del each.obsm["patches"]
+            write_h5ad(each, drafts / f"{name}.h5ad", compression="gzip")
+        table.to_csv(drafts / "scores.csv")
     click.echo(
-        f"Written to {out}: {', '.join(sorted(path.name for path in out.iterdir()))}\n"
+        f"Written to {out}: {', '.join(WRITTEN)}\n"
         "patterns.png has a scale for every panel, and shows where a gene is high; levels.png has one for both sides, "
         "on which predictions are paler, since they are means.\n"
         f"Next: bleep-sc impute SLIDE --ref {out / 'reference.h5ad'} --out slide.zarr, or docs/quickstart.md in Python."

@@ -7,8 +7,11 @@ from pathlib import Path
 import click
 
 import bleep_sc as bs
+from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.h5ad import read_h5ad
-from bleep_sc.cli._files import ENCODER, FILE, OUT_FOLDER, write_h5ad
+from bleep_sc._output.disk import is_there
+from bleep_sc._output.locks import held
+from bleep_sc.cli._files import ENCODER, FILE, OUT_FOLDER, require_free, write_h5ad
 from bleep_sc.cli._processes import work_through
 
 
@@ -45,12 +48,16 @@ def embed(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise click.UsageError(f"Several slides are called {', '.join(twice)}, and --out has one of each name.")
+    outs = [out / name for name in names]
+    require_free(*outs, reads=[*slides, ref], overwrite=True)  # those that are there are done
     reference = read_h5ad(ref)
+    require_model(reference, key)
 
     def work(i: int) -> None:
-        adata = read_h5ad(slides[i])
-        bs.tl.embed(adata, reference, key=key, expression=expression, layer=layer, encoder=encoder)
-        write_h5ad(adata, out / names[i])
+        with held(outs[i]):
+            adata = read_h5ad(slides[i])
+            bs.tl.embed(adata, reference, key=key, expression=expression, layer=layer, encoder=encoder)
+            write_h5ad(adata, outs[i], replace=overwrite)
         click.echo(f"{adata.n_obs:,} spots embedded. Written: {names[i]}")
 
-    work_through(names, work, lambda i: (out / names[i]).exists() and not overwrite)
+    work_through(names, work, lambda i: is_there(outs[i]) and not overwrite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 import bleep_sc as bs
 from bleep_sc._adata import keys
 from bleep_sc._adata.h5ad import read_h5ad
+from bleep_sc._output.locks import held
 from bleep_sc.cli._files import FILE, NUM_WORKERS, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
 from bleep_sc.cli._processes import first_of_group
 
@@ -55,11 +57,14 @@ def features(
     if step()[1] > 1 and store is None:
         raise click.UsageError(f"{step()[1]} processes share features out in a store. Pass --store.")
     if out is not None:
-        require_free(out, overwrite)
-    adata = read_h5ad(file)
-    if out is None and key in adata.obsm and not overwrite:
-        raise click.UsageError(f"{file} holds obsm[{key!r}] already. Pass --out, another --key-added, or --overwrite.")
-    bs.pp.image_features(adata, encoder, store=store, key_added=key, **options)
-    if writes:
-        write_h5ad(adata, out or file)
-        click.echo(f"{adata.obsm[key].shape[1]} features of {adata.n_obs:,} patches. Written: {out or file}")
+        require_free(out, reads=(), overwrite=overwrite)  # it has all that the file has
+    with held(out or file) if writes else nullcontext():
+        adata = read_h5ad(file)
+        if out is None and key in adata.obsm and not overwrite:
+            raise click.UsageError(
+                f"{file} holds obsm[{key!r}] already. Pass --out, another --key-added, or --overwrite."
+            )
+        bs.pp.image_features(adata, encoder, store=store, key_added=key, **options)
+        if writes:
+            write_h5ad(adata, out or file, replace=out is None or overwrite)
+            click.echo(f"{adata.obsm[key].shape[1]} features of {adata.n_obs:,} patches. Written: {out or file}")

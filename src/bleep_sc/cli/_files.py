@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from bleep_sc._output.disk import appears, require_room
+from bleep_sc._output.disk import appears, is_there, require_room
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OUT_FILE = click.Path(dir_okay=False, path_type=Path)
 OUT_FOLDER = click.Path(file_okay=False, path_type=Path)
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace what is there.")
+OF_STORES = ("zarr.json", ".zgroup", ".zattrs")
+"""Files that tell a store from other folders."""
 NUM_WORKERS = click.option(
     "--num-workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead."
 )
@@ -27,18 +30,42 @@ ENCODER = click.option(
 )
 
 
-def require_free(out: Path, overwrite: bool) -> None:
-    """Refuse to write where something is."""
-    if out.exists() and not overwrite:
-        raise click.UsageError(f"{out} exists already. Pass another --out, or --overwrite.")
+def require_free(*files: Path, store: Path | None = None, reads: Iterable[Path | None], overwrite: bool) -> None:
+    """Refuse to write where something is, unless it is to be replaced; then too, where it is of another kind.
+
+    Nothing replaces what is read, asked for or not: by its name, by a link, or as the folder that it lies in.
+    """
+    for out in (*files, *([] if store is None else [store])):
+        for each in reads:
+            if each is not None and _are_one(out, each):
+                raise click.UsageError(f"{out} would replace {each}, which is read. Pass another --out.")
+        if is_there(out) and not overwrite:
+            raise click.UsageError(f"{out} exists already. Pass another --out, or --overwrite.")
+        if out.exists() and out.is_dir() != (out == store):
+            kind = "folder" if out.is_dir() else "file"
+            raise click.UsageError(f"{out} is a {kind}, and is not replaced. Pass another --out.")
+        if out.is_dir() and any(out.iterdir()) and not any((out / name).is_file() for name in OF_STORES):
+            raise click.UsageError(f"{out} is a folder and no zarr store, and is not replaced. Pass another --out.")
 
 
-def write_h5ad(adata: AnnData, out: Path) -> None:
+def beside(store: Path, *, geojson: bool) -> list[Path]:
+    """Return the files that are written beside the store of a slide: its page, its picture, and its outlines."""
+    ends = (".html", ".png", ".geojson")[: 2 + geojson]
+    return [store.with_name(store.name.removesuffix(".zarr") + end) for end in ends]
+
+
+def _are_one(out: Path, read: Path) -> bool:
+    """Tell whether a file is what is written, or in it."""
+    there = out.exists() and read.exists() and out.samefile(read)
+    return there or out.resolve() in (read.resolve(), *read.resolve().parents)
+
+
+def write_h5ad(adata: AnnData, out: Path, *, replace: bool = True, **how: Any) -> None:
     """Write an h5ad file; it appears, or is replaced, when it is complete."""
-    with appears(out) as draft:
+    with appears(out, replace=replace) as draft:
         # HDF5 crashes where the disk turns out to be full, and says nothing.
         require_room(draft.parent, adata.__sizeof__() + _nbytes(adata.uns), out.name)
-        adata.write_h5ad(draft)
+        adata.write_h5ad(draft, **how)
 
 
 def _nbytes(part: Any) -> int:

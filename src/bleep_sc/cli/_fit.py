@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType
@@ -12,6 +13,7 @@ import click
 
 import bleep_sc as bs
 from bleep_sc._adata.h5ad import read_h5ad
+from bleep_sc._output.locks import held
 from bleep_sc.cli._files import FILE, NUM_WORKERS, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
 from bleep_sc.cli._processes import first_of_group
 
@@ -81,23 +83,26 @@ def fit(
     config = _config(paper, settings)
     writes = first_of_group()
     if out is not None:
-        require_free(out, overwrite)
-    adata = read_h5ad(reference)
-    if out is None and key in adata.uns and not overwrite:
-        raise click.UsageError(f"{reference} holds uns[{key!r}] already. Pass --out, another --key, or --overwrite.")
-    bs.tl.fit(
-        adata,
-        use_rep=list(use_rep) or None,
-        config=config,
-        key_added=key,
-        random_state=seed,
-        devices=_devices(devices),
-        **options,
-    )
-    if writes:
-        write_h5ad(adata, out or reference)
-        genes = len(adata.uns[key]["genes"])
-        click.echo(f"Fitted on {adata.n_obs:,} spots and {genes:,} genes. Written: {out or reference}")
+        require_free(out, reads=(), overwrite=overwrite)  # it has all that the reference has
+    with held(out or reference) if writes else nullcontext():
+        adata = read_h5ad(reference)
+        if out is None and key in adata.uns and not overwrite:
+            raise click.UsageError(
+                f"{reference} holds uns[{key!r}] already. Pass --out, another --key, or --overwrite."
+            )
+        bs.tl.fit(
+            adata,
+            use_rep=list(use_rep) or None,
+            config=config,
+            key_added=key,
+            random_state=seed,
+            devices=_devices(devices),
+            **options,
+        )
+        if writes:
+            write_h5ad(adata, out or reference, replace=out is None or overwrite)
+            genes = len(adata.uns[key]["genes"])
+            click.echo(f"Fitted on {adata.n_obs:,} spots and {genes:,} genes. Written: {out or reference}")
 
 
 def _config(paper: bool, settings: tuple[str, ...]) -> FitConfig:

@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import pandas as pd
 
 import bleep_sc as bs
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.h5ad import read_h5ad
-from bleep_sc._output.disk import appears
-from bleep_sc.cli._files import ENCODER, FILE, OUT_FILE, require_free, write_h5ad
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._output import html
+from bleep_sc._output.disk import all_appear, is_there
+from bleep_sc._output.locks import held
+from bleep_sc.cli._files import ENCODER, FILE, OUT_FILE, OVERWRITE, beside, require_free, write_h5ad
+from bleep_sc.cli._genes import genes_of
 from bleep_sc.cli._processes import require_alone, work_through
-from bleep_sc.cli._sheet import read_sheet
+from bleep_sc.cli._sheet import free_column, read_sheet, slide_name
 from bleep_sc.cli._slide_report import SlideReport, varied_genes
 from bleep_sc.tl._models.in_uns import read_description
+from bleep_sc.tl._to_spatialdata import require_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,16 +49,22 @@ def tiling(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @click.argument("slide", type=FILE)
 @click.option("--ref", type=FILE, default=None, help="Trained reference (h5ad), whose patches the tiles will show.")
-@click.option("--out", type=OUT_FILE, required=True, help="The h5ad file to write.")
+@click.option("--out", type=OUT_FILE, required=True, help="The h5ad file to write, with OUT.png beside it.")
+@OVERWRITE
 @tiling
-def tile(slide: Path, ref: Path | None, out: Path, **options: Any) -> None:
+def tile(slide: Path, ref: Path | None, out: Path, overwrite: bool, **options: Any) -> None:
     """Lay tiles over the tissue of SLIDE, and write them as h5ad with a picture beside it."""
     require_alone("one slide")
-    tiles = _tile(slide, None if ref is None else read_h5ad(ref), options)
-    write_h5ad(tiles, out)
-    figure = bs.pl.patches(tiles)[0].figure
-    figure.savefig(out.with_suffix(".png"), dpi=150)
-    click.echo(f"{tiles.n_obs} tiles. Written: {out.name} and {out.with_suffix('.png').name}")
+    picture = out.with_name(f"{out.name.removesuffix('.h5ad')}.png")
+    require_free(out, picture, reads=(slide, ref, options["region"]), overwrite=overwrite)
+    with held(out):
+        tiles = _tile(slide, None if ref is None else read_h5ad(ref), {**options, "library_id": slide_name(slide)})
+        drawn = html.png(bs.pl.patches(tiles)[0].figure)
+        remedy = f"{out.name} and {picture.name} were not written: make room and call again."
+        with all_appear(out.parent, remedy, replace=overwrite) as drafts:
+            write_h5ad(tiles, drafts / out.name)
+            (drafts / picture.name).write_bytes(drawn)
+    click.echo(f"{tiles.n_obs} tiles. Written: {out.name} and {picture.name}")
 
 
 @click.command()
@@ -64,7 +76,12 @@ def tile(slide: Path, ref: Path | None, out: Path, **options: Any) -> None:
     required=True,
     help="SpatialData store to write (OUT.zarr), with OUT.html and OUT.png beside it; with --sheet a folder for them.",
 )
-@click.option("--sheet", type=FILE, default=None, help="CSV of slides: columns slide, and if needed mpp, region, name.")
+@click.option(
+    "--sheet",
+    type=FILE,
+    default=None,
+    help="CSV of slides: columns slide, and if needed mpp, region, name; others are kept in obs.",
+)
 @click.option("--genes", default="panel", show_default=True, help="panel (trained on), all, or names with commas.")
 @click.option("--draw", default="", help="Genes to draw, with commas. Default: four that vary, in different ways.")
 @click.option(
@@ -76,7 +93,7 @@ def tile(slide: Path, ref: Path | None, out: Path, **options: Any) -> None:
 )
 @ENCODER
 @click.option("--geojson", is_flag=True, help="Also write OUT.geojson with the drawn genes, for QuPath.")
-@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+@OVERWRITE
 @tiling
 def impute(
     slide: Path | None,
@@ -103,33 +120,43 @@ def impute(
     """  # noqa: D301 - click wants the character
     if (slide is None) == (sheet is None):
         raise click.UsageError("Pass one slide, or a sheet of slides (--sheet).")
+    from bleep_sc.models.search import check_index
+
+    rows = [] if sheet is None else read_sheet(sheet)
     reference = read_h5ad(ref)
     read_description(require_model(reference, options["key"]), options["key"])
+    check_index(index)
+    chosen, shown = genes_of(reference, options["key"], genes, draw)
     one: dict[str, Any] = {
-        "genes": genes,
-        "draw": _listed(draw),
+        "genes": chosen,
+        "draw": shown,
         "index": index,
         "encoder": encoder,
         "geojson": geojson,
+        "overwrite": overwrite,
     }
     if slide is not None:
         require_alone("one slide")
-        require_free(out, overwrite)
-        _impute(slide, reference, out, options, **one)
+        require_free(
+            *beside(out, geojson=geojson), store=out, reads=(slide, ref, options["region"]), overwrite=overwrite
+        )
+        _impute(slide, reference, out, {**options, "library_id": slide_name(slide)}, **one)
         return
-    rows = read_sheet(sheet).to_dict("records")  # type: ignore[arg-type]
-    stores = [out / f"{row['name']}.zarr" for row in rows]
+    stores = [out / f"{row.name}.zarr" for row in rows]
+    read = [ref, sheet, options["region"], *(row.slide for row in rows), *(row.region for row in rows)]
+    for store in stores:
+        done = is_there(store) and not overwrite
+        require_free(
+            *(() if done else beside(store, geojson=geojson)), store=store, reads=read, overwrite=overwrite or done
+        )
 
     def work(i: int) -> None:
-        own = {name: rows[i][name] for name in ("mpp", "region") if rows[i].get(name) is not None}
-        own = {**options, "library_id": rows[i]["name"], **own}
-        _impute(Path(rows[i]["slide"]), reference, stores[i], own, **one)
+        row = rows[i]
+        own = {"library_id": row.name, "notes": row.notes, "mpp": row.mpp, "region": row.region}
+        own = {**options, **{name: value for name, value in own.items() if value is not None}}
+        _impute(row.slide, reference, stores[i], own, **one)
 
-    work_through([row["name"] for row in rows], work, lambda i: stores[i].exists() and not overwrite)
-
-
-def _listed(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
+    work_through([row.name for row in rows], work, lambda i: is_there(stores[i]) and not overwrite)
 
 
 def _tile(slide: Path, ref: AnnData | None, options: dict[str, Any]) -> AnnData:
@@ -161,43 +188,36 @@ def _impute(
     out: Path,
     options: dict[str, Any],
     *,
-    genes: str,
+    genes: list[str],
     draw: list[str],
     index: Index,
     encoder: str | None,
     geojson: bool,
+    overwrite: bool,
 ) -> None:
-    """Write the store of a slide last: where it is, everything else is, too."""
+    """Write all that there is of a slide, and its store last: where it is, everything else is, too."""
     key = options["key"]
-    tiles = _tile(slide, ref, options)
-    chosen = _genes(ref, genes, key)
-    absent = [gene for gene in draw if gene not in chosen]
-    if absent:
-        raise ValueError(f"--draw asks for {', '.join(absent)}, which --genes={genes} does not predict.")
-    bs.tl.impute(tiles, ref=ref, key=key, genes=chosen, index=index, encoder=encoder)
-    shown = draw or varied_genes(tiles, key)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    SlideReport(tiles, ref, key, shown).write(out.with_suffix(".html"), out.with_suffix(".png"))
-    if geojson:
-        bs.tl.to_geojson(tiles, out.with_suffix(".geojson"), genes=shown, layer=key)
-    _write_store(tiles, key, out)
-    click.echo(f"{tiles.n_obs} tiles, {len(chosen)} genes. Written: {out.name}, {out.stem}.html and {out.stem}.png")
-
-
-def _genes(ref: AnnData, genes: str, key: str) -> list[str]:
-    if genes == "all":
-        return ref.var_names.tolist()
-    if genes == "panel":
-        trained = set(read_description(require_model(ref, key), key).genes)
-        panel = [gene for gene in ref.var_names if gene in trained]
-        return panel or ref.var_names.tolist()
-    return _listed(genes)
+    with held(out):
+        tiles = _tile(slide, ref, options)
+        require_names(libraries(tiles))
+        bs.tl.impute(tiles, ref=ref, key=key, genes=genes, index=index, encoder=encoder)
+        for column, said in options.get("notes", {}).items():
+            tiles.obs[free_column(column, tiles)] = pd.Categorical([said] * tiles.n_obs)
+        shown = draw or varied_genes(tiles, key)
+        page, picture, outlines = (path.name for path in beside(out, geojson=True))
+        remedy = f"Nothing was written for {out.name}: make room and call again."
+        with all_appear(out.parent, remedy, replace=overwrite) as drafts:
+            SlideReport(tiles, ref, key, shown, options.get("notes", {})).write(drafts / page, drafts / picture)
+            if geojson:
+                bs.tl.to_geojson(tiles, drafts / outlines, genes=shown, layer=key)
+            _write_store(tiles, key, drafts / out.name)
+    click.echo(f"{tiles.n_obs} tiles, {len(genes)} genes. Written: {out.name}, {page} and {picture}")
 
 
 def _write_store(tiles: AnnData, key: str, out: Path) -> None:
-    """Write a SpatialData store; it appears when it is complete."""
+    """Write a SpatialData store."""
     import warnings
 
-    with warnings.catch_warnings(), appears(out) as draft:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # spatialdata's and zarr's, about themselves
-        bs.tl.to_spatialdata(tiles, key).write(draft)
+        bs.tl.to_spatialdata(tiles, key).write(out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from bleep_sc.tl._models.in_uns import read_description
 from bleep_sc.tl._predictions.record import params_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from matplotlib.figure import Figure
@@ -58,6 +58,8 @@ class SlideReport:
     """Name of the model, and of the layer."""
     genes: Sequence[str]
     """Genes to draw."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What a sheet says of the slide."""
 
     def write(self, page: Path, picture: Path) -> None:
         """Write the page, with everything inside, and the map of the genes as a picture."""
@@ -65,7 +67,7 @@ class SlideReport:
         drawn = html.png(self._map())
         sections = {
             "What this is": self._alarm() + html.paragraph(PURPOSE),
-            "The slide": html.facts(self._slide(name)),
+            "The slide": html.facts({**self._slide(name), **self.notes}),
             "Tiles": html.facts(self._tiles(name)) + html.figure(html.png(self._patches()), "Where tiles lie."),
             "The prediction": html.facts(self._prediction())
             + self._trust()

@@ -10,7 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from bleep_sc._output.damage import damaged, from_json, undamaged
-from bleep_sc._output.disk import appears
+from bleep_sc._output.disk import appears, is_there
+from bleep_sc._output.messages import listed
 from bleep_sc._version import __version__
 from bleep_sc.models import contents
 from bleep_sc.models.described import check_description, checksum
@@ -59,17 +60,24 @@ def _network(name: str, encoder: str | nn.Module | None) -> nn.Module:
 
 
 @contextmanager
-def new_folder(path: str | Path, *, overwrite: bool) -> Iterator[Path]:
+def new_folder(path: str | Path, *, overwrite: bool, beside: tuple[str, ...] = ()) -> Iterator[Path]:
     """Give a folder to write a model to, which is at ``path`` when the block has ended.
 
-    An existing one is replaced only with ``overwrite=True``, and only by another model.
+    An existing one is replaced only with ``overwrite=True``, and only where nothing but a model and what is
+    written ``beside`` it is in it.
     """
     path = Path(path)
-    if path.exists() and not overwrite:
+    if is_there(path) and not overwrite:
         raise FileExistsError(f"{str(path)!r} exists already. Choose another path, or pass overwrite=True.")
     if path.exists() and not (path / DESCRIPTION_FILE).is_file():
         raise FileExistsError(f"{str(path)!r} is no saved model, and would be lost. Choose another path.")
-    with appears(path) as draft:
+    ours = (WEIGHTS_FILE, DESCRIPTION_FILE, *beside)
+    foreign = sorted(each.name for each in path.iterdir() if each.name not in ours) if path.exists() else []
+    if foreign:
+        raise FileExistsError(
+            f"{str(path)!r} holds {listed(foreign)} beside a model, which would be lost. Choose another path."
+        )
+    with appears(path, replace=overwrite) as draft:
         draft.mkdir()
         yield draft
 
@@ -100,6 +108,7 @@ def save(model: FittedModel, path: str | Path, *, overwrite: bool = False) -> No
 def read_folder(path: str | Path) -> tuple[Description, bytes]:
     """Read the description and the weights of a model from a folder that :func:`save` wrote."""
     path = Path(path)
+    is_there(path)
     missing = [name for name in (WEIGHTS_FILE, DESCRIPTION_FILE) if not (path / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{str(path)!r} is no saved model: {' and '.join(missing)} not found in it.")

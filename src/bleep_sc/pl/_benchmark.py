@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._output.messages import listed
+from bleep_sc._output.text import drawn
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import INK, OWN
 
@@ -70,9 +71,9 @@ def benchmark(
             each.annotate(CEILING, place, (-3, 0), textcoords="offset points", ha="right", va="bottom", **style)
         each.axvline(0, linewidth=0.8, color="0.8", zorder=0)
         each.set_ylim(-0.6, len(order) - 0.1)
-        each.set_yticks(range(len(order)), order if each is axes[0] else [""] * len(order))
+        each.set_yticks(range(len(order)), map(drawn, order) if each is axes[0] else [""] * len(order))
         each.set_xlabel("mean Pearson r")
-        each.set_title(name, fontsize="medium")
+        each.set_title(drawn(name), fontsize="medium")
         each.spines[["top", "right"]].set_visible(False)
     return axes[0] if len(axes) == 1 else axes
 

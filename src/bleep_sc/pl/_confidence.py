@@ -8,6 +8,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
 from bleep_sc._adata.libraries import libraries, spots_of
 from bleep_sc._adata.places import centers_px
+from bleep_sc._output.text import drawn
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import GUIDE, INK, WARNING
 from bleep_sc.pl._slide import draw_slide, draw_spots
@@ -80,7 +81,7 @@ def confidence(
         draw_slide(over, adata, name, spots, centers[spots])
         rims = {"edgecolors": [WARNING if each else "none" for each in foreign[spots]], "linewidths": 1.2}
         draw_spots(over, adata, name, centers[spots], values[spots], (0.0, 1.0), {"cmap": "cividis", **rims})
-        over.set_title(f"{name}: confidence", fontsize="medium")
+        over.set_title(drawn(f"{name}: confidence"), fontsize="medium")
         _distribution(distribution, values[spots], foreign[spots], known)
     return axes
 

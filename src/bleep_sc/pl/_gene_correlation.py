@@ -6,6 +6,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._output.messages import listed
+from bleep_sc._output.text import drawn
 from bleep_sc.metrics import gene_order
 from bleep_sc.pl._axes import as_list, axes_for
 
@@ -67,12 +68,12 @@ def gene_correlation(
     style = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1, "interpolation": "nearest", **kwargs}
     for each, name, block in zip(axes.ravel(), names, blocks, strict=True):
         picture = each.imshow(block[np.ix_(order, order)], **style)
-        each.set_title(name, fontsize="medium")
+        each.set_title(drawn(name), fontsize="medium")
         each.set_xticks([])
         each.set_yticks([])
     if len(genes) <= MOST_NAMES:
         first = axes.ravel()[0]
-        first.set_yticks(range(len(genes)), adata.var_names[genes[order]], fontsize="xx-small")
+        first.set_yticks(range(len(genes)), map(drawn, adata.var_names[genes[order]]), fontsize="xx-small")
     axes.ravel()[-1].figure.colorbar(picture, ax=list(axes.ravel()), shrink=0.7, pad=0.02, label="Pearson r")
     return axes[0, 0] if axes.size == 1 else axes[0]
 

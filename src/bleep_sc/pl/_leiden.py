@@ -8,6 +8,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
 from bleep_sc._adata.libraries import libraries, one_slide
 from bleep_sc._adata.places import centers_px
+from bleep_sc._output.text import drawn
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import categorical
 from bleep_sc.pl._slide import draw_slide, draw_spots
@@ -77,7 +78,8 @@ def leiden(
         draw_slide(each, adata, slide, spots, centers)
         edges = {} if marked is None else _outlined(marked)
         draw_spots(each, adata, slide, centers, clusters[spots], None, {**edges, **kwargs}, colors)
-        each.set_title(f"{title} expression, Leiden" if title == MEASURED else f"{title}, Leiden", fontsize="medium")
+        what = f"{title} expression" if title == MEASURED else title
+        each.set_title(drawn(f"{what}, Leiden"), fontsize="medium")
     return axes
 
 

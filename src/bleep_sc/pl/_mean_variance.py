@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata.expression import both_sides
+from bleep_sc._output.text import in_legend
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import categorical
 
@@ -69,7 +70,7 @@ def mean_variance(
             ours = statistic(ours_of_spots)
             curve = np.array([np.median(ours[genes]) for genes in bins])
             style = {"linewidth": 1.3, "color": color, **kwargs}
-            each.plot(rank, np.where(curve > 0, curve, np.nan), label=name, **style)
+            each.plot(rank, np.where(curve > 0, curve, np.nan), label=in_legend(name), **style)
         each.set_yscale("log")
         each.set_xlabel("genes, ranked by measured " + title)
         each.set_title(f"{title} over spots", fontsize="medium")

@@ -8,6 +8,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.libraries import libraries, spots_of
 from bleep_sc._adata.patches import patches_of
 from bleep_sc._adata.places import centers_px
+from bleep_sc._output.text import drawn
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import OWN
 from bleep_sc.pl._slide import draw_slide
@@ -80,7 +81,7 @@ def patches(
     _draw_gallery(axes[1], source[rows[shown]])
     um = record.get("size_um", float("nan"))
     measure = f"{um:.0f} µm" if np.isfinite(um) else f"{side:.0f} px"
-    axes[0].set_title(f"{name}: {len(rows)} patches of {measure}", fontsize="medium")
+    axes[0].set_title(drawn(f"{name}: {len(rows)} patches of {measure}"), fontsize="medium")
     axes[1].set_title(f"{len(shown)} of them, {source.shape[1]} px", fontsize="medium")
     return axes
 

@@ -11,6 +11,7 @@ from bleep_sc._adata.patches import patches_of
 from bleep_sc._adata.places import centers_px
 from bleep_sc._adata.records import names_hash
 from bleep_sc._output.messages import listed
+from bleep_sc._output.text import drawn
 from bleep_sc.pl._colors import INK, OWN
 from bleep_sc.pl._slide import draw_slide
 
@@ -109,11 +110,11 @@ def retrieval(
         _draw_patch(axis, picture, f"{slides[neighbor]}, {value:.0%}", INK)
     map_axes = np.atleast_1d(below.subplots(1, n_maps))
     _draw_map(map_axes[0], adata, own, own[row], np.array([row]), np.ones(1), ours, OWN)
-    map_axes[0].set_title(f"{own[row]}, predicted", fontsize="medium", color=OWN)
+    map_axes[0].set_title(drawn(f"{own[row]}, predicted"), fontsize="medium", color=OWN)
     for axis, (name, part) in zip(map_axes[1:], sorted(share.items(), key=lambda item: -item[1]), strict=True):
         of_slide = slides[neighbors] == name
         _draw_map(axis, ref, slides, name, neighbors[of_slide], weight[of_slide], theirs, INK)
-        axis.set_title(f"{name}, {part:.0%}", fontsize="medium", color=INK)
+        axis.set_title(drawn(f"{name}, {part:.0%}"), fontsize="medium", color=INK)
     return np.concatenate([patch_axes, map_axes])
 
 
@@ -143,7 +144,7 @@ def _slenderness(centers: NDArray[np.float64], slides: NDArray[np.str_]) -> floa
 
 def _draw_patch(ax: Axes, patch: NDArray[np.uint8], title: str, color: str) -> None:
     ax.imshow(patch, interpolation="antialiased")
-    ax.set_title(title, fontsize="small", color=color)
+    ax.set_title(drawn(title), fontsize="small", color=color)
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():

@@ -8,6 +8,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.places import microns_per_pixel, spot_diameter
+from bleep_sc._output.text import in_legend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +95,7 @@ def draw_spots(
         colors = colors or {}
         style = {"facecolors": [colors[value] for value in values], "edgecolors": "white", "linewidths": 0.3}
         ax.add_collection(EllipseCollection(size, size, np.zeros_like(size), **shape, **{**style, **kwargs}))
-        handles = [Patch(color=color, label=name) for name, color in colors.items() if name in values]
+        handles = [Patch(color=color, label=in_legend(name)) for name, color in colors.items() if name in values]
         ax.legend(handles=handles, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     else:
         style["clim"] = limits

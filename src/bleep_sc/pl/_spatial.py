@@ -11,6 +11,7 @@ from bleep_sc._adata.libraries import libraries, spots_of
 from bleep_sc._adata.places import centers_px
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed
+from bleep_sc._output.text import drawn
 from bleep_sc.pl._axes import as_list, axes_for
 from bleep_sc.pl._colors import colors_of
 from bleep_sc.pl._slide import draw_slide, draw_spots
@@ -96,10 +97,10 @@ def spatial(
         for j, (name, each, source) in enumerate(row):
             spots = shown[name]
             draw_slide(axes[i, j], adata, name, spots, centers[spots])
-            drawn = values[each, source][spots]
-            draw_spots(axes[i, j], adata, name, centers[spots], drawn, limits[j], kwargs, palettes.get(each))
+            inside = values[each, source][spots]
+            draw_spots(axes[i, j], adata, name, centers[spots], inside, limits[j], kwargs, palettes.get(each))
             title = each if each in adata.obs else f"{each}, {_origin(adata, source)}"
-            axes[i, j].set_title(title if len(shown) == 1 else f"{name}: {title}", fontsize="medium")
+            axes[i, j].set_title(drawn(title if len(shown) == 1 else f"{name}: {title}"), fontsize="medium")
     return axes[0, 0] if axes.size == 1 else axes
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._output.messages import listed
+from bleep_sc._output.text import drawn
 from bleep_sc.pl._axes import axes_for
 
 if TYPE_CHECKING:
@@ -58,13 +59,13 @@ def top_genes(table: pd.DataFrame, *, n_genes: int = 5, ax: Axes | None = None, 
             each.text(
                 j,
                 i,
-                f"{gene}\n{r:.2f}",
+                drawn(f"{gene}\n{r:.2f}"),
                 ha="center",
                 va="center",
                 fontsize="x-small",
                 color="white" if dark else "black",
             )
-    each.set_yticks(range(len(methods)), methods)
+    each.set_yticks(range(len(methods)), map(drawn, methods))
     each.set_xticks(range(n_genes), [str(rank + 1) for rank in range(n_genes)])
     each.set_xlabel("rank by mean Pearson r")
     each.spines[:].set_visible(False)

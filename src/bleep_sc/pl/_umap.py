@@ -7,6 +7,7 @@ import numpy as np
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._output.messages import listed
+from bleep_sc._output.text import in_legend
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import OWN
 
@@ -51,9 +52,11 @@ def umap(adata: AnnData, layer: str = "bleep", *, ax: Axes | None = None, **kwar
     grey = np.linspace(0.45, 0.8, len(np.unique(slides)))
     for shade, slide in zip(grey, np.unique(slides), strict=True):
         points = record["reference"][slides == slide]
-        each.scatter(points[:, 0], points[:, 1], s=6, color=str(shade), label=f"{slide}, measured", linewidths=0)
+        each.scatter(
+            points[:, 0], points[:, 1], s=6, color=str(shade), label=in_legend(f"{slide}, measured"), linewidths=0
+        )
     style = {"s": 8, "color": OWN, "linewidths": 0, **kwargs}
-    each.scatter(predicted[:, 0], predicted[:, 1], label=f"{layer}, predicted", **style)
+    each.scatter(predicted[:, 0], predicted[:, 1], label=in_legend(f"{layer}, predicted"), **style)
     place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.08), "ncols": 2}
     each.legend(fontsize="small", frameon=False, markerscale=2, **place)
     each.set(xticks=[], yticks=[], xlabel="UMAP1", ylabel="UMAP2")

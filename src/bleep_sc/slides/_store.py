@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._arrays.blocks import slices
-from bleep_sc._output.disk import RECIPE, complete, draft_of, is_complete, read_json, room, write_json
+from bleep_sc._output.disk import RECIPE, complete, draft_of, is_complete, read_json, write_json
+from bleep_sc._output.locks import held
 from bleep_sc._output.messages import logger
+from bleep_sc._output.room import room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,17 +50,24 @@ def write_store(
     Raises
     ------
     FileExistsError
-        When ``path`` is something else, or patches of another recipe were begun there.
+        When ``path`` is something else, patches of another recipe were begun there, or another process writes them.
     OSError
         When the disk is full; what was written is kept, and the next call goes on from there.
     """
+    path = Path(path)
+    if not is_complete(path, recipe, "patches"):
+        with held(path):
+            if not is_complete(path, recipe, "patches"):  # by now, since another process has written it
+                _write(path, cut, n, size, recipe)
+            return
+    logger.info("The patches in %s are complete already.", path)
+
+
+def _write(
+    path: Path, cut: Callable[[int], Iterator[NDArray[np.uint8]]], n: int, size: int, recipe: dict[str, Any]
+) -> None:
     import zarr
     from zarr.codecs import ZstdCodec
-
-    path = Path(path)
-    if is_complete(path, recipe, "patches"):
-        logger.info("The patches in %s are complete already.", path)
-        return
 
     def begin(draft: Path) -> None:
         shape, chunk = (n, size, size, 3), (1, size, size, 3)

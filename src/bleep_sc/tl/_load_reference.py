@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from bleep_sc._adata.h5ad import read_h5ad
 from bleep_sc._output.damage import damaged
+from bleep_sc._output.disk import is_there
 from bleep_sc._output.messages import listed
 from bleep_sc.tl._models.in_uns import model_record
 
@@ -62,6 +63,7 @@ def require_reference(path: str | Path) -> Path:
     from bleep_sc.models.saved import DESCRIPTION_FILE, WEIGHTS_FILE
 
     path = Path(path)
+    is_there(path)
     expected = (REFERENCE_FILE, WEIGHTS_FILE, DESCRIPTION_FILE, CARD_FILE)
     missing = [name for name in expected if not (path / name).is_file()]
     if missing:

@@ -164,7 +164,7 @@ def share_reference(
     )
     if "encoder" not in description.architecture:
         _warn_of_terms(encoders)
-    with new_folder(path, overwrite=overwrite) as folder:
+    with new_folder(path, overwrite=overwrite, beside=(REFERENCE_FILE, CARD_FILE)) as folder:
         write(card.model, folder)
         shared.write_h5ad(folder / REFERENCE_FILE, compression="gzip")
         (folder / CARD_FILE).write_text(card.text(), encoding="utf-8")

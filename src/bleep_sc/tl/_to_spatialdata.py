@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -108,14 +108,19 @@ def to_spatialdata(
         return SpatialData(**elements, tables={"table": parsed})
 
 
-def _images_of(image: Any, present: list[str]) -> Mapping[str, Any]:
-    """Return the images that were given, by slide."""
-    wrong = [name for name in present if not re.fullmatch(r"[\w.-]+", name, flags=re.ASCII)]
+def require_names(slides: Iterable[str]) -> None:
+    """Refuse names of slides that SpatialData does not take."""
+    wrong = [name for name in dict.fromkeys(slides) if not re.fullmatch(r"(?!__)[\w.-]+", name, flags=re.ASCII)]
     if wrong:
         raise ValueError(
             f"SpatialData takes no name like {listed(wrong)}: letters, digits, '_', '.' and '-' alone. Rename the "
             "slide in obs, and its entry in uns['spatial']."
         )
+
+
+def _images_of(image: Any, present: list[str]) -> Mapping[str, Any]:
+    """Return the images that were given, by slide."""
+    require_names(present)
     if image is None:
         return {}
     if not is_by_slide(image):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import torch
 
 from bleep_sc._arrays.blocks import slices
 from bleep_sc._output.disk import appears
+from bleep_sc._output.locks import held
 from bleep_sc._output.messages import logger
 from bleep_sc._version import __version__
 from bleep_sc.models.fitted import apart
@@ -136,6 +138,11 @@ class Checkpoint:
                 f"with it. {remedy}"
             )
         return tensors
+
+
+def only_one(folder: str | Path | None, processes: Processes) -> AbstractContextManager[None]:
+    """Refuse a second training that would replace the checkpoints of this one, while the block lasts."""
+    return held(Path(folder) / FILE) if folder is not None and processes.is_first else nullcontext()
 
 
 def fingerprint(

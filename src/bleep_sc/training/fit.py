@@ -15,7 +15,7 @@ from bleep_sc.models.losses import bleep_loss
 from bleep_sc.models.on_device import has_bfloat16, memory_format, transfer
 from bleep_sc.models.slide_scale import SlideScale
 from bleep_sc.training.architecture import trained_on, whole
-from bleep_sc.training.checkpoint import Checkpoint, fingerprint
+from bleep_sc.training.checkpoint import Checkpoint, fingerprint, only_one
 from bleep_sc.training.chunks import embed_in_chunks, number_of_chunks
 from bleep_sc.training.loop import train
 from bleep_sc.training.pairs import Pairs
@@ -79,7 +79,11 @@ def fit_bleep(
     device = torch.device(device)
     config = replace(config, precision=_precision(config, device, trains_encoder=pairs.are_patches))
     every_gpu = range(torch.cuda.device_count())
-    with joined(device) as processes, torch.random.fork_rng(devices=every_gpu):
+    with (
+        joined(device) as processes,
+        only_one(checkpoint_dir, processes),
+        torch.random.fork_rng(devices=every_gpu),
+    ):
         size = min(len(pairs), config.batch_size)  # of every batch
         if size < processes.n:
             raise ValueError(f"Batches of {size} spots cannot be shared out over {processes.n} processes; start fewer.")

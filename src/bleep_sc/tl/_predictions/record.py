@@ -10,7 +10,8 @@ import numpy as np
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer
 from bleep_sc._output.damage import from_json
-from bleep_sc._output.disk import appears
+from bleep_sc._output.disk import appears, is_there
+from bleep_sc._output.locks import held
 from bleep_sc._output.messages import listed
 from bleep_sc._version import __version__
 
@@ -76,7 +77,7 @@ def among_all(values: NDArray[np.floating], genes: NDArray[np.bool_]) -> NDArray
 
 def check_store_is_free(path: str | Path | None) -> None:
     """Refuse to write a layer where something is."""
-    if path is not None and Path(path).exists():
+    if path is not None and is_there(Path(path)):
         raise FileExistsError(f"store={str(path)!r} exists already. Pass another path, or remove it.")
 
 
@@ -98,7 +99,7 @@ def store_layer(
     path = Path(path)
     columns = np.flatnonzero(genes)
     edges = np.searchsorted(columns, np.arange(0, shape[1] + GENES, GENES))  # of the genes in every chunk
-    with appears(path) as draft:
+    with held(path), appears(path, replace=False) as draft:
         chunks = (min(SPOTS, shape[0]), min(GENES, shape[1]))
         array = zarr.create_array(draft, shape=shape, chunks=chunks, dtype=np.float32, fill_value=np.nan)
         for rows, of_block, mean in blocks(edges.tolist()):

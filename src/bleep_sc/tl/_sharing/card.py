@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bleep_sc._adata import keys
+from bleep_sc._output.text import code, markdown
 from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
@@ -34,8 +36,8 @@ LIMITS = """\
 - For research. Not for diagnosis, and not for decisions about patients.
 - A predicted value is a mean of about {n_neighbors} measured spots that look alike. Predictions vary less than
   measurements and their genes correlate more: do not feed them to tools that model counts or their noise.
-- For tissue, species, stain and magnification like those of the reference. `obs["{key}_typicality"]` marks tissue
-  that it does not know (below .05), `obs["{key}_confidence"]` ranks spots, and `var["{key}_predictability"]` says
+- For tissue, species, stain and magnification like those of the reference. {typicality} marks tissue
+  that it does not know (below .05), {confidence} ranks spots, and {predictability} says
   which genes are worth looking at.
 - Slides that are in the reference cannot be recognised, since their names and coordinates were removed. Scores of
   predictions of such slides are meaningless.
@@ -86,21 +88,28 @@ class Card:
 
     def text(self) -> str:
         """Return the card in Markdown, with the facts that hubs read in front."""
-        n_neighbors = self.model.description.config["n_neighbors"]
         sections = {
             "Use": self._use(),
             "Data": _table(self._data()),
             "Model": _table(self._model()),
             "Image encoder": self._encoder(),
             "Scores": self._scores(),
-            "Intended use and limits": LIMITS.format(n_neighbors=n_neighbors, key=self.key),
+            "Intended use and limits": self._limits(),
             "What remains of the donors": self._donors(),
             "Licence": self._license(),
             "Citation": CITATION,
         }
         what = "Reads spatially resolved gene expression off H&E images: a reference for BLEEP, written by bleep_sc."
         body = "\n".join(f"## {heading}\n\n{text}" for heading, text in sections.items())
-        return f"{self._front()}\n# {self.title}\n\n{what}\n\n{body}"
+        return f"{self._front()}\n# {markdown(self.title)}\n\n{what}\n\n{body}"
+
+    def _limits(self) -> str:
+        return LIMITS.format(
+            n_neighbors=self.model.description.config["n_neighbors"],
+            typicality=code(f'obs["{keys.typicality(self.key)}"]'),
+            confidence=code(f'obs["{keys.confidence(self.key)}"]'),
+            predictability=code(f'var["{keys.predictability(self.key)}"]'),
+        )
 
     def _front(self) -> str:
         """Return the front matter; strings of JSON are strings of YAML."""
@@ -115,10 +124,10 @@ class Card:
             text += "\nThe encoder was given as a module: pass one of the same architecture as `encoder=`.\n"
         recipe = self.model.description.recipe
         made = zip(recipe.get("use_rep", []), recipe.get("features", []), strict=True)
-        elsewhere = [f'`obsm["{key}"]`' for key, how in made if not how]
+        elsewhere = [code(f'obsm["{key}"]') for key, how in made if not how]
         if elsewhere:
-            keys = ", ".join(elsewhere)
-            text += f"\nThe features were made by other software: put the same ones of the tiles into {keys}.\n"
+            places = ", ".join(elsewhere)
+            text += f"\nThe features were made by other software: put the same ones of the tiles into {places}.\n"
         return text
 
     def _data(self) -> dict[str, str]:
@@ -147,7 +156,10 @@ class Card:
         }
 
     def _encoder(self) -> str:
-        lines = [f"- `{name}`: {known.license}. {known.terms}".rstrip() for name, known in self.encoders.items()]
+        lines = [
+            f"- {code(name)}: {markdown(f'{known.license}. {known.terms}')}".rstrip()
+            for name, known in self.encoders.items()
+        ]
         inside = (
             "Its weights were trained further and are in `model.safetensors`."
             if self.is_trained
@@ -179,9 +191,8 @@ class Card:
 
     def _donors(self) -> str:
         description = self.model.description
-        corrected = f", and their corrected expression `{description.params['target_rep']}`" * bool(
-            description.params["target_rep"]
-        )
+        target_rep = description.params["target_rep"]
+        corrected = f", and their corrected expression {code(target_rep)}" if target_rep else ""
         return (
             f"- Expression profiles of {self.n_spots:,} spots in {self.n_genes:,} genes{corrected}.\n"
             f"- Joint embeddings of these profiles and of {self.n_spots:,} patches of the images.\n"
@@ -192,9 +203,9 @@ class Card:
 
     def _license(self) -> str:
         own = self.license or "None is stated: ask those who share it before you use it or pass it on"
-        return f"{own}. The terms of the image encoder hold beside it.\n"
+        return f"{markdown(own)}. The terms of the image encoder hold beside it.\n"
 
 
 def _table(rows: Mapping[str, str]) -> str:
-    lines = [f"| {name} | {fact.replace('|', '/')} |" for name, fact in rows.items()]
+    lines = [f"| {markdown(name)} | {markdown(fact)} |" for name, fact in rows.items()]
     return "\n".join(["| | |", "|---|---|", *lines, ""])

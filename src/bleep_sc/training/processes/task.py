@@ -15,7 +15,8 @@ import numpy as np
 import safetensors.torch
 
 from bleep_sc._arrays.unread import batches_of
-from bleep_sc._output.disk import require_room, room
+from bleep_sc._output.disk import require_room
+from bleep_sc._output.room import room
 from bleep_sc.models.encoders import Encoder, load_encoder
 from bleep_sc.models.fitted import apart
 from bleep_sc.slides._lazy import StoredPatches
