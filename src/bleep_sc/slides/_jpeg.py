@@ -67,16 +67,30 @@ def _markers(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
+def block_size(data: bytes) -> tuple[int, int]:
+    """Return height and width of the blocks that are coded one after the other, px."""
+    _, _, _, (across, down) = _frame(data) or (0, 0, 0, (1, 1))
+    return 8 * down, 8 * across
+
+
+def _frame(data: bytes) -> tuple[int, int, int, tuple[int, int]] | None:
+    """Return height, width, channels, and how much finer than the others the first of these is, across and down."""
+    content = next((content for marker, content in _markers(data) if marker in FRAMES), b"")
+    if len(content) < 6 or len(content) < 6 + 3 * content[5]:
+        return None
+    height, width, n_channels = struct.unpack(">HHB", content[1:6])
+    first, *others = [divmod(each, 16) for each in content[7 : 6 + 3 * n_channels : 3]] or [(0, 0)]
+    if n_channels not in (1, 3) or any(each != (1, 1) for each in others) or 0 in first:
+        return None
+    return height, width, n_channels, first if n_channels == 3 else (1, 1)
+
+
 def _as_tiff(data: bytes, tables: bytes) -> bytes | None:
     """Return a TIFF whose only strip is the JPEG; None of one that a TIFF cannot hold."""
-    frame = next((content for marker, content in _markers(data) if marker in FRAMES), b"")
-    if len(frame) < 6 or len(frame) < 6 + 3 * frame[5]:
+    frame = _frame(data)
+    if frame is None:
         return None
-    height, width, n_channels = struct.unpack(">HHB", frame[1:6])
-    factors = [divmod(each, 16) for each in frame[7 : 6 + 3 * n_channels : 3]]
-    if n_channels not in (1, 3) or any(each != (1, 1) for each in factors[1:]) or 0 in factors[0]:
-        return None
-    across, down = factors[0] if n_channels == 3 else (1, 1)
+    height, width, n_channels, (across, down) = frame
     tags = [
         (256, LONG, 1, width),
         (257, LONG, 1, height),
