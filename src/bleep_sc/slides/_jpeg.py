@@ -6,6 +6,11 @@ import logging
 import struct
 import threading
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
 """How complaints begin that are about lost or altered pixels."""
@@ -18,25 +23,41 @@ SHORT, LONG, BYTES = 3, 4, 7
 """Types of TIFF tags."""
 
 
-def complaint(data: bytes, tables: bytes | None = None) -> str | None:
-    """Return what libjpeg finds damaged, None where it finds nothing; ``tables`` are those that the data lack.
+def complaint(data: bytes) -> str | None:
+    """Return what libjpeg finds damaged, None where it finds nothing."""
+    return decode(data)[1]
+
+
+def decode(
+    data: bytes, tables: bytes | None = None, *, is_rgb: bool = False
+) -> tuple[NDArray[np.uint8] | None, str | None]:
+    """Return the pixels, None where libtiff does not read them, and what libjpeg finds damaged.
 
     imagecodecs' own decoder keeps the complaints of libjpeg to itself. Those of libtiff are logged: so the JPEG is read
-    once more, as the only strip of a TIFF.
+    as the only strip of a TIFF.
+
+    Parameters
+    ----------
+    data, tables
+        The JPEG, and the tables that it lacks, if it does.
+    is_rgb
+        Whether it holds RGB, and not YCbCr.
     """
     import imagecodecs
 
-    wrapped = _as_tiff(data, tables or b"")
+    wrapped = _as_tiff(data, tables or b"", is_rgb=is_rgb)
     if wrapped is None:
-        return None
+        return None, None
     heard = _listener().heard = []
     try:
-        imagecodecs.tiff_decode(wrapped, verbose=1)
-    except RuntimeError:  # what libtiff does not read, such as very large progressive ones, is not judged
-        return None
+        pixels = imagecodecs.tiff_decode(wrapped, verbose=1)
+    except RuntimeError:  # of very large progressive ones, among others
+        pixels = None
     finally:
         _listener().heard = None
-    return next((said for said in heard if said.startswith(DAMAGE)), None)
+    if pixels is not None and is_rgb and block_size(data) != (8, 8):  # smaller chroma is converted, which is wrong here
+        pixels = None
+    return pixels, next((said for said in heard if said.startswith(DAMAGE)), None)
 
 
 def color_space(data: bytes) -> str | None:
@@ -85,7 +106,7 @@ def _frame(data: bytes) -> tuple[int, int, int, tuple[int, int]] | None:
     return height, width, n_channels, first if n_channels == 3 else (1, 1)
 
 
-def _as_tiff(data: bytes, tables: bytes) -> bytes | None:
+def _as_tiff(data: bytes, tables: bytes, *, is_rgb: bool) -> bytes | None:
     """Return a TIFF whose only strip is the JPEG; None of one that a TIFF cannot hold."""
     frame = _frame(data)
     if frame is None:
@@ -96,7 +117,7 @@ def _as_tiff(data: bytes, tables: bytes) -> bytes | None:
         (257, LONG, 1, height),
         (258, SHORT, 1, 8),  # bits; of all channels, says libtiff, where there is one value
         (259, SHORT, 1, 7),  # JPEG
-        (262, SHORT, 1, 6 if n_channels == 3 else 1),  # YCbCr, or grey
+        (262, SHORT, 1, 1 if n_channels == 1 else 2 if is_rgb and (across, down) == (1, 1) else 6),  # grey, RGB, YCbCr
         (273, LONG, 1, None),
         (277, SHORT, 1, n_channels),
         (278, LONG, 1, height),

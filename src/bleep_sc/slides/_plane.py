@@ -9,7 +9,7 @@ import numpy as np
 
 from bleep_sc._output.messages import logger
 from bleep_sc.slides._colors import JPEG, JPEG_2000, PALETTE, RGB, YCBCR, as_colors
-from bleep_sc.slides._jpeg import complaint
+from bleep_sc.slides._jpeg import color_space, decode
 from bleep_sc.slides._rgb import broken, check_fits_memory
 
 if TYPE_CHECKING:
@@ -179,8 +179,12 @@ class Plane:
         frame, tables = self.keyframe, {}
         if frame.compression in JPEG:
             tables = {"jpegtables": self.page.jpegtables, "jpegheader": frame.jpegheader}
-            if damage := complaint(data, self.page.jpegtables):
+            said = color_space(data) or ("RGB" if frame.photometric == RGB else "YCbCr")
+            pixels, damage = decode(data, self.page.jpegtables, is_rgb=said == "RGB")
+            if damage is not None:
                 raise ValueError(damage)
+            if pixels is not None and pixels.ndim == 3:
+                return pixels
         if frame.compression == LZW:
             self._check_length(data, index)
         if frame.compression in JPEG_2000 and frame.photometric == YCBCR:
