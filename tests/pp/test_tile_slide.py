@@ -77,6 +77,19 @@ def test_glass_and_blur_are_left_out_and_counted(image, mpp):
     assert tile(spoilt, min_sharpness=0, **kwargs).obsm["spatial"][:, 0].max() > half
 
 
+@pytest.mark.parametrize("opacity", [None, 0])
+def test_no_tile_lies_where_nothing_was_scanned(opacity, image, mpp):
+    half = image.shape[1] // 2
+    spoilt = np.dstack([image, np.full(image.shape[:2], 255, dtype=np.uint8)])
+    spoilt[:, :half] = (0, 0, 0, 255 if opacity is None else opacity)
+    kwargs = {"mpp": mpp, "min_sharpness": 0, **UM}
+    spoilt_tiles = tile(spoilt if opacity == 0 else spoilt[..., :3], **kwargs)
+    places = spoilt_tiles.obsm["spatial"]
+    assert (places[:, 0] > half).all()
+    there = tile(image, **kwargs).obsm["spatial"]
+    assert len(places) >= 0.95 * (there[:, 0] > half + 50).sum() > 20
+
+
 def test_spacing_and_patches_are_in_micrometres(image, mpp):
     tiles = tile(image, mpp=mpp, spacing_um=200, layout="square", **UM)
     np.testing.assert_allclose(np.diff(np.unique(tiles.obsm["spatial"][:, 0])), 200 / mpp)

@@ -68,6 +68,41 @@ def test_glass_alone_has_no_tissue():
     assert not tissue_mask(np.full((50, 60, 3), 240, dtype=np.uint8)).any()
 
 
+def padded(picture, expected, color, margin):
+    """Put a picture between unscanned parts, as in the rectangle around a stitched scan."""
+    height, width = expected.shape
+    whole = np.full((height + margin, width + 2 * margin, 3), color, dtype=np.uint8)
+    tissue = np.zeros(whole.shape[:2], dtype=bool)
+    whole[:height, margin:-margin] = picture
+    tissue[:height, margin:-margin] = expected
+    return whole, tissue
+
+
+@pytest.mark.parametrize("color", [0, 255])
+@pytest.mark.parametrize("margin", [40, 500])
+@pytest.mark.parametrize("glass", [(245, 243, 246), (230, 228, 231), (170, 165, 168)])
+def test_what_was_not_scanned_is_no_tissue_and_moves_no_threshold(glass, margin, color):
+    tissue = stained(200, 240, 0.1) * (np.mean(glass) / 255)
+    picture, expected = padded(*on_glass(tissue.astype(np.uint8), glass), color, margin)
+    assert (tissue_mask(picture) == expected).mean() > 0.995
+
+
+@pytest.mark.parametrize("color", [0, 255])
+def test_a_padded_picture_full_of_tissue_is_tissue_but_for_the_padding(color):
+    picture, expected = padded(stained(300, 400, 0.3), np.ones((300, 400), dtype=bool), color, 150)
+    assert (tissue_mask(picture) == expected).mean() > 0.98
+
+
+def test_nothing_that_was_scanned_is_no_tissue():
+    assert not tissue_mask(np.zeros((50, 60, 3), dtype=np.uint8)).any()
+
+
+def test_dark_nuclei_and_ink_are_no_padding():
+    picture, expected = on_glass(stained(200, 240, 0.1), (245, 243, 246))
+    picture[100:104, 100:104] = 0
+    assert (tissue_mask(picture) == expected).mean() > 0.99
+
+
 @pytest.mark.parametrize("name", ["C2", "C4"])
 def test_a_part_of_a_real_slide_has_the_same_tissue_as_the_whole(data_folder, name):
     adata = bs.datasets.her2st(name)

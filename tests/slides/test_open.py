@@ -129,6 +129,52 @@ def test_pages_of_the_same_size_are_ambiguous_and_the_largest_of_several_is_the_
     np.testing.assert_array_equal(read_image(tmp_path / "label.tif"), pixels)
 
 
+@pytest.mark.parametrize("options", [{}, {"tile": (16, 16), "compression": "deflate"}])
+def test_axes_of_length_one_are_none(options, pixels, tmp_path):
+    planes = np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+    for stored, planarconfig in ((pixels[None], "contig"), (pixels[None, None], "contig"), (planes[None], "separate")):
+        tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planarconfig, **options)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), pixels)
+    opaque = np.dstack([pixels, np.full((30, 40), 255, dtype=np.uint8)])[None]
+    tifffile.imwrite(tmp_path / "a.tif", opaque, photometric="rgb", extrasamples=["unassalpha"], **options)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), pixels)
+    tifffile.imwrite(tmp_path / "a.tif", pixels[None, ..., 0])
+    with pytest.raises(ValueError, match="no red, green and blue"):
+        open_slide(tmp_path / "a.tif")
+
+
+def test_a_width_that_no_bytes_can_fill_is_refused_before_it_fills_the_memory(pixels, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="deflate", rowsperstrip=16)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        file.pages[0].tags["ImageWidth"].overwrite(2**24)
+    with pytest.raises(ValueError, match=r"cannot hold \d+ px of a strip or tile"):
+        open_slide(tmp_path / "a.tif")
+
+
+def test_lzw_of_any_other_length_is_refused(pixels, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="lzw", rowsperstrip=10)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+        longer = imagecodecs.lzw_encode(np.concatenate([pixels[10:20], pixels[:1]]).tobytes())
+        file.filehandle.seek(0, 2)
+        end = file.filehandle.tell()
+        file.filehandle.write(longer)
+        for name, value in (("StripOffsets", end), ("StripByteCounts", len(longer))):
+            tag = file.pages[0].tags[name]
+            tag.overwrite([tag.value[0], value, tag.value[2]])
+    with pytest.raises(ValueError, match=r"at x = 0, y = 10: 1320 instead of 1200 bytes are in it"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_damage_of_a_png_that_decodes_is_refused(tmp_path):
+    Image.new("RGB", (300, 300), "purple").save(tmp_path / "a.png")
+    whole = bytearray((tmp_path / "a.png").read_bytes())
+    place = whole.find(b"IDAT") + 60
+    whole[place] ^= 1
+    (tmp_path / "a.png").write_bytes(whole)
+    with pytest.raises(ValueError, match=r"a\.png' .*checksum of the chunk b'IDAT' is wrong"):
+        read_image(tmp_path / "a.png")
+
+
 def test_what_no_rgb_slide_is_is_said(pixels, tmp_path):
     tifffile.imwrite(tmp_path / "grey.tif", pixels[..., 0])
     with pytest.raises(ValueError, match=r"grey.tif' has shape \(30, 40\)"):

@@ -62,6 +62,8 @@ def as_colors(page: Any, pixels: NDArray[np.uint8], segment: bytes) -> NDArray[n
 
 
 def _holds_ycbcr(page: Any, segment: bytes) -> bool:
+    if _is_subsampled(segment):  # then the decoder has converted it
+        return False
     if page.compression == APERIO_YCBCR:
         return True
     return bool(page.compression != APERIO_RGB and page.photometric == YCBCR and not _mixes_components(segment))
@@ -75,6 +77,14 @@ def _mixes_components(codestream: bytes) -> bool:
             return codestream[place + 8] == 1
         place += 2 + int.from_bytes(codestream[place + 2 : place + 4], "big")
     return False
+
+
+def _is_subsampled(codestream: bytes) -> bool:
+    """Tell whether the chroma of a JPEG 2000 has fewer px than its brightness."""
+    size = codestream[codestream.find(b"\xff\x4f\xff\x51") + 2 :][:64]
+    n_channels = int.from_bytes(size[38:40], "big")
+    factors = [size[41 + 3 * i : 43 + 3 * i] for i in range(n_channels)]
+    return any(factor != b"\1\1" for factor in factors)
 
 
 def _looked_up(colormap: NDArray[np.uint16], index: NDArray[np.uint8]) -> NDArray[np.uint8]:

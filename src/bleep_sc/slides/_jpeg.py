@@ -6,6 +6,11 @@ import logging
 import struct
 import threading
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression")
 """How complaints begin that are about lost or altered pixels."""
@@ -18,25 +23,41 @@ SHORT, LONG, BYTES = 3, 4, 7
 """Types of TIFF tags."""
 
 
-def complaint(data: bytes, tables: bytes | None = None) -> str | None:
-    """Return what libjpeg finds damaged, None where it finds nothing; ``tables`` are those that the data lack.
+def complaint(data: bytes) -> str | None:
+    """Return what libjpeg finds damaged, None where it finds nothing."""
+    return decode(data)[1]
+
+
+def decode(
+    data: bytes, tables: bytes | None = None, *, is_rgb: bool = False
+) -> tuple[NDArray[np.uint8] | None, str | None]:
+    """Return the pixels, None where libtiff does not read them, and what libjpeg finds damaged.
 
     imagecodecs' own decoder keeps the complaints of libjpeg to itself. Those of libtiff are logged: so the JPEG is read
-    once more, as the only strip of a TIFF.
+    as the only strip of a TIFF.
+
+    Parameters
+    ----------
+    data, tables
+        The JPEG, and the tables that it lacks, if it does.
+    is_rgb
+        Whether it holds RGB, and not YCbCr.
     """
     import imagecodecs
 
-    wrapped = _as_tiff(data, tables or b"")
+    wrapped = _as_tiff(data, tables or b"", is_rgb=is_rgb)
     if wrapped is None:
-        return None
+        return None, None
     heard = _listener().heard = []
     try:
-        imagecodecs.tiff_decode(wrapped, verbose=1)
-    except RuntimeError:  # what libtiff does not read, such as very large progressive ones, is not judged
-        return None
+        pixels = imagecodecs.tiff_decode(wrapped, verbose=1)
+    except RuntimeError:  # of very large progressive ones, among others
+        pixels = None
     finally:
         _listener().heard = None
-    return next((said for said in heard if said.startswith(DAMAGE)), None)
+    if pixels is not None and is_rgb and block_size(data) != (8, 8):  # smaller chroma is converted, which is wrong here
+        pixels = None
+    return pixels, next((said for said in heard if said.startswith(DAMAGE)), None)
 
 
 def color_space(data: bytes) -> str | None:
@@ -67,22 +88,36 @@ def _markers(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-def _as_tiff(data: bytes, tables: bytes) -> bytes | None:
+def block_size(data: bytes) -> tuple[int, int]:
+    """Return height and width of the blocks that are coded one after the other, px."""
+    _, _, _, (across, down) = _frame(data) or (0, 0, 0, (1, 1))
+    return 8 * down, 8 * across
+
+
+def _frame(data: bytes) -> tuple[int, int, int, tuple[int, int]] | None:
+    """Return height, width, channels, and how much finer than the others the first of these is, across and down."""
+    content = next((content for marker, content in _markers(data) if marker in FRAMES), b"")
+    if len(content) < 6 or len(content) < 6 + 3 * content[5]:
+        return None
+    height, width, n_channels = struct.unpack(">HHB", content[1:6])
+    first, *others = [divmod(each, 16) for each in content[7 : 6 + 3 * n_channels : 3]] or [(0, 0)]
+    if n_channels not in (1, 3) or any(each != (1, 1) for each in others) or 0 in first:
+        return None
+    return height, width, n_channels, first if n_channels == 3 else (1, 1)
+
+
+def _as_tiff(data: bytes, tables: bytes, *, is_rgb: bool) -> bytes | None:
     """Return a TIFF whose only strip is the JPEG; None of one that a TIFF cannot hold."""
-    frame = next((content for marker, content in _markers(data) if marker in FRAMES), b"")
-    if len(frame) < 6 or len(frame) < 6 + 3 * frame[5]:
+    frame = _frame(data)
+    if frame is None:
         return None
-    height, width, n_channels = struct.unpack(">HHB", frame[1:6])
-    factors = [divmod(each, 16) for each in frame[7 : 6 + 3 * n_channels : 3]]
-    if n_channels not in (1, 3) or any(each != (1, 1) for each in factors[1:]) or 0 in factors[0]:
-        return None
-    across, down = factors[0] if n_channels == 3 else (1, 1)
+    height, width, n_channels, (across, down) = frame
     tags = [
         (256, LONG, 1, width),
         (257, LONG, 1, height),
         (258, SHORT, 1, 8),  # bits; of all channels, says libtiff, where there is one value
         (259, SHORT, 1, 7),  # JPEG
-        (262, SHORT, 1, 6 if n_channels == 3 else 1),  # YCbCr, or grey
+        (262, SHORT, 1, 1 if n_channels == 1 else 2 if is_rgb and (across, down) == (1, 1) else 6),  # grey, RGB, YCbCr
         (273, LONG, 1, None),
         (277, SHORT, 1, n_channels),
         (278, LONG, 1, height),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import openslide
 
+from bleep_sc.slides._alpha import over_white
 from bleep_sc.slides._resolution import NOTHING
 from bleep_sc.slides._rgb import broken
 from bleep_sc.slides._slide import Level, Slide
@@ -45,8 +46,7 @@ def open_openslide(path: Path) -> Slide:
             region = file.read_region((round(x * scale), round(y * scale)), level, (width, height))
         except openslide.OpenSlideError as error:
             raise broken(path, " by OpenSlide", error) from error
-        pixels = np.asarray(region)
-        return np.where(pixels[..., 3:] == 0, np.uint8(255), pixels[..., :3])
+        return over_white(np.asarray(region))
 
     said = [properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
     known = None not in said

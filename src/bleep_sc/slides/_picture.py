@@ -12,9 +12,10 @@ import numpy as np
 
 from bleep_sc._output.messages import logger
 from bleep_sc.slides._alpha import FULL, over_white
-from bleep_sc.slides._jpeg import complaint
+from bleep_sc.slides._jpeg import block_size, complaint
 from bleep_sc.slides._resolution import from_dpi
 from bleep_sc.slides._rgb import UnusableImage, broken, check_fits_memory, check_is_rgb
+from bleep_sc.slides._shift import shifted_from
 from bleep_sc.slides._slide import Level, Slide, scaled_size
 from bleep_sc.slides._vips import has_vips, open_vips
 
@@ -98,9 +99,16 @@ def _jpeg(path: Path) -> NDArray[np.uint8]:
     if damage := complaint(data):
         raise broken(path, "", damage)
     try:
-        return np.asarray(imagecodecs.jpeg8_decode(data))  # half the memory of Pillow
+        pixels = np.asarray(imagecodecs.jpeg8_decode(data))  # half the memory of Pillow
     except Exception as error:
         raise broken(path, "", error) from error
+    if pixels.ndim == 3 and (place := shifted_from(pixels, block_size(data))):
+        logger.warning(
+            "%s looks damaged: from x = %d, y = %d on, its colours are shifted. Compare it with the original.",
+            path,
+            *place,
+        )
+    return pixels
 
 
 def _png(path: Path, mode: str) -> NDArray[Any]:

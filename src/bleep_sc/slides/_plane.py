@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._output.messages import logger
-from bleep_sc.slides._colors import JPEG, PALETTE, RGB, as_colors
-from bleep_sc.slides._jpeg import complaint
+from bleep_sc.slides._colors import JPEG, JPEG_2000, PALETTE, RGB, YCBCR, as_colors
+from bleep_sc.slides._jpeg import color_space, decode
 from bleep_sc.slides._rgb import broken, check_fits_memory
 
 if TYPE_CHECKING:
@@ -164,11 +164,11 @@ class Plane:
             bottom, right = min(y + height, (row + 1) * tall), min(x + width, (column + 1) * wide)
             try:
                 pixels = self._decoded(*segment)
+                part = pixels[top - row * tall : bottom - row * tall, left - column * wide : right - column * wide]
+                region[top - y : bottom - y, left - x : right - x] = part[..., :n_channels]
             except Exception as error:  # codecs raise many kinds
                 where = f"at x = {column * wide}, y = {row * tall}: {error}"
                 raise broken(self.path, " as TIFF", where) from error
-            part = pixels[top - row * tall : bottom - row * tall, left - column * wide : right - column * wide]
-            region[top - y : bottom - y, left - x : right - x] = part[..., :n_channels]
 
         read = self.keyframe.parent.filehandle.read_segments(offsets, lengths, written) if written else ()
         for _ in pool.map(decode, read):
@@ -179,15 +179,23 @@ class Plane:
         frame, tables = self.keyframe, {}
         if frame.compression in JPEG:
             tables = {"jpegtables": self.page.jpegtables, "jpegheader": frame.jpegheader}
-            if damage := complaint(data, self.page.jpegtables):
+            said = color_space(data) or ("RGB" if frame.photometric == RGB else "YCbCr")
+            pixels, damage = decode(data, self.page.jpegtables, is_rgb=said == "RGB")
+            if damage is not None:
                 raise ValueError(damage)
+            if pixels is not None and pixels.ndim == 3:
+                return pixels
         if frame.compression == LZW:
             self._check_length(data, index)
+        if frame.compression in JPEG_2000 and frame.photometric == YCBCR:
+            import imagecodecs
+
+            return as_colors(frame, imagecodecs.jpeg2k_decode(data), data)  # of which tifffile takes none
         pixels = frame.decode(data, index, **tables)[0][0]  # (height, width, samples)
         return as_colors(frame, pixels, data)
 
     def _check_length(self, data: bytes, index: int) -> None:
-        """Refuse LZW that holds more or less than it should: it has no checksum, and decoders cut off what is too much."""
+        """Refuse LZW that holds more or less than it should: it has no checksum, and decoders cut off the rest."""
         import imagecodecs
 
         n_bytes, row = len(imagecodecs.lzw_decode(data)), (index - self.first) // self.n_across

@@ -11,7 +11,7 @@ import numpy as np
 from bleep_sc.slides._alpha import over_white, read_over_white
 from bleep_sc.slides._channels import color_order, names_in_tiff
 from bleep_sc.slides._colors import JPEG, PALETTE, check_colors
-from bleep_sc.slides._plane import Plane
+from bleep_sc.slides._plane import DEFLATE, LZW, Plane
 from bleep_sc.slides._resolution import from_tiff
 from bleep_sc.slides._rgb import UnusableImage, broken, check_is_rgb
 from bleep_sc.slides._slide import Level, Slide
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PREMULTIPLIED, OPACITY = 1, 2
 """What a fourth channel is, where the file says it."""
+BOUNDED, MOST_COMPRESSED = (LZW, *DEFLATE, 32773, *JPEG), 5000
+"""Compressions that reach a thousandfold, and what none of them does: a width that is wrong would fill the memory."""
 FEW_CORES = 2
 """Up to which libtiff, strip after strip, is quicker than imagecodecs on all cores, having half the work."""
 
@@ -38,6 +40,8 @@ def open_tiff(path: Path) -> Slide:
     try:
         file = tifffile.TiffFile(path)
         series = max(file.series, key=lambda each: each.size)
+        if file.is_svs and series.keyframe.index != 0:
+            raise broken(path, " as TIFF", "its first image, which is the scan, is not the largest")
         levels = [_planes(path, file, level) for level in series.levels]
         _check_is_complete(path, file, levels)
         check_is_written(path, levels)
@@ -59,10 +63,12 @@ def _slide(
     """Return the slide; ``is_first`` says that it is the image that pyvips opens."""
     first = planes[0][0]
     n_channels = len(planes[0]) if len(planes[0]) > 1 else first.samples
+    premultiplied = first.opacity == PREMULTIPLIED
     is_told = n_channels == 3 or first.keyframe.photometric == PALETTE or first.opacity in (PREMULTIPLIED, OPACITY)
-    if first.is_one_large_strip and is_first and has_vips() and is_told and first.keyframe.compression not in JPEG:
+    by_vips = is_first and has_vips() and is_told and not premultiplied and first.keyframe.compression not in JPEG
+    if first.is_one_large_strip and by_vips:
         file.close()
-        return open_vips(path, mpp, source, premultiplied=first.opacity == PREMULTIPLIED)
+        return open_vips(path, mpp, source)
     levels = tuple(Level(each[0].width, each[0].height, first.width / each[0].width, each[0].chunk) for each in planes)
     pool = ThreadPoolExecutor(_n_cores())
 
@@ -70,7 +76,7 @@ def _slide(
         return _region(planes[level], x, y, width, height, pool)
 
     def read(level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        return over_white(read_channels(level, x, y, width, height), premultiplied=first.opacity == PREMULTIPLIED)
+        return over_white(read_channels(level, x, y, width, height), premultiplied=premultiplied)
 
     def release() -> None:
         pool.shutdown()
@@ -144,6 +150,12 @@ def _planes(path: Path, file: tifffile.TiffFile, level: Any) -> list[Plane]:
 
 def _check_is_complete(path: Path, file: tifffile.TiffFile, levels: list[list[Plane]]) -> None:
     size = file.filehandle.size
-    end = max(sum(extent) for planes in levels for plane in planes for extent in plane.extents())
-    if end > size:
-        raise broken(path, " as TIFF", f"{(end - size) / 2**20:.1f} MiB are missing at its end")
+    for plane in (plane for planes in levels for plane in planes):
+        extents = list(plane.extents())
+        end = max(map(sum, extents))
+        if end > size:
+            raise broken(path, " as TIFF", f"{(end - size) / 2**20:.1f} MiB are missing at its end")
+        n_bytes = plane.segment[0] * plane.segment[1] * plane.samples
+        longest = max(length for _, length in extents)
+        if plane.keyframe.compression in BOUNDED and n_bytes > MOST_COMPRESSED * longest > 0:
+            raise broken(path, " as TIFF", f"{longest} bytes cannot hold {n_bytes} px of a strip or tile")

@@ -32,10 +32,10 @@ def has_vips() -> bool:
     return True
 
 
-def open_vips(path: Path, mpp: float, mpp_source: str, *, premultiplied: bool = False) -> Slide:
+def open_vips(path: Path, mpp: float, mpp_source: str) -> Slide:
     """Open a picture for regions in any order; ``top_to_bottom`` opens it for a single pass.
 
-    A fourth channel is an opacity, and ``premultiplied`` colours hold it already.
+    A fourth channel is an opacity, which colours do not hold yet.
     """
     import pyvips
 
@@ -46,15 +46,15 @@ def open_vips(path: Path, mpp: float, mpp_source: str, *, premultiplied: bool = 
             region: NDArray[np.uint8] = image.crop(x, y, width, height).numpy()
         except pyvips.Error as error:
             raise broken(path, "", error) from error
-        return over_white(region, premultiplied=premultiplied)
+        return over_white(region)
 
     def reopen() -> Slide:
-        return open_vips_once(path, mpp, mpp_source, premultiplied=premultiplied)
+        return open_vips_once(path, mpp, mpp_source)
 
     return Slide(str(path), (_level(image),), mpp, mpp_source, read, reopen=reopen)
 
 
-def open_vips_once(path: Path, mpp: float, mpp_source: str, *, premultiplied: bool = False) -> Slide:
+def open_vips_once(path: Path, mpp: float, mpp_source: str) -> Slide:
     """Open a picture for a single pass: every region lies below the one before, or beside it."""
     import pyvips
 
@@ -70,7 +70,7 @@ def open_vips_once(path: Path, mpp: float, mpp_source: str, *, premultiplied: bo
             except pyvips.Error as error:
                 raise broken(path, "", error) from error
             pixels = np.frombuffer(rows, np.uint8).reshape(len(part), width, image.bands)
-            part[...] = over_white(pixels, premultiplied=premultiplied)
+            part[...] = over_white(pixels)
         return region
 
     return Slide(str(path), (_level(image),), mpp, mpp_source, read)
