@@ -88,6 +88,7 @@ def _scan(sdata: SpatialData, region: str) -> str:
     others = {str(name) for name in sdata.shapes} | {str(name) for name in sdata.labels}
     theirs = {f"{each}{FULL}" for each in datasets if any(name.split("_square_")[0] == each for name in others)}
     may = [name for name in sdata.images if not NO_SCAN.fullmatch(name) and name not in theirs]
+    may = [name for name in may if _shared(_element(sdata, region), sdata.images[name])] or may
     if len(may) == 1:
         return may[0]
     what = "There is no scan of" if not may else "Which image shows"
@@ -180,8 +181,7 @@ def _onto(sdata: SpatialData, region: str, element: Any, image: str | None) -> N
             "Image2DModel.parse(..., transformations=...), and pass image='he_image'."
         )
     theirs = _matrices(get_transformation(sdata.images[image], get_all=True))
-    common = [system for system in own if system in theirs]
-    if not common:
+    if not (common := _shared(element, sdata.images[image])):
         raise ValueError(
             f"Region {region!r} and image {image!r} have no common coordinate system (the region: {listed(own)}; the "
             f"image: {listed(theirs)}), so that it is not known where it lies. Set one: "
@@ -195,6 +195,14 @@ def _onto(sdata: SpatialData, region: str, element: Any, image: str | None) -> N
             "spatialdata.transformations.remove_transformation(element, to_coordinate_system)."
         )
     return moves[0]
+
+
+def _shared(element: Any, image: Any) -> list[str]:
+    """Return the coordinate systems of two elements that both have."""
+    from spatialdata.transformations import get_transformation
+
+    theirs = get_transformation(image, get_all=True)
+    return [system for system in get_transformation(element, get_all=True) if system in theirs]
 
 
 def _matrices(transformations: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
