@@ -83,9 +83,9 @@ def _twice(adata: AnnData, slides: NDArray[np.str_]) -> NDArray[np.bool_]:
     """Return which spots share a place of the array with another one of their slide; copies of a spot are one."""
     if keys.ARRAY_ROW not in adata.obs or keys.ARRAY_COL not in adata.obs:
         return np.zeros(adata.n_obs, dtype=bool)
-    array = adata.obs[[keys.ARRAY_COL, keys.ARRAY_ROW]].astype(object).reset_index(drop=True)
-    frame = array.assign(slide=slides)
-    repeated = frame.duplicated(keep=False) & array.notna().all(axis=1)
+    places = {key: pd.factorize(adata.obs[key])[0] for key in (keys.ARRAY_COL, keys.ARRAY_ROW)}  # -1: missing
+    frame = pd.DataFrame(places).assign(slide=pd.factorize(slides)[0])
+    repeated = frame.duplicated(keep=False) & (frame >= 0).all(axis=1)
     slot = spatial_slot(adata)
     if repeated.any() and slot in adata.obsm:
         x, y = np.asarray(adata.obsm[slot])[:, :2].T

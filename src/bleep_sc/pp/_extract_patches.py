@@ -151,7 +151,7 @@ def extract_patches(
         spots = adata = adata.copy() if copy else adata
     centers, told = centers_px(spots, spatial_key), note(spots, library_key, spatial_key, pitch_um)
     parts, records = _plan(spots, image, libraries(spots, library_key), centers, size, size_um, mpp, pitch_um, pad)
-    stored = "" if store is None else str(Path(store).resolve())
+    stored = "" if store is None else absolute(str(store))
     records = {name: {**record, "store": stored, **told} for name, record in records.items()}
     kept = np.isin(np.arange(spots.n_obs), np.concatenate([part.rows for part in parts]))
     if not kept.any():
