@@ -69,12 +69,21 @@ def test_slides_may_be_grouped_on_purpose():
 def test_a_second_column_whose_slides_lie_over_each_other_is_named(name):
     both = stacked(slide(), slide(30), label=name)
     del both.obs["array_row"]
-    with pytest.raises(ValueError, match=f"would be taken for one, but obs\\['{name}'\\] names 2, which lie over each"):
+    with pytest.raises(
+        ValueError, match=f"would be taken for one slide, but obs\\['{name}'\\] names 2, and nothing says"
+    ):
         libraries(both)
     both.obs["library_id"] = "ST"
     with pytest.raises(ValueError, match="would be taken for one"):
         libraries(both)
     assert np.unique(libraries(both, "library_id")).tolist() == ["ST"]  # the user says so
+    del both.obsm["spatial"]
+    assert np.unique(libraries(both)).tolist() == ["ST"]
+    del both.obs["library_id"]
+    with pytest.raises(
+        ValueError, match="would be taken for one slide"
+    ):  # nothing says where they lie, or that it is one
+        libraries(both)
 
 
 def test_sections_side_by_side_and_other_columns_are_no_matter():

@@ -107,6 +107,14 @@ def test_another_image_is_refused(imputed):
         bs.tl.to_spatialdata(imputed, image=imputed.uns["spatial"]["slice3"]["images"]["hires"][::2, ::2])
 
 
+def test_the_small_picture_is_not_taken_for_the_scan_of_a_section_that_lies_in_it(imputed):
+    imputed.obsm["spatial"] = imputed.obsm["spatial"] / 4
+    small = imputed.uns["spatial"]["slice3"]["images"]["hires"]
+    imputed.uns["spatial"]["slice3"]["scalefactors"]["tissue_hires_scalef"] = 0.25
+    with pytest.raises(ValueError, match=r"is scaled down by 0.25.*Pass the scan"):
+        bs.tl.to_spatialdata(imputed, image=small)
+
+
 def test_slides_of_any_name_are_written(imputed, tmp_path, caplog):
     name = "Größe 1 (β)"
     imputed.obs["library_id"] = name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import require_obs
+from bleep_sc._adata.checks import require_obs, require_spots
 from bleep_sc._adata.one_slide import require_single, require_usable_names
 from bleep_sc._adata.told import name_there
 from bleep_sc._output.messages import listed
@@ -54,8 +54,7 @@ def libraries(
 def named(adata: AnnData, library_key: str | None = None, *of_model: str, required: bool = True) -> NDArray[np.str_]:
     """Return what :func:`libraries` does, or what else a column says of the spots: a donor may have several slides."""
     column = library_column(adata, library_key, *of_model)
-    if not adata.n_obs:
-        raise ValueError("adata has no spots (n_obs is 0). Look at what was left out before.")
+    require_spots(adata)
     if column in adata.obs:
         slides = adata.obs[column]
         if slides.isna().any():

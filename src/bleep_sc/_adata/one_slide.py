@@ -32,7 +32,7 @@ def require_usable_names(names: Iterable[str], where: str) -> None:
     """Refuse names of slides that h5ad or zarr cannot hold as keys, before hours of work go into what they name."""
     wrong = [name for name in names if name in ("", ".", "..") or re.search(r"[/\\\x00\ud800-\udfff]", name)]
     if wrong:
-        shown = [name.encode("ascii", "backslashreplace").decode() for name in wrong]
+        shown = [name.encode("utf-8", "backslashreplace").decode() for name in wrong]
         raise ValueError(
             f"{where} has {listed(shown)}: slides are keys in uns, where h5ad and zarr take no '/' or '\\', no "
             "name that is empty or of dots alone, and no text that is not Unicode. Rename these slides, there and in "
@@ -57,12 +57,12 @@ def require_single(adata: AnnData, slides: NDArray[np.str_], column: str, *, kno
                 f"(obs['array_row'] and obs['array_col']). {_remedy(telling)}"
             )
     elif not is_named:
-        over = [name for name in adata.obs if name != column and _lie_over_each_other(adata, slides, name)]
+        over = [name for name in adata.obs if name != column and _are_several(adata, slides, column, name)]
         if over:
             raise ValueError(
-                f"All spots of slide {listed(np.unique(slides))} would be taken for one, but obs[{over[0]!r}] names "
-                f"{adata.obs[over[0]].nunique()}, which lie over each other. {_remedy(over)} If they are one slide, "
-                f"rename that column."
+                f"The spots of slide {listed(np.unique(slides))} would be taken for one slide, but obs[{over[0]!r}] "
+                f"names {adata.obs[over[0]].nunique()}, and nothing says that these lie side by side. {_remedy(over)} "
+                "If they are one slide, rename that column."
             )
 
 
@@ -102,15 +102,20 @@ def _tells(adata: AnnData, slides: NDArray[np.str_], column: Any) -> bool:
     return not _twice(adata, np.char.add(np.char.add(slides, "\n"), named.astype(str))).any()
 
 
-def _lie_over_each_other(adata: AnnData, slides: NDArray[np.str_], name: Any) -> bool:
-    """Tell whether a column that is called as those of slides splits one, and its parts lie over each other."""
+def _are_several(adata: AnnData, slides: NDArray[np.str_], column: str, name: Any) -> bool:
+    """Tell whether what is called as columns of slides are splits one, into parts that lie over each other.
+
+    Without coordinates it does where nothing else names the slides.
+    """
     from scipy.spatial import cKDTree
 
     if not NAMES_SLIDES.fullmatch(str(name)):
         return False
     parts, slot = pd.factorize(adata.obs[name])[0], spatial_slot(adata)
-    if not 1 < parts.max() + 1 <= adata.n_obs / LEAST_SPOTS or slot not in adata.obsm:
+    if not 1 < parts.max() + 1 <= adata.n_obs / LEAST_SPOTS:
         return False
+    if slot not in adata.obsm:
+        return column not in adata.obs
     places = np.asarray(adata.obsm[slot], dtype=np.float64)[:, :2]
     for slide in np.unique(slides):
         rows = np.flatnonzero((slides == slide) & np.isfinite(places).all(axis=1))

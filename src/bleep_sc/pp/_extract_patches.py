@@ -14,11 +14,12 @@ from bleep_sc._adata.checks import warn_of_glass
 from bleep_sc._adata.libraries import libraries, spots_of
 from bleep_sc._adata.places import centers_px
 from bleep_sc._adata.records import differ
+from bleep_sc._adata.scan import check_is_scan
 from bleep_sc._adata.spots import note
 from bleep_sc._output.messages import logger
 from bleep_sc.pp._cut import Part, as_dask, cut, write
+from bleep_sc.pp._images import check_images, image_of, scale_factors
 from bleep_sc.pp._patch_scale import scale_of, side_in_px, warn_of_enlarged_patches
-from bleep_sc.pp._scan import check_images, check_is_scan, image_of, scale_factors
 from bleep_sc.pp._spatialdata import from_spatialdata
 from bleep_sc.slides._centers import check_centers
 from bleep_sc.slides._patches import off_slide

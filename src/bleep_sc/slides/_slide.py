@@ -114,7 +114,7 @@ def absolute(name: str) -> str:
     path = str(Path(name).resolve())
     if any("\ud800" <= letter <= "\udfff" for letter in path):
         raise ValueError(
-            f"The path {path.encode('ascii', 'backslashreplace').decode()!r} holds bytes that are no text, which h5ad "
+            f"The path '{path.encode('utf-8', 'backslashreplace').decode()}' holds bytes that are no text, which h5ad "
             "and zarr cannot note. Rename the file or its folder."
         )
     return path

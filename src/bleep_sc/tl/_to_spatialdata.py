@@ -13,6 +13,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import is_by_slide
 from bleep_sc._adata.libraries import libraries, library_column, spots_of
 from bleep_sc._adata.places import centers_px, spot_diameter
+from bleep_sc._adata.scan import check_is_scan
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.slides._centers import check_centers
 from bleep_sc.tl._to_anndata import to_anndata
@@ -70,7 +71,8 @@ def to_spatialdata(
     KeyError
         Without the layer or coordinates, or when ``image`` names a slide that is not there.
     ValueError
-        When coordinates lie outside the image, or two slides have one name in letters that SpatialData takes.
+        When coordinates lie outside the image, or it is a scaled-down one; when two slides have the same name in
+        letters that SpatialData takes.
 
     Notes
     -----
@@ -150,6 +152,7 @@ def _image(adata: AnnData, name: str, called: str, image: Any, centers: NDArray[
     if image is not None:
         slide = slides.open_slide(image)
         check_centers((slide.height, slide.width), centers, factors)
+        check_is_scan(adata, name, slide)
         pyramid = PYRAMID if max(slide.width, slide.height) > SMALL else None
         element = Image2DModel.parse(
             _as_dask(slide),
