@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-NAMES_SLIDES = re.compile(r"(library|sample|slide|section|slice|batch|orig)([._ ]?(id|ids|key|name|ident))?", re.I)
+NAMES_SLIDES = re.compile(
+    r"(library|sample|slide|section|slice|batch|orig|dataset|capture_area|puck|specimen|replicate|patient|donor|animal)"
+    r"([._ ]?(id|key|name|ident))?",
+    re.IGNORECASE,
+)
 """Columns of ``obs`` that readers and concatenations name slides by."""
 INTERLEAVED = 0.2
 """Of two slides over each other, at least so many spots are nearest to one of the other; of two side by side, few."""

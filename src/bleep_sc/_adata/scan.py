@@ -57,7 +57,7 @@ def check_is_scan(adata: AnnData, name: str, slide: slides.Slide) -> None:
 
 
 def _warn(name: str, text: str) -> None:
-    warnings.warn(f"Slide {name!r}: {text}", UserWarning, stacklevel=4)
+    warnings.warn(f"Slide {name!r}: {text}", UserWarning, stacklevel=5)
 
 
 def _full_sizes(images: Mapping[str, Any], factors: Mapping[str, float]) -> list[tuple[NDArray[np.float64], float]]:

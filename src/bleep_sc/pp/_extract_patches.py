@@ -157,7 +157,8 @@ def extract_patches(
     kept = np.isin(np.arange(spots.n_obs), np.concatenate([part.rows for part in parts]))
     if not kept.any():
         raise ValueError("Every patch leaves its slide, and pad='drop' would drop all spots. Cut smaller ones (size=).")
-    _warn_of_magnifications(records, size)
+    if size_um is None:
+        _warn_of_magnifications(records, size)
     cutting = partial(cut, parts, centers, size=size, pad="constant" if pad == "constant" else "reflect")
     if store is None:
         patches, stored_at = np.empty((spots.n_obs, size, size, 3), dtype=np.uint8), None
