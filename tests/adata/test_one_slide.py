@@ -53,6 +53,22 @@ def test_spots_that_are_drawn_again_are_no_other_slide():
     assert len(libraries(again)) == 50
 
 
+def test_a_few_cells_on_one_place_are_no_other_slide():
+    """As of cells whose place on the array is that of a bin."""
+    one = slide(n=12)
+    one.obs.iloc[0] = one.obs.iloc[1]
+    assert np.unique(libraries(one)).tolist() == ["slide"]
+    one.obs.iloc[2:4] = one.obs.iloc[4:6].to_numpy()
+    with pytest.raises(ValueError, match="6 spots stand where another one stands"):
+        libraries(one)
+
+
+def test_donors_may_have_any_name():
+    one = slide()
+    one.obs["donor"] = "control/1"
+    assert np.unique(named(one, "donor")).tolist() == ["control/1"]
+
+
 def test_slides_may_be_grouped_on_purpose():
     """By patient, where something else names the slides; what is no slide at all may be asked for as it is."""
     both = stacked(slide(), slide(), label="library_id")

@@ -46,6 +46,8 @@ def libraries(
         named(adata, library_key, *of_model, required=required),
         library_column(adata, library_key, *of_model),
     )
+    where = f"obs[{column!r}]" if column in adata.obs else "uns['spatial']"
+    require_usable_names(np.unique(slides).tolist(), where)
     is_named = library_key is not None or column in of_model
     require_single(adata, slides, column, known=library_column(adata), is_named=is_named)
     return slides
@@ -59,14 +61,10 @@ def named(adata: AnnData, library_key: str | None = None, *of_model: str, requir
         slides = adata.obs[column]
         if slides.isna().any():
             raise ValueError(f"obs[{column!r}] is missing for {int(slides.isna().sum())} spots; name their slide.")
-        names = slides.astype(str).to_numpy(dtype=str)
-        require_usable_names(np.unique(names).tolist(), f"obs[{column!r}]")
-        return names
+        return slides.astype(str).to_numpy(dtype=str)
     known = list(adata.uns.get(keys.SPATIAL, {}))
     if column != keys.LIBRARY or (len(known) > 1 and required):
         require_obs(adata, column, "Pass library_key=, the column that names the slide of every spot.")
-    if len(known) == 1:
-        require_usable_names(known, "uns['spatial']")
     return np.full(adata.n_obs, known[0] if len(known) == 1 else UNNAMED)
 
 

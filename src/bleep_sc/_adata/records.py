@@ -46,7 +46,7 @@ def fields_of_view(adata: AnnData, patches_key: str) -> dict[str, float]:
     own = told(of_patches_in(slides), "library_key")
     # A part of a cut-up AnnData still has the records of all slides.
     present = set(libraries(adata, None, *own, required=False).tolist()) if slides else set()
-    sides = {name: float(slide["size_um"]) for name, slide in slides.items()}
+    sides = {name: float(slide["size_um"]) for name, slide in slides.items() if of_patches_in(slides, name)}
     chosen = present & set(slides) or set(slides)
     return {str(name): side for name, side in sides.items() if name in chosen and np.isfinite(side)}
 
