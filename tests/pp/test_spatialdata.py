@@ -209,6 +209,15 @@ def test_other_pictures_are_not_taken_for_the_scan(region, images, message):
         cut(spots(images, {region: circles()}, region=region))
 
 
+def test_a_picture_that_is_asked_for_by_name_is_warned_of():
+    sdata = spots(of_hd("cytassist"), {"hd": circles()}, region="hd")
+    with pytest.warns(
+        UserWarning, match="image='hd_cytassist_image' is called as what spatialdata_io reads beside the"
+    ):
+        cut(sdata, image="hd_cytassist_image")
+    np.testing.assert_allclose(sdata.tables["table"].obsm["spatial"], CENTERS / 2)
+
+
 def test_of_several_images_the_one_in_the_regions_coordinate_system_is_taken():
     images = {"he_image-a": small(2), "he_image-b": image(b=Identity()), "morphology_focus-b": image(b=Identity())}
     sdata = spots(images, {"cell_circles-b": circles(b=Identity())}, region="cell_circles-b")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,13 @@ def _image(sdata: SpatialData, image: Any, region: str) -> tuple[Any, str | None
     if wanted is None:
         wanted = _scan(sdata, region)
     if isinstance(wanted, str) and wanted in sdata.images:
+        if NO_SCAN.fullmatch(wanted):
+            warnings.warn(
+                f"image={wanted!r} is called as what spatialdata_io reads beside the scan: scaled down, of the "
+                "CytAssist, or of fluorescence. Patches of it are blurred, or no H&E. Pass the scan as image=.",
+                UserWarning,
+                stacklevel=4,
+            )
         return sdata.images[wanted], wanted
     if isinstance(wanted, str) and not Path(wanted).is_file():
         raise KeyError(f"image={wanted!r} is neither an image of the object ({listed(sdata.images)}) nor a file.")
