@@ -225,12 +225,12 @@ def _plan(
 
 def _warn_of_magnifications(records: dict[str, dict[str, Any]], size: int) -> None:
     """Warn of patches that show more tissue on one slide than on another, which no model is fitted on."""
-    sides = {name: each["size_um"] for name, each in records.items() if np.isfinite(each["size_um"])}
+    sides = {name: each["size_um"] for name, each in records.items()}
     if differ(sides):
         shown = ", ".join(f"{side:.0f} µm of {name!r}" for name, side in sides.items())
         warnings.warn(
             f"Patches of {size} px show {shown}: the slides have other magnifications, and cannot be fitted together. "
-            f"Pass size_um=, such as {max(sides.values()):.0f}, for the same tissue of each.",
+            f"Pass size_um=, such as {np.nanmax(list(sides.values())):.0f}, for the same tissue of each.",
             UserWarning,
             stacklevel=3,
         )
