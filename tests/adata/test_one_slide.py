@@ -53,6 +53,22 @@ def test_spots_that_are_drawn_again_are_no_other_slide():
     assert len(libraries(again)) == 50
 
 
+def test_a_few_cells_on_one_place_are_no_other_slide():
+    """As of cells whose place on the array is that of a bin."""
+    one = slide(n=12)
+    one.obs.iloc[0] = one.obs.iloc[1]
+    assert np.unique(libraries(one)).tolist() == ["slide"]
+    one.obs.iloc[2:4] = one.obs.iloc[4:6].to_numpy()
+    with pytest.raises(ValueError, match="6 spots stand where another one stands"):
+        libraries(one)
+
+
+def test_donors_may_have_any_name():
+    one = slide()
+    one.obs["donor"] = "control/1"
+    assert np.unique(named(one, "donor")).tolist() == ["control/1"]
+
+
 def test_slides_may_be_grouped_on_purpose():
     """By patient, where something else names the slides; what is no slide at all may be asked for as it is."""
     both = stacked(slide(), slide(), label="library_id")
@@ -69,12 +85,21 @@ def test_slides_may_be_grouped_on_purpose():
 def test_a_second_column_whose_slides_lie_over_each_other_is_named(name):
     both = stacked(slide(), slide(30), label=name)
     del both.obs["array_row"]
-    with pytest.raises(ValueError, match=f"would be taken for one, but obs\\['{name}'\\] names 2, which lie over each"):
+    with pytest.raises(
+        ValueError, match=f"would be taken for one slide, but obs\\['{name}'\\] names 2, and nothing says"
+    ):
         libraries(both)
     both.obs["library_id"] = "ST"
     with pytest.raises(ValueError, match="would be taken for one"):
         libraries(both)
     assert np.unique(libraries(both, "library_id")).tolist() == ["ST"]  # the user says so
+    del both.obsm["spatial"]
+    assert np.unique(libraries(both)).tolist() == ["ST"]
+    del both.obs["library_id"]
+    with pytest.raises(
+        ValueError, match="would be taken for one slide"
+    ):  # nothing says where they lie, or that it is one
+        libraries(both)
 
 
 def test_sections_side_by_side_and_other_columns_are_no_matter():

@@ -256,6 +256,12 @@ def torn(adata):
             "nothing would be left to train",
         ),
         (lambda a: None, {"use_rep": "X_none"}, KeyError, "use_rep='X_none' not found"),
+        (
+            lambda a: a.uns["patches"]["slice2"].update(size_um=60.0),
+            {},
+            ValueError,
+            "show 60 µm on slide 'slice2' and 112 µm on slide",
+        ),
         (lambda a: None, {"use_rep": "X_pca"}, ValueError, "computed from the expression of all spots"),
         (lambda a: None, {"use_rep": "X_mine_image"}, ValueError, "computed from the expression of all spots"),
         (lambda a: None, {"use_rep": "X_corrected"}, ValueError, "computed from the expression of all spots"),

@@ -196,3 +196,84 @@ def test_swapped_coordinates_that_stay_inside_the_image_are_warned_of(toy):
     one.obsm["spatial"] = one.obsm["spatial"][:, ::-1]
     with pytest.warns(UserWarning, match="mirrored against .* as with x and y swapped"):
         bs.pp.extract_patches(one, image, size=16)
+
+
+def test_another_pitch_than_that_of_visium_is_warned_of_whoever_says_so(toy, tmp_path):
+    one = toy[toy.obs["library_id"] == "slice1"].copy()
+    with pytest.warns(UserWarning, match="neighbouring spots are 50 µm apart at 0.5 µm per px, instead of 100.*mpp="):
+        bs.pp.extract_patches(one, mpp=0.5, size=16)
+    assert one.uns["patches"]["slice1"]["mpp"] == 0.5
+
+
+def test_places_that_do_not_belong_to_the_coordinates_are_warned_of(slide, image):
+    slide.obs["array_row"] = np.random.default_rng(0).permutation(slide.obs["array_row"])
+    slide = slide[~slide.obs.duplicated(["array_row", "array_col"])].copy()
+    with pytest.warns(UserWarning, match="looks wrong: array_row and array_col do not fit the coordinates: spots lie"):
+        bs.pp.extract_patches(slide, image, size=8, mpp=2.0)
+
+
+def test_spots_off_tissue_are_counted(slide, image):
+    slide.obs["in_tissue"] = np.arange(slide.n_obs) % 8 > 0
+    for kind in (bool, int, float, str, "category"):
+        slide.obs["in_tissue"] = slide.obs["in_tissue"].astype(kind)
+        with pytest.warns(
+            UserWarning, match=r"22 of 176 spots are off tissue \(obs\['in_tissue'\] is 0\): .*Leave them o"
+        ):
+            bs.pp.extract_patches(slide, image, size=8)
+
+
+@pytest.mark.parametrize(("width", "n_off", "blamed"), [
+    (330, 11, r"may be a scan that was cropped: leave these out, by pad='drop'"),
+    (230, 66, "belong to different resolutions"),
+])  # fmt: skip
+def test_spots_off_the_image_are_dropped_where_that_is_asked_for(slide, image, width, n_off, blamed):
+    image = np.ascontiguousarray(image[:, :width])
+    with pytest.raises(ValueError, match=rf"{n_off} of 176 spots lie outside the image: .*{blamed}"):
+        bs.pp.extract_patches(slide, image, size=8, mpp=2.0)
+    dropped = bs.pp.extract_patches(slide, image, size=8, pad="drop", mpp=2.0, copy=True)
+    inside = slide.obsm["spatial"][:, 0] <= width - 4
+    assert dropped.obs_names.tolist() == slide.obs_names[inside].tolist()
+    x, y = dropped.obsm["spatial"][-1].astype(int)
+    np.testing.assert_array_equal(dropped.obsm["patches"][-1], image[y - 4 : y + 4, x - 4 : x + 4])
+
+
+def test_an_image_of_another_resolution_is_not_dropped_to_fit(slide, image):
+    for wrong in (slide.obsm["spatial"] * 3, slide.obsm["spatial"][:, ::-1]):
+        slide.obsm["spatial"] = wrong
+        with pytest.raises(ValueError, match="lie outside the image"):
+            bs.pp.extract_patches(slide, image, size=8, pad="drop")
+
+
+def test_slides_of_two_magnifications_are_warned_of_and_not_fitted():
+    """20× and 40×: patches of so many px show twice the tissue on one."""
+    import anndata as ad
+
+    rng, parts = np.random.default_rng(0), {}
+    row, column = (axis[axis * 0 == np.indices((8, 16)).sum(axis=0) % 2] for axis in np.indices((8, 16)))
+    for name, factor in (("slice1", 1), ("slice2", 2)):
+        counts = rng.poisson(3, (len(row), 40)) + 1.0
+        part = AnnData(np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4).astype(np.float32))
+        part.obs_names = [f"{name}_{i}" for i in range(part.n_obs)]
+        part.obs["library_id"], part.obs["array_row"], part.obs["array_col"] = name, row, column
+        part.obsm["spatial"] = factor * (60 + np.column_stack([column * 50, row * 50 * np.sqrt(3)]))
+        pixels = rng.integers(0, 256, (800 * factor, 900 * factor, 3), dtype=np.uint8)
+        part.uns["spatial"] = {name: {"images": {"hires": pixels}, "scalefactors": {"tissue_hires_scalef": 1}}}
+        parts[name] = part
+    together = ad.concat(parts, uns_merge="unique")
+    with pytest.warns(
+        UserWarning, match="Patches of 64 px show 64 µm of 'slice1', 32 µm of 'slice2'.*size_um=, such as 64"
+    ):
+        bs.pp.extract_patches(together, size=64)
+    for part in parts.values():
+        bs.pp.extract_patches(part, size=64)
+        bs.pp.image_features(part, "stain_stats", show_progress_bar=False)
+    one_by_one = ad.concat(parts, uns_merge="first")
+    bs.pp.image_features(together, "stain_stats", show_progress_bar=False)
+    calls = (bs.tl.fit, {"use_rep": "X_stain_stats"}), (bs.tl.fit_ridge, {"use_rep": "X_stain_stats"})
+    for fit, how in (*calls, (bs.tl.fit_histogene, {}), (bs.tl.fit_stnet, {})):
+        for mixed in (together, one_by_one):
+            with pytest.raises(ValueError, match="show 32 µm on slide 'slice2' and 64 µm on slide 'slice1'"):
+                fit(mixed, **how)
+    bs.pp.extract_patches(together, size=64, size_um=64)
+    bs.pp.image_features(together, "stain_stats", show_progress_bar=False)
+    bs.tl.fit_ridge(together, use_rep="X_stain_stats")

@@ -1,4 +1,5 @@
 import json
+import os
 
 import anndata as ad
 import numpy as np
@@ -227,3 +228,14 @@ def test_a_reference_with_features_of_other_software_gives_the_genes(image, refe
     tiles.obsm["X_other"] = rng.normal(size=(tiles.n_obs, 8)).astype(np.float32)
     bs.tl.impute(tiles, ref=reference)
     assert np.isfinite(tiles.layers["bleep"]).all()
+
+
+def test_names_that_no_file_takes_are_refused_before_anything_is_cut(tmp_path):
+    pixels = np.full((40, 40, 3), 200, dtype=np.uint8)
+    with pytest.raises(ValueError, match=r"library_id='a/b' .*h5ad and zarr take no '/'"):
+        bs.pp.tile_slide(pixels, mpp=1.0, library_id="a/b")
+    path = os.path.join(os.fsencode(tmp_path), b"bad\xe4.png")
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    os.rename(os.fsencode(tmp_path / "a.png"), path)
+    with pytest.raises(ValueError, match=r"bad\\udce4.png' holds bytes that are no text, .*Rename the file"):
+        bs.pp.tile_slide(os.fsdecode(path), mpp=1.0)

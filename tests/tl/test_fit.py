@@ -172,6 +172,26 @@ def test_slides_that_are_not_normalised_alike_are_warned_of(reference):
         bs.tl.fit(reference, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)
 
 
+@pytest.mark.parametrize("fit", [bs.tl.fit, bs.tl.fit_ridge])
+@pytest.mark.parametrize("lacking", [[], ["array_row"], ["array_row", "spatial"]])
+def test_several_slides_are_not_fitted_as_one(reference, fit, lacking):
+    """Confidence and predictability would be dropped, and features taken in units of both slides."""
+    reference.obs["sample"] = reference.obs.pop("library_id")
+    reference.uns = {}
+    for key in lacking:
+        del (reference.obs if key in reference.obs else reference.obsm)[key]
+    before = snapshot(reference)
+    with pytest.raises(ValueError, match=r"obs\['sample'\] tells them apart: pass library_key='sample'"):
+        fit(reference, use_rep="X_stain_stats")
+    assert snapshot(reference) == before
+
+
+def test_spots_off_tissue_are_counted(reference):
+    reference.obs["in_tissue"] = np.r_[np.zeros(7), np.ones(reference.n_obs - 7)]
+    with pytest.warns(UserWarning, match=rf"7 of {reference.n_obs} spots are off tissue"):
+        bs.tl.fit_ridge(reference, use_rep="X_stain_stats")
+
+
 def test_logarithms_of_counts_as_they_are_are_warned_of(reference):
     rng = np.random.default_rng(0)
     reference.X = np.log1p(rng.poisson(2.0, size=reference.shape)).astype(np.float32)

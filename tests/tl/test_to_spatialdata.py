@@ -102,11 +102,33 @@ def test_several_slides_are_kept_apart(fitted, toy):
         bs.tl.to_spatialdata(query, image={"slice9": pixels})
 
 
-def test_another_image_or_name_is_refused(imputed):
+def test_another_image_is_refused(imputed):
     with pytest.raises(ValueError, match="spots lie outside the image"):
         bs.tl.to_spatialdata(imputed, image=imputed.uns["spatial"]["slice3"]["images"]["hires"][::2, ::2])
-    imputed.obs["library_id"] = "Slide 1"
-    with pytest.raises(ValueError, match=r"takes no name like 'Slide 1'.*Rename the slide"):
+
+
+def test_the_small_picture_is_not_taken_for_the_scan_of_a_section_that_lies_in_it(imputed):
+    imputed.obsm["spatial"] = imputed.obsm["spatial"] / 4
+    small = imputed.uns["spatial"]["slice3"]["images"]["hires"]
+    imputed.uns["spatial"]["slice3"]["scalefactors"]["tissue_hires_scalef"] = 0.25
+    with pytest.raises(ValueError, match=r"is scaled down by 0.25.*Pass the scan"):
+        bs.tl.to_spatialdata(imputed, image=small)
+
+
+def test_slides_of_any_name_are_written(imputed, tmp_path, caplog):
+    name = "Größe 1 (β)"
+    imputed.obs["library_id"] = name
+    imputed.uns["spatial"] = {name: imputed.uns["spatial"]["slice3"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zarr's and spatialdata's, about themselves
+        bs.tl.to_spatialdata(imputed).write(tmp_path / "a.zarr")
+        sdata = sd.read_zarr(tmp_path / "a.zarr")
+    assert "slide 'Größe 1 (β)' is 'Gr__e_1____' there" in caplog.text
+    assert (list(sdata.shapes), list(sdata.images)) == (["Gr__e_1____"], ["Gr__e_1_____hires_image"])
+    assert set(sdata.tables["table"].obs["library_id"]) == {"Gr__e_1____"}
+    np.testing.assert_allclose(sdata.shapes["Gr__e_1____"].geometry.get_coordinates(), imputed.obsm["spatial"])
+    imputed.obs["library_id"] = np.where(np.arange(imputed.n_obs) < 50, "Größe 1", "Gräße 1")
+    with pytest.raises(ValueError, match=r"'Größe 1', 'Gräße 1' would not all have their own: 'Gr__e_1', 'Gr__e_1'"):
         bs.tl.to_spatialdata(imputed)
 
 

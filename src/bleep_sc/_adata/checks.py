@@ -20,6 +20,12 @@ def is_by_slide(image: Any) -> bool:
     return isinstance(image, Mapping) and not hasattr(image, "children")
 
 
+def require_spots(adata: AnnData) -> None:
+    """Refuse an AnnData of which a selection left nothing."""
+    if not adata.n_obs:
+        raise ValueError("adata has no spots (n_obs is 0): a selection left none. Look at what was left out before.")
+
+
 def require_obsm(adata: AnnData, key: str, remedy: str) -> Any:
     """Return ``adata.obsm[key]``, or raise a KeyError that names the remedy."""
     if key not in adata.obsm:
@@ -48,6 +54,7 @@ def require_layer(adata: AnnData, layer: str | None, remedy: str) -> Any:
 
 def unread_layer(adata: AnnData, layer: str | None, remedy: str) -> Any:
     """Return ``adata.layers[layer]``, or ``adata.X`` for None, as it is, or raise a KeyError that names the remedy."""
+    require_spots(adata)
     names = [name for name in adata.layers if name is not None]  # anndata 0.13 keeps X among the layers, as None
     if layer is None:
         if adata.X is None:

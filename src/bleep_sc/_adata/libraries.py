@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import require_obs
+from bleep_sc._adata.checks import require_obs, require_spots
 from bleep_sc._adata.one_slide import require_single, require_usable_names
 from bleep_sc._adata.told import name_there
 from bleep_sc._output.messages import listed
@@ -46,6 +46,8 @@ def libraries(
         named(adata, library_key, *of_model, required=required),
         library_column(adata, library_key, *of_model),
     )
+    where = f"obs[{column!r}]" if column in adata.obs else "uns['spatial']"
+    require_usable_names(np.unique(slides).tolist(), where)
     is_named = library_key is not None or column in of_model
     require_single(adata, slides, column, known=library_column(adata), is_named=is_named)
     return slides
@@ -54,20 +56,15 @@ def libraries(
 def named(adata: AnnData, library_key: str | None = None, *of_model: str, required: bool = True) -> NDArray[np.str_]:
     """Return what :func:`libraries` does, or what else a column says of the spots: a donor may have several slides."""
     column = library_column(adata, library_key, *of_model)
-    if not adata.n_obs:
-        raise ValueError("adata has no spots (n_obs is 0). Look at what was left out before.")
+    require_spots(adata)
     if column in adata.obs:
         slides = adata.obs[column]
         if slides.isna().any():
             raise ValueError(f"obs[{column!r}] is missing for {int(slides.isna().sum())} spots; name their slide.")
-        names = slides.astype(str).to_numpy(dtype=str)
-        require_usable_names(np.unique(names).tolist(), f"obs[{column!r}]")
-        return names
+        return slides.astype(str).to_numpy(dtype=str)
     known = list(adata.uns.get(keys.SPATIAL, {}))
     if column != keys.LIBRARY or (len(known) > 1 and required):
         require_obs(adata, column, "Pass library_key=, the column that names the slide of every spot.")
-    if len(known) == 1:
-        require_usable_names(known, "uns['spatial']")
     return np.full(adata.n_obs, known[0] if len(known) == 1 else UNNAMED)
 
 

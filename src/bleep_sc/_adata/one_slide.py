@@ -18,8 +18,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-NAMES_SLIDES = re.compile(r"(library|sample|slide|section|slice|batch|orig)([._ ]?(id|ids|key|name|ident))?", re.I)
+NAMES_SLIDES = re.compile(
+    r"(library|sample|slide|section|slice|batch|orig|dataset|capture_area|puck|specimen|replicate|patient|donor|animal)"
+    r"([._ ]?(id|key|name|ident))?",
+    re.IGNORECASE,
+)
 """Columns of ``obs`` that readers and concatenations name slides by."""
+SHARED = 0.02
+"""Share of the spots of a slide that may stand where another one stands, as cells do whose places were rounded."""
 INTERLEAVED = 0.2
 """Of two slides over each other, at least so many spots are nearest to one of the other; of two side by side, few."""
 LOOKED_AT = 20_000
@@ -32,7 +38,7 @@ def require_usable_names(names: Iterable[str], where: str) -> None:
     """Refuse names of slides that h5ad or zarr cannot hold as keys, before hours of work go into what they name."""
     wrong = [name for name in names if name in ("", ".", "..") or re.search(r"[/\\\x00\ud800-\udfff]", name)]
     if wrong:
-        shown = [name.encode("ascii", "backslashreplace").decode() for name in wrong]
+        shown = [name.encode("utf-8", "backslashreplace").decode() for name in wrong]
         raise ValueError(
             f"{where} has {listed(shown)}: slides are keys in uns, where h5ad and zarr take no '/' or '\\', no "
             "name that is empty or of dots alone, and no text that is not Unicode. Rename these slides, there and in "
@@ -48,21 +54,20 @@ def require_single(adata: AnnData, slides: NDArray[np.str_], column: str, *, kno
     on purpose, as by patient, it tells them apart. A second column counts where no column ``is_named`` by the user.
     """
     twice = _twice(adata, slides)
-    if twice.any():
+    if crowded := [name for name in np.unique(slides) if twice[slides == name].mean() > SHARED]:
         telling = [name for name in adata.obs if name != column and _tells(adata, slides, adata.obs[name])]
         if known not in telling:
-            crowded = np.unique(slides[twice])
             raise ValueError(
                 f"Slide {listed(crowded)} is several slides: {int(twice.sum())} spots stand where another one stands "
                 f"(obs['array_row'] and obs['array_col']). {_remedy(telling)}"
             )
     elif not is_named:
-        over = [name for name in adata.obs if name != column and _lie_over_each_other(adata, slides, name)]
+        over = [name for name in adata.obs if name != column and _are_several(adata, slides, column, name)]
         if over:
             raise ValueError(
-                f"All spots of slide {listed(np.unique(slides))} would be taken for one, but obs[{over[0]!r}] names "
-                f"{adata.obs[over[0]].nunique()}, which lie over each other. {_remedy(over)} If they are one slide, "
-                f"rename that column."
+                f"The spots of slide {listed(np.unique(slides))} would be taken for one slide, but obs[{over[0]!r}] "
+                f"names {adata.obs[over[0]].nunique()}, and nothing says that these lie side by side. {_remedy(over)} "
+                "If they are one slide, rename that column."
             )
 
 
@@ -83,9 +88,9 @@ def _twice(adata: AnnData, slides: NDArray[np.str_]) -> NDArray[np.bool_]:
     """Return which spots share a place of the array with another one of their slide; copies of a spot are one."""
     if keys.ARRAY_ROW not in adata.obs or keys.ARRAY_COL not in adata.obs:
         return np.zeros(adata.n_obs, dtype=bool)
-    array = adata.obs[[keys.ARRAY_COL, keys.ARRAY_ROW]].astype(object).reset_index(drop=True)
-    frame = array.assign(slide=slides)
-    repeated = frame.duplicated(keep=False) & array.notna().all(axis=1)
+    places = {key: pd.factorize(adata.obs[key])[0] for key in (keys.ARRAY_COL, keys.ARRAY_ROW)}  # -1: missing
+    frame = pd.DataFrame(places).assign(slide=pd.factorize(slides)[0])
+    repeated = frame.duplicated(keep=False) & (frame >= 0).all(axis=1)
     slot = spatial_slot(adata)
     if repeated.any() and slot in adata.obsm:
         x, y = np.asarray(adata.obsm[slot])[:, :2].T
@@ -99,18 +104,23 @@ def _tells(adata: AnnData, slides: NDArray[np.str_], column: Any) -> bool:
     named = pd.factorize(column)[0]
     if not 1 < named.max() + 1 <= adata.n_obs / LEAST_SPOTS:
         return False
-    return not _twice(adata, np.char.add(np.char.add(slides, "\n"), named.astype(str))).any()
+    return bool(_twice(adata, np.char.add(np.char.add(slides, "\n"), named.astype(str))).mean() <= SHARED)
 
 
-def _lie_over_each_other(adata: AnnData, slides: NDArray[np.str_], name: Any) -> bool:
-    """Tell whether a column that is called as those of slides splits one, and its parts lie over each other."""
+def _are_several(adata: AnnData, slides: NDArray[np.str_], column: str, name: Any) -> bool:
+    """Tell whether what is called as columns of slides are splits one, into parts that lie over each other.
+
+    Without coordinates it does where nothing else names the slides.
+    """
     from scipy.spatial import cKDTree
 
     if not NAMES_SLIDES.fullmatch(str(name)):
         return False
     parts, slot = pd.factorize(adata.obs[name])[0], spatial_slot(adata)
-    if not 1 < parts.max() + 1 <= adata.n_obs / LEAST_SPOTS or slot not in adata.obsm:
+    if not 1 < parts.max() + 1 <= adata.n_obs / LEAST_SPOTS:
         return False
+    if slot not in adata.obsm:
+        return column not in adata.obs
     places = np.asarray(adata.obsm[slot], dtype=np.float64)[:, :2]
     for slide in np.unique(slides):
         rows = np.flatnonzero((slides == slide) & np.isfinite(places).all(axis=1))

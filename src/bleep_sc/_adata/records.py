@@ -42,13 +42,18 @@ def patch_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
 
 def fields_of_view(adata: AnnData, patches_key: str) -> dict[str, float]:
     """Return how many µm the patches of every slide show that is there, where that is known."""
-    slides = adata.uns.get(patches_key, {})
-    own = told(of_patches_in(slides), "library_key")
+    sides = _recorded(adata, patches_key)
+    own = told(of_patches_in(adata.uns.get(patches_key, {})), "library_key")
     # A part of a cut-up AnnData still has the records of all slides.
-    present = set(libraries(adata, None, *own, required=False).tolist()) if slides else set()
-    sides = {name: float(slide["size_um"]) for name, slide in slides.items()}
-    chosen = present & set(slides) or set(slides)
-    return {str(name): side for name, side in sides.items() if name in chosen and np.isfinite(side)}
+    present = set(libraries(adata, None, *own, required=False).tolist()) if sides else set()
+    chosen = present & set(sides) or set(sides)
+    return {name: side for name, side in sides.items() if name in chosen and np.isfinite(side)}
+
+
+def _recorded(adata: AnnData, patches_key: str) -> dict[str, float]:
+    """Return how many µm the patches of every slide show that has a record, whether it is there or not."""
+    slides = adata.uns.get(patches_key, {})
+    return {str(name): float(slide["size_um"]) for name, slide in slides.items() if of_patches_in(slides, name)}
 
 
 def _mean(sides: dict[str, float]) -> float:
@@ -65,7 +70,8 @@ def _mixed(sides: dict[str, float]) -> dict[str, dict[str, float]]:
 
 def differ(sides: dict[str, float]) -> bool:
     """Tell whether fields of view differ by more than can be rounding."""
-    return bool(sides) and max(sides.values()) > (1 + SAME_FIELD) * min(sides.values())
+    known = [side for side in sides.values() if np.isfinite(side)]
+    return bool(known) and max(known) > (1 + SAME_FIELD) * min(known)
 
 
 def require_one_field(recipe: dict[str, Any], what: str) -> None:
@@ -115,6 +121,8 @@ def feature_recipe(adata: AnnData, use_rep: str) -> dict[str, Any]:
             "alike. Cut the patches of all slides with the same size= and size_um=, and compute features again."
         )
     # Slides that were cut one by one and concatenated have one recipe of features, and their own records of patches.
+    if "size_um" in recipe and not differ(_recorded(adata, recipe["patches_key"])):
+        return recipe
     sides = fields_of_view(adata, recipe["patches_key"])
     return {"size_um": _mean(sides), **recipe, **_mixed(sides)}
 

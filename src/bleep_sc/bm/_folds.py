@@ -17,7 +17,7 @@ from bleep_sc._adata.checks import require_layer, require_obs, require_unique_ge
 from bleep_sc._adata.expression import holds_counts
 from bleep_sc._adata.libraries import libraries, library_column
 from bleep_sc._adata.places import spatial_slot
-from bleep_sc._adata.records import feature_recipe
+from bleep_sc._adata.records import feature_recipe, patch_recipe, require_one_field
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.pp import select_genes
 
@@ -162,6 +162,7 @@ def split(
     groups, slides = column.astype(str).to_numpy(dtype=str), libraries(adata, library_key)
     _check_groups(groups, slides, group_key, library_column(adata, library_key))
     _check_features(adata, use_rep)
+    _check_fields_of_view(adata, use_rep, patches_key)
     absent = [gene for gene in markers if gene not in adata.var_names]
     if absent:
         raise KeyError(f"markers={listed(absent)} are not in adata.var_names ({listed(adata.var_names, 3)}).")
@@ -203,6 +204,14 @@ def _check_features(adata: AnnData, use_rep: Sequence[str]) -> None:
                 "features of the images; if it holds nothing else, keep it under another name."
             )
         logger.info("obsm[%r] does not say how it was made: it is taken for features of each image alone.", key)
+
+
+def _check_fields_of_view(adata: AnnData, use_rep: Sequence[str], patches_key: str) -> None:
+    """Refuse slides whose patches show more tissue than those of others: no slide would be predicted from another."""
+    if patches_key in adata.obsm:
+        require_one_field(patch_recipe(adata, patches_key), f"The patches of obsm[{patches_key!r}]")
+    for key in use_rep:
+        require_one_field(feature_recipe(adata, key), f"The patches behind obsm[{key!r}]")
 
 
 def _visible(adata: AnnData, use_rep: Sequence[str], patches_key: str) -> dict[str, str]:

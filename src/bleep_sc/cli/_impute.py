@@ -12,7 +12,6 @@ import bleep_sc as bs
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.h5ad import read_h5ad
-from bleep_sc._adata.libraries import libraries
 from bleep_sc._output import html
 from bleep_sc._output.disk import all_appear, is_there
 from bleep_sc._output.locks import held
@@ -22,7 +21,6 @@ from bleep_sc.cli._processes import require_alone, work_through
 from bleep_sc.cli._sheet import free_column, read_sheet, slide_name
 from bleep_sc.cli._slide_report import SlideReport, varied_genes
 from bleep_sc.tl._models.in_uns import read_description
-from bleep_sc.tl._to_spatialdata import require_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,7 +197,6 @@ def _impute(
     key = options["key"]
     with held(out):
         tiles = _tile(slide, ref, options)
-        require_names(libraries(tiles))
         bs.tl.impute(tiles, ref=ref, key=key, genes=genes, index=index, encoder=encoder)
         for column, said in options.get("notes", {}).items():
             tiles.obs[free_column(column, tiles)] = pd.Categorical([said] * tiles.n_obs)

@@ -14,11 +14,12 @@ from bleep_sc._adata.checks import warn_of_glass
 from bleep_sc._adata.libraries import libraries, spots_of
 from bleep_sc._adata.places import centers_px
 from bleep_sc._adata.records import differ
+from bleep_sc._adata.scan import check_is_scan
 from bleep_sc._adata.spots import note
 from bleep_sc._output.messages import logger
 from bleep_sc.pp._cut import Part, as_dask, cut, write
+from bleep_sc.pp._images import check_images, image_of, scale_factors
 from bleep_sc.pp._patch_scale import scale_of, side_in_px, warn_of_enlarged_patches
-from bleep_sc.pp._scan import check_images, check_is_scan, image_of, scale_factors
 from bleep_sc.pp._spatialdata import from_spatialdata
 from bleep_sc.slides._centers import check_centers
 from bleep_sc.slides._patches import off_slide
@@ -151,12 +152,13 @@ def extract_patches(
         spots = adata = adata.copy() if copy else adata
     centers, told = centers_px(spots, spatial_key), note(spots, library_key, spatial_key, pitch_um)
     parts, records = _plan(spots, image, libraries(spots, library_key), centers, size, size_um, mpp, pitch_um, pad)
-    stored = "" if store is None else str(Path(store).resolve())
+    stored = "" if store is None else absolute(str(store))
     records = {name: {**record, "store": stored, **told} for name, record in records.items()}
     kept = np.isin(np.arange(spots.n_obs), np.concatenate([part.rows for part in parts]))
     if not kept.any():
         raise ValueError("Every patch leaves its slide, and pad='drop' would drop all spots. Cut smaller ones (size=).")
-    _warn_of_magnifications(records, size)
+    if size_um is None:
+        _warn_of_magnifications(records, size)
     cutting = partial(cut, parts, centers, size=size, pad="constant" if pad == "constant" else "reflect")
     if store is None:
         patches, stored_at = np.empty((spots.n_obs, size, size, 3), dtype=np.uint8), None
@@ -223,12 +225,12 @@ def _plan(
 
 def _warn_of_magnifications(records: dict[str, dict[str, Any]], size: int) -> None:
     """Warn of patches that show more tissue on one slide than on another, which no model is fitted on."""
-    sides = {name: each["size_um"] for name, each in records.items() if np.isfinite(each["size_um"])}
+    sides = {name: each["size_um"] for name, each in records.items()}
     if differ(sides):
         shown = ", ".join(f"{side:.0f} µm of {name!r}" for name, side in sides.items())
         warnings.warn(
             f"Patches of {size} px show {shown}: the slides have other magnifications, and cannot be fitted together. "
-            f"Pass size_um=, such as {max(sides.values()):.0f}, for the same tissue of each.",
+            f"Pass size_um=, such as {np.nanmax(list(sides.values())):.0f}, for the same tissue of each.",
             UserWarning,
             stacklevel=3,
         )

@@ -44,7 +44,7 @@ def scale_of(
             f"Slide {name!r} measures {scale:.4g} µm per px ({source}), but its image file says {slide.mpp:.4g} "
             f"({slide.mpp_source}). The former is taken; pass mpp= if that is wrong.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     elsewhere = float("nan") if source.startswith(BY_LATTICE) else scale
     if doubts := _doubts(adata, rows, centers, name, slide, elsewhere):
@@ -52,7 +52,7 @@ def scale_of(
             f"obsm['spatial'] of slide {name!r} looks wrong: {'; '.join(doubts)}. It must hold (x, y) in px of the "
             "full-resolution image.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return scale, source
 
@@ -75,7 +75,7 @@ def warn_of_enlarged_patches(side: int, size: int, scale: float, name: str) -> N
             f"them. At {scale:.3g} µm per px this may be a scaled-down image; pass the full-resolution one as image=, "
             "or a smaller size=.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

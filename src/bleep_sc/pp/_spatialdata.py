@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,13 @@ def _image(sdata: SpatialData, image: Any, region: str) -> tuple[Any, str | None
     if wanted is None:
         wanted = _scan(sdata, region)
     if isinstance(wanted, str) and wanted in sdata.images:
+        if NO_SCAN.fullmatch(wanted):
+            warnings.warn(
+                f"image={wanted!r} is called as what spatialdata_io reads beside the scan: scaled down, of the "
+                "CytAssist, or of fluorescence. Patches of it are blurred, or no H&E. Pass the scan as image=.",
+                UserWarning,
+                stacklevel=4,
+            )
         return sdata.images[wanted], wanted
     if isinstance(wanted, str) and not Path(wanted).is_file():
         raise KeyError(f"image={wanted!r} is neither an image of the object ({listed(sdata.images)}) nor a file.")
@@ -88,6 +96,7 @@ def _scan(sdata: SpatialData, region: str) -> str:
     others = {str(name) for name in sdata.shapes} | {str(name) for name in sdata.labels}
     theirs = {f"{each}{FULL}" for each in datasets if any(name.split("_square_")[0] == each for name in others)}
     may = [name for name in sdata.images if not NO_SCAN.fullmatch(name) and name not in theirs]
+    may = [name for name in may if _shared(_element(sdata, region), sdata.images[name])] or may
     if len(may) == 1:
         return may[0]
     what = "There is no scan of" if not may else "Which image shows"
@@ -180,8 +189,7 @@ def _onto(sdata: SpatialData, region: str, element: Any, image: str | None) -> N
             "Image2DModel.parse(..., transformations=...), and pass image='he_image'."
         )
     theirs = _matrices(get_transformation(sdata.images[image], get_all=True))
-    common = [system for system in own if system in theirs]
-    if not common:
+    if not (common := _shared(element, sdata.images[image])):
         raise ValueError(
             f"Region {region!r} and image {image!r} have no common coordinate system (the region: {listed(own)}; the "
             f"image: {listed(theirs)}), so that it is not known where it lies. Set one: "
@@ -195,6 +203,14 @@ def _onto(sdata: SpatialData, region: str, element: Any, image: str | None) -> N
             "spatialdata.transformations.remove_transformation(element, to_coordinate_system)."
         )
     return moves[0]
+
+
+def _shared(element: Any, image: Any) -> list[str]:
+    """Return the coordinate systems of two elements that both have."""
+    from spatialdata.transformations import get_transformation
+
+    theirs = get_transformation(image, get_all=True)
+    return [system for system in get_transformation(element, get_all=True) if system in theirs]
 
 
 def _matrices(transformations: dict[str, Any]) -> dict[str, NDArray[np.float64]]:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
+from bleep_sc._adata.one_slide import require_usable_names
 from bleep_sc._output.messages import logger, progress
 from bleep_sc.pp._tile_patches import give_patches, patch_recipes
 from bleep_sc.pp._tissue import tissue_mask
@@ -122,7 +123,8 @@ def tile_slide(
     _check(spacing_um, layout, min_tissue, size, size_um)
     with slides.open_slide(image) as slide:
         scale, scale_source = _resolution(slide, mpp)
-        name = library_id or (Path(slide.name).name.split(".")[0] if slide.name != IN_MEMORY else "slide")
+        name = library_id or (Path(absolute(slide.name)).name.split(".")[0] if slide.name != IN_MEMORY else "slide")
+        require_usable_names([name], f"library_id={library_id!r} of {Path(slide.name).name!r}")
         spacing = spacing_um / scale
         places, numbers = _places(slide, spacing, layout, centers)
         counts = {"n_grid": len(places), "n_outside_region": 0, "n_blank": 0, "n_blurred": 0}

@@ -108,8 +108,16 @@ class Slide:
 
 
 def absolute(name: str) -> str:
-    """Return the name of a slide as it can be opened from everywhere."""
-    return name if name == IN_MEMORY else str(Path(name).resolve())
+    """Return the name of a slide as it can be opened from everywhere, or refuse one that no file could note."""
+    if name == IN_MEMORY:
+        return name
+    path = str(Path(name).resolve())
+    if any("\ud800" <= letter <= "\udfff" for letter in path):
+        raise ValueError(
+            f"The path '{path.encode('utf-8', 'backslashreplace').decode()}' holds bytes that are no text, which h5ad "
+            "and zarr cannot note. Rename the file or its folder."
+        )
+    return path
 
 
 def scaled_size(width: int, height: int, longest: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import is_by_slide
 from bleep_sc._adata.libraries import libraries, library_column, spots_of
 from bleep_sc._adata.places import centers_px, spot_diameter
-from bleep_sc._output.messages import listed
+from bleep_sc._adata.scan import check_is_scan
+from bleep_sc._output.messages import listed, logger
 from bleep_sc.slides._centers import check_centers
 from bleep_sc.tl._to_anndata import to_anndata
 
@@ -62,14 +63,16 @@ def to_spatialdata(
     -------
     A SpatialData object: ``images["{slide}_full_image"]`` or ``images["{slide}_hires_image"]``, ``shapes[slide]``
     (circles of the diameter of the spots, squares for tiles in a square layout), and ``tables["table"]``. The index of
-    the shapes is ``obs["spot_id"]`` of the table, which counts the spots of ``adata``.
+    the shapes is ``obs["spot_id"]`` of the table, which counts the spots of ``adata``. Where SpatialData does not take
+    the name of a slide, such as ``"Größe 1"``, other letters are ``_``, and the log says so.
 
     Raises
     ------
     KeyError
         Without the layer or coordinates, or when ``image`` names a slide that is not there.
     ValueError
-        When coordinates lie outside the image, or the name of a slide is none that SpatialData takes.
+        When coordinates lie outside the image, or it is a scaled-down one; when two slides have the same name in
+        letters that SpatialData takes.
 
     Notes
     -----
@@ -93,34 +96,37 @@ def to_spatialdata(
     region_key = library_column(adata, library_key)
     names = libraries(adata, region_key)
     spots = spots_of(names)
-    present = list(spots)
-    images = _images_of(image, present)
+    called, images = _called(list(spots)), _images_of(image, list(spots))
     centers = centers_px(adata, spatial_key)
     elements: dict[str, dict[str, Any]] = {"images": {}, "shapes": {}}
     for name, rows in spots.items():
-        elements["images"] |= _image(adata, name, images.get(name), centers[rows])
-        elements["shapes"][name] = _shapes(adata, name, rows, centers[rows])
-    table.obs[region_key] = pd.Categorical(names)
+        elements["images"] |= _image(adata, name, called[name], images.get(name), centers[rows])
+        elements["shapes"][called[name]] = _shapes(adata, name, called[name], rows, centers[rows])
+    table.obs[region_key] = pd.Categorical([called[name] for name in names])
     table.obs[SPOT_ID] = np.arange(table.n_obs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that anndata changes types
-        parsed = TableModel.parse(table, region=present, region_key=region_key, instance_key=SPOT_ID)
+        parsed = TableModel.parse(table, region=list(called.values()), region_key=region_key, instance_key=SPOT_ID)
         return SpatialData(**elements, tables={"table": parsed})
 
 
-def require_names(slides: Iterable[str]) -> None:
-    """Refuse names of slides that SpatialData does not take."""
-    wrong = [name for name in dict.fromkeys(slides) if not re.fullmatch(r"(?!__)[\w.-]+", name, flags=re.ASCII)]
-    if wrong:
+def _called(names: list[str]) -> dict[str, str]:
+    """Return what the elements of slides are called: SpatialData takes letters of ASCII, digits, '_', '.' and '-'."""
+    called = {name: re.sub(r"[^\w.-]", "_", name, flags=re.ASCII) for name in names}
+    called = {name: re.sub("^__+", "_", each) for name, each in called.items()}
+    if len({each.lower() for each in called.values()}) < len(names):
         raise ValueError(
-            f"SpatialData takes no name like {listed(wrong)}: letters, digits, '_', '.' and '-' alone. Rename the "
-            "slide in obs, and its entry in uns['spatial']."
+            f"SpatialData takes letters, digits, '_', '.' and '-' in names, without regard to case, and so the slides "
+            f"{listed(names)} would not all have their own: {listed(called.values())}. Rename them in obs and in "
+            "uns['spatial']."
         )
+    if changed := [f"{name!r} is {each!r}" for name, each in called.items() if name != each]:
+        logger.warning("SpatialData takes no other names: slide %s there.", ", ".join(changed))
+    return called
 
 
 def _images_of(image: Any, present: list[str]) -> Mapping[str, Any]:
     """Return the images that were given, by slide."""
-    require_names(present)
     if image is None:
         return {}
     if not is_by_slide(image):
@@ -136,7 +142,7 @@ def _images_of(image: Any, present: list[str]) -> Mapping[str, Any]:
     return image
 
 
-def _image(adata: AnnData, name: str, image: Any, centers: NDArray[np.float64]) -> dict[str, Any]:
+def _image(adata: AnnData, name: str, called: str, image: Any, centers: NDArray[np.float64]) -> dict[str, Any]:
     """Return the image of a slide by its name; none where there is no image."""
     from spatialdata.models import Image2DModel
     from spatialdata.transformations import Identity, Scale
@@ -146,22 +152,23 @@ def _image(adata: AnnData, name: str, image: Any, centers: NDArray[np.float64]) 
     if image is not None:
         slide = slides.open_slide(image)
         check_centers((slide.height, slide.width), centers, factors)
+        check_is_scan(adata, name, slide)
         pyramid = PYRAMID if max(slide.width, slide.height) > SMALL else None
         element = Image2DModel.parse(
             _as_dask(slide),
             dims=("y", "x", "c"),
             c_coords=RGB,
-            transformations={name: Identity()},
+            transformations={called: Identity()},
             scale_factors=pyramid,
         )
-        return {f"{name}_full_image": element}
+        return {f"{called}_full_image": element}
     for resolution in ("hires", "lowres"):
         if resolution in record.get("images", {}):
             factor = 1 / factors[f"tissue_{resolution}_scalef"]
             pixels = np.asarray(record["images"][resolution])[..., :3]
             scale = Scale([factor, factor], axes=("y", "x"))
-            element = Image2DModel.parse(pixels, dims=("y", "x", "c"), c_coords=RGB, transformations={name: scale})
-            return {f"{name}_{resolution}_image": element}
+            element = Image2DModel.parse(pixels, dims=("y", "x", "c"), c_coords=RGB, transformations={called: scale})
+            return {f"{called}_{resolution}_image": element}
     return {}
 
 
@@ -178,16 +185,16 @@ def _as_dask(slide: slides.Slide) -> Any:
     return da.map_blocks(read, chunks=(*chunks, (3,)), dtype=np.uint8, meta=np.empty((0, 0, 0), dtype=np.uint8))
 
 
-def _shapes(adata: AnnData, name: str, spots: NDArray[np.intp], centers: NDArray[np.float64]) -> Any:
+def _shapes(adata: AnnData, name: str, called: str, spots: NDArray[np.intp], centers: NDArray[np.float64]) -> Any:
     from spatialdata.models import ShapesModel
     from spatialdata.transformations import Identity
 
     radius = spot_diameter(adata, name, centers) / 2
     if adata.uns.get(keys.TILES, {}).get(name, {}).get("layout") != "square":
-        return ShapesModel.parse(centers, geometry=0, radius=radius, index=spots, transformations={name: Identity()})
+        return ShapesModel.parse(centers, geometry=0, radius=radius, index=spots, transformations={called: Identity()})
     import geopandas
     import shapely
 
     boxes = shapely.box(*(centers - radius).T, *(centers + radius).T)
     frame = geopandas.GeoDataFrame({"geometry": boxes}, index=spots)
-    return ShapesModel.parse(frame, transformations={name: Identity()})
+    return ShapesModel.parse(frame, transformations={called: Identity()})

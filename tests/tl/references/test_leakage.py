@@ -8,7 +8,7 @@ import bleep_sc as bs
 
 def test_a_renamed_slide_is_recognised_by_its_spots(fitted):
     query = fitted.copy()
-    query.obs["library_id"] = "another name"
+    query.obs["library_id"] = "another " + query.obs["library_id"].astype(str)
     with pytest.warns(UserWarning, match="457 spots of the query are in the reference, with the same names and coord"):
         bs.tl.impute(query, ref=fitted)
 

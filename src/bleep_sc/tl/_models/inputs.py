@@ -55,14 +55,8 @@ def features_recipe(adata: AnnData, use_rep: Sequence[str]) -> dict[str, Any]:
     return {"use_rep": list(use_rep), "features": recipes}
 
 
-def patches_recipe(adata: AnnData, patches_key: str, encoder: Encoder, *, trained: bool) -> dict[str, Any]:
-    """Return how patches become features inside a model, for its record."""
-    fingerprint = "" if trained else encoder.fingerprint()
-    return {**_one_recipe(adata, patches_key), "encoder": encoder.name, "fingerprint": fingerprint}
-
-
-def _one_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
-    """Return the recipe of patches to learn on, which must show the same of every slide."""
+def patches_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
+    """Return how patches to learn on were cut, for the record of a model, or refuse some that show more than others."""
     recipe = patch_recipe(adata, patches_key)
     require_one_field(recipe, f"The patches of obsm[{patches_key!r}]")
     return recipe
@@ -81,9 +75,10 @@ def training_images(
     from bleep_sc.models.encoders import load_encoder
 
     if use_rep is None:
-        images = patches_of(adata, patches_key)
+        images, recipe = patches_of(adata, patches_key), patches_recipe(adata, patches_key)
         network = load_encoder(encoder or default)
-        return images, patches_recipe(adata, patches_key, network, trained=trained), network
+        fingerprint = "" if trained else network.fingerprint()
+        return images, {**recipe, "encoder": network.name, "fingerprint": fingerprint}, network
     if encoder is not None:
         raise ValueError("use_rep= gives features and encoder= would make them from patches; pass one of them.")
     reps = as_keys(use_rep)
@@ -92,7 +87,7 @@ def training_images(
 
 def pixels(adata: AnnData, patches_key: str) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """Return patches for a model that takes their pixels, (n, S, S, 3), and how they are, for its record."""
-    recipe = {**_one_recipe(adata, patches_key), "encoder": "", "fingerprint": ""}
+    recipe = {**patches_recipe(adata, patches_key), "encoder": "", "fingerprint": ""}
     return np.asarray(patches_of(adata, patches_key)), recipe
 
 
