@@ -145,8 +145,9 @@ def read_references(
     counts = [each.n_obs for each in refs]
     is_imputed = [target_rep is None and record_of(*each) is not None for each in zip(refs, layers, strict=True)]
     judges, judged = _judges(embedded, called, model, own)
-    for ref, description, name in zip(as_written, descriptions, called, strict=True):
-        warn_of_changed_spots(ref, key, description.params, name)
+    if is_own:
+        for ref, description, name in zip(as_written, descriptions, called, strict=True):
+            warn_of_changed_spots(ref, key, description.params, name)
     return Reference(
         model=model,
         model_hash=weights_of_model,
