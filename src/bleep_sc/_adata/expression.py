@@ -67,8 +67,8 @@ def require_one_unit(adata: AnnData, layer: str | None, slides: NDArray[np.str_]
     if len(by_meaning) > 1:
         place = "adata.X" if layer is None else f"layers[{layer!r}]"
         raise ValueError(
-            f"{place} means different things: {', '.join(sorted(by_meaning.values()))}. Take the counts of all slides, and "
-            "call sc.pp.normalize_total(adata, target_sum=1e4) and sc.pp.log1p(adata) once."
+            f"{place} means different things: {', '.join(sorted(by_meaning.values()))}. Take the counts of all "
+            "slides, and call sc.pp.normalize_total(adata, target_sum=1e4) and sc.pp.log1p(adata) once."
         )
     each_total = [kind["target_sum"] for kind in each.values()]
     warn_of_uneven_slides(adata, layer, slides, 1 + logs.SAME_TOTAL if all(each_total) else UNEVEN)
