@@ -167,6 +167,33 @@ def a_concatenated_reference(query, fitted, **_):
 
 
 @mistake
+def another_order_of_spots(query, fitted, **_):
+    fitted.X = fitted.X[::-1]
+    del fitted.obsm["X_stain_stats"]
+    bs.tl.impute(query, ref=fitted)
+
+
+@mistake
+def a_file_that_lost_a_bit(query, fitted, **_):
+    fitted.X.data[7] += 1e-3
+    bs.tl.impute(query, ref=fitted)
+
+
+@mistake
+def a_damaged_model(query, fitted, **_):
+    fitted.uns["bleep"]["model"][-1] ^= 1
+    bs.tl.impute(query, ref=fitted)
+
+
+@mistake
+def slides_in_different_units(toy, **_):
+    rows = (toy.obs["library_id"] == "slice2").to_numpy()
+    toy.X = toy.X.toarray()
+    toy.X[rows] /= np.log(2)
+    fit(toy)
+
+
+@mistake
 def other_gene_names(query, fitted, **_):
     query.var_names = [f"ENSG{i:011d}" for i in range(query.n_vars)]
     bs.tl.impute(query, ref=fitted)

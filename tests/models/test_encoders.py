@@ -7,7 +7,7 @@ from torch import nn
 
 from bleep_sc.models import symmetries
 from bleep_sc.models.encode import encode
-from bleep_sc.models.encoders import Encoder, Normalize, load_encoder
+from bleep_sc.models.encoders import Encoder, Normalize, is_on_hub, load_encoder, require_consent
 
 
 class MeanColour(nn.Module):
@@ -182,3 +182,22 @@ def test_lite0_weights_load_from_their_wheel():
         features = encoder(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert features.shape == (2, 1280)
     assert isinstance(encoder, Encoder)
+
+
+@pytest.mark.parametrize(
+    ("name", "asks", "asks_for_weights"),
+    [
+        ("", False, False),
+        ("stain_stats", False, False),
+        ("resnet50", False, False),
+        ("vit_small_patch16_224", False, True),
+        ("hf-hub:owner/model", True, True),
+    ],
+)
+def test_a_hub_is_asked_by_name_alone_where_the_user_says_it(name, asks, asks_for_weights):
+    assert (is_on_hub(name), is_on_hub(name, pretrained=True)) == (asks, asks_for_weights)
+    require_consent("hf-hub:owner/model", "hf-hub:owner/model")
+    require_consent("hf-hub:owner/model", torch.nn.Identity())
+    for other in (None, "hf-hub:owner/other", "resnet50"):
+        with pytest.raises(ValueError, match=r"If you trust who made the model, pass encoder='hf-hub:owner/model'"):
+            require_consent("hf-hub:owner/model", other)

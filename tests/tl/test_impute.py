@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 
 import anndata as ad
 import numpy as np
@@ -435,3 +436,34 @@ def test_a_reference_of_version_0_1_is_read(fitted, query):
     old.uns["bleep"]["config"] = json.dumps({**config, **weights, "weights": "softmax"})
     with pytest.raises(ValueError, match=r"by bleep_sc 0.1.0 with FitConfig\(weights='softmax'\).*Fit it again"):
         bs.tl.impute(query, ref=old)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_no_hub_is_asked_unless_the_user_names_the_encoder(reference, query, monkeypatch, trained):
+    """A reference that names an encoder on a hub, its own or as the maker of its features."""
+    timm, asked = pytest.importorskip("timm"), []
+    name = "hf-hub:stranger/model"
+
+    def create(model, **_):
+        asked.append(model)
+        raise OSError("not found")
+
+    config = bs.tl.FitConfig(max_epochs=1, n_dims=8, n_models=1, train_encoder=trained, cross_fit=False)
+    bs.tl.fit(reference, encoder="stain_stats", config=config, show_progress_bar=False)
+    record = reference.uns["bleep"]
+    del record["checksum"]
+    for part in ("architecture", "recipe"):
+        fields = json.loads(record[part])
+        record[part] = json.dumps({**fields, **({"encoder": name} if "encoder" in fields else {})})
+    monkeypatch.setattr(timm, "create_model", create)
+    for call in (bs.tl.impute, bs.tl.embed, partial(bs.tl.predict, key="bleep")):
+        with pytest.raises(ValueError, match=rf"fetched from a hub \(encoder=None\). If you trust .* encoder='{name}'"):
+            call(query, reference)
+        assert asked == []
+        with pytest.raises(OSError, match=rf"The weights of encoder '{name}' could not be loaded"):
+            call(query, reference, encoder=name)
+        assert set(asked) == {name}
+        asked.clear()
+    if trained:
+        with pytest.raises(ValueError, match="fetched from a hub"):
+            bs.tl.load_model(reference)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._arrays.blocks import require_whole
 from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
@@ -61,11 +62,13 @@ def unread_layer(adata: AnnData, layer: str | None, remedy: str) -> Any:
             raise KeyError(f"adata.X is empty (adata.layers has: {listed(names)}). {remedy}")
         if adata.isbacked:
             raise ValueError("adata.X is on disk (adata is backed). Load it first: adata = adata.to_memory().")
+        require_whole(adata.X, "adata.X")
         return adata.X
     if layer not in names:
         if keys.IMPUTED in adata.var and np.all(adata.var[keys.IMPUTED]):
             remedy = "This is what bleep_sc.tl.to_anndata made, whose X is the prediction: pass the query itself."
         raise KeyError(f"layers[{layer!r}] not found (adata.layers has: {listed(names)}). {remedy}")
+    require_whole(adata.layers[layer], f"layers[{layer!r}]")
     return adata.layers[layer]
 
 

@@ -61,12 +61,14 @@ def require_one_unit(adata: AnnData, layer: str | None, slides: NDArray[np.str_]
     noted = {name: adata.uns[name] for name in (keys.LOG1P,) if name in adata.uns}
     few = {str(name): np.flatnonzero(slides == name)[:FEW] for name in np.unique(slides)}
     each = {name: units(type(adata)(matrix[rows], uns=noted), None) for name, rows in few.items()}
-    by_meaning = {kind["transform"]: f"slide {name!r} holds {logs.named(kind)}" for name, kind in each.items()}
+    by_meaning = {
+        kind["transform"]: f"slide {name!r} holds {logs.named(kind)}" for name, kind in reversed(each.items())
+    }
     if len(by_meaning) > 1:
         place = "adata.X" if layer is None else f"layers[{layer!r}]"
         raise ValueError(
-            f"{place} means different things: {', '.join(by_meaning.values())}. Take the counts of all slides, and "
-            "call sc.pp.normalize_total(adata, target_sum=1e4) and sc.pp.log1p(adata) once."
+            f"{place} means different things: {', '.join(sorted(by_meaning.values()))}. Take the counts of all "
+            "slides, and call sc.pp.normalize_total(adata, target_sum=1e4) and sc.pp.log1p(adata) once."
         )
     each_total = [kind["target_sum"] for kind in each.values()]
     warn_of_uneven_slides(adata, layer, slides, 1 + logs.SAME_TOTAL if all(each_total) else UNEVEN)

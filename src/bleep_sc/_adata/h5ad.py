@@ -22,11 +22,11 @@ def read_h5ad(path: str | Path) -> AnnData:
     from anndata import read_h5ad as read
 
     place = repr(str(path))
-    with undamaged(place, "the file", OSError):
+    with undamaged(place, "the file", Exception):
         claims = _claims(Path(path))
     if claims:
         raise damaged(place, f"{listed(claims, 3)} claim more values than the file can hold")
-    with undamaged(place, "the file", OSError, NotImplementedError):
+    with undamaged(place, "the file", Exception):  # of HDF5 and of anndata
         return read(path)
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from bleep_sc._output.damage import damaged
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -82,6 +84,19 @@ class _Squares:
 def stored_values(matrix: Any) -> NDArray[Any]:
     """Return the numbers that a dense or sparse matrix stores."""
     return matrix.data if sparse.issparse(matrix) else np.asarray(matrix)
+
+
+def require_whole(matrix: Any, place: str) -> None:
+    """Refuse a sparse matrix that points outside itself: what is stored beside it would be read, or the process end."""
+    if not sparse.issparse(matrix) or matrix.format not in ("csr", "csc"):
+        return
+    major, minor = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
+    pointers, indices = matrix.indptr, matrix.indices
+    ends_well = len(pointers) == major + 1 and pointers[0] == 0 and (np.diff(pointers) >= 0).all()
+    if not ends_well or pointers[-1] > min(len(indices), len(matrix.data)):
+        raise damaged(place, "the rows of its sparse matrix begin and end nowhere")
+    if len(indices) and (indices.min() < 0 or indices.max() >= minor):
+        raise damaged(place, f"its sparse matrix has values at {indices.min()} to {indices.max()}, of {minor}")
 
 
 def dense(matrix: Any) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from bleep_sc._output.damage import damaged, undamaged
 from bleep_sc._output.messages import listed
@@ -17,6 +18,17 @@ from bleep_sc.models.encoders import is_on_hub, load_encoder
 from bleep_sc.models.fitted import LEARNT, Description
 from bleep_sc.models.known_tissue import KnownTissue
 from bleep_sc.models.methods import METHODS
+
+
+class Unfilled(TorchFunctionMode):
+    """Makes tensors without memory, and leaves out what would fill them: torch first loads a compiler for that."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch, unless it draws numbers into a tensor."""
+        if getattr(function, "__name__", "") in ("normal_", "uniform_", "trunc_normal_", "kaiming_uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
 
 REPEATED = ("n_models", "n_layers")
 """Sizes that say how often there is something, of which each has tensors of its own."""
@@ -35,10 +47,13 @@ def tensors_of(weights: bytes, place: str) -> dict[str, Tensor]:
 def check_sizes(description: Description, tensors: Mapping[str, Tensor], place: str) -> None:
     """Refuse a description that names other sizes than the tensors have; the module is built without its memory."""
     shape = {name: value for name, value in description.architecture.items() if name != "encoder"}
+    wrong = [name for name, value in shape.items() if isinstance(value, int) and value < 1 and value is not False]
+    if wrong:
+        raise damaged(place, f"architecture has {wrong[0]}={shape[wrong[0]]}")
     many = [name for name in REPEATED if name in shape and not 0 < shape[name] <= len(tensors)]
     if many:
         raise damaged(place, f"architecture has {many[0]}={shape[many[0]]}, and its weights are {len(tensors)} tensors")
-    with undamaged(place, "architecture"), torch.device("meta"):
+    with undamaged(place, "architecture"), torch.device("meta"), Unfilled():
         expected = METHODS[description.method].load("network")(**shape).state_dict()
     if "encoder" in description.architecture:
         expected = {name: tensor for name, tensor in expected.items() if not name.startswith("encoder.")}
@@ -57,7 +72,11 @@ def _of_encoder(description: Description) -> Mapping[str, Tensor]:
     name = description.architecture["encoder"]
     if not name or is_on_hub(name):
         return {}
-    with torch.device("meta"), suppress(NotImplementedError, RuntimeError):  # some of timm compute with them
+    with (
+        torch.device("meta"),
+        Unfilled(),
+        suppress(NotImplementedError, RuntimeError),
+    ):  # some of timm compute with them
         return load_encoder(name, pretrained=False).state_dict()
     return {}
 

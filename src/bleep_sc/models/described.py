@@ -128,6 +128,8 @@ def _check_recipe(recipe: Mapping[str, Any], place: str) -> None:
         if not made or len(names) != len(made) or not all(isinstance(name, str) for name in names):
             raise damaged(place, f"recipe has {len(names)} features, made in {len(made or ())} ways")
     for made in recipe.get("features", []):
+        if not isinstance(made, Mapping):
+            raise damaged(place, f"recipe['features'] holds {type(made).__name__}")
         _check_kinds(made, PARTS["recipe"], "recipe['features']", place)
 
 

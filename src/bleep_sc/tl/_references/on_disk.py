@@ -14,7 +14,7 @@ from scipy import sparse
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model, unread_layer
 from bleep_sc._adata.libraries import library_column
-from bleep_sc._arrays.blocks import dense, in_memory, stored_values
+from bleep_sc._arrays.blocks import dense, in_memory, require_whole, stored_values
 from bleep_sc.tl._models.in_uns import read_description
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ def read_rows(array: Any, rows: slice, columns: NDArray[np.intp] | None = None) 
     """Return some rows of an array as float32, (n, d), dense or CSR."""
     is_whole = in_memory(array) and rows == slice(0, array.shape[0])
     part = array if is_whole else _read(array[rows])
+    require_whole(part, "What is on disk")
     part = sparse.csr_matrix(part) if sparse.issparse(part) else np.asarray(part)
     return (part if columns is None else part[:, columns]).astype(np.float32, copy=False)
 

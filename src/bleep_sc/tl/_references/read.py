@@ -139,13 +139,15 @@ def read_references(
     embedded = as_embedded(refs, called, own, fitted_on)
     as_written, transform = refs, fitted_on["transform"] if is_own else None
     refs, common = in_common_units(refs, called, layers, target_rep, transform)
-    for ref, of_model, where, description, name in zip(as_written, embedded, spots, descriptions, called, strict=True):
-        warn_of_changed_spots(ref, key, description.params, name)
-        check_parts(replace(where, adata=of_model), key, description, model.module, name, is_averaged=is_own)
     predicted, values, names = reference_values(adata, refs, called, genes, gene_key, layers, target_rep)
+    for of_model, where, description, name in zip(embedded, spots, descriptions, called, strict=True):
+        check_parts(replace(where, adata=of_model), key, description, model.module, name, is_averaged=is_own)
     counts = [each.n_obs for each in refs]
     is_imputed = [target_rep is None and record_of(*each) is not None for each in zip(refs, layers, strict=True)]
     judges, judged = _judges(embedded, called, model, own)
+    if is_own:
+        for ref, description, name in zip(as_written, descriptions, called, strict=True):
+            warn_of_changed_spots(ref, key, description.params, name)
     return Reference(
         model=model,
         model_hash=weights_of_model,
