@@ -1,8 +1,9 @@
 """How far the noise ceiling is off where the truth is known: profiles of her2st, smoothed, and measured anew.
 
 The expression of C4 is smoothed by a factorisation, which gives rates without noise. Poisson counts are drawn from them
-at several depths, and the ceiling that `metrics.noise_ceiling` finds in one draw is compared with the truth: the square
-root of the correlation between two draws.
+at several depths, and what is found in one draw is compared with the truth: the ceiling of `metrics.noise_ceiling` with
+the correlation that the rates themselves have with the draw, the square root of `metrics.reliability` with that of the
+correlation between two draws, which share the depth of every spot.
 
     python benchmarks/noise_ceiling.py
 """
@@ -36,7 +37,7 @@ def logs(counts: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Print true and found ceilings by depth."""
+    """Print what is true and what is found, by depth."""
     random = np.random.default_rng(0)
     profiles = rates()
     spread = np.exp(random.normal(0, SPREAD, (len(profiles), 1)))
@@ -45,13 +46,19 @@ def main() -> None:
         expected = depth * spread * profiles
         pairs = [(random.poisson(expected), random.poisson(expected)) for _ in range(N_DRAWS)]
         reliability = np.mean([np.nan_to_num(metrics.pearson(logs(a), logs(b))) for a, b in pairs], axis=0)
-        true, found = np.sqrt(np.maximum(reliability, 0)), np.nan_to_num(metrics.noise_ceiling(pairs[0][0]))
+        reached = np.mean([np.nan_to_num(metrics.pearson(logs(profiles), logs(a))) for a, _ in pairs], axis=0)
+        columns = (
+            reached,
+            np.nan_to_num(metrics.noise_ceiling(pairs[0][0])),
+            np.sqrt(np.maximum(reliability, 0)),
+            np.sqrt(np.nan_to_num(metrics.reliability(pairs[0][0]))),
+        )
         values, one = logs(pairs[0][0]), np.zeros(len(profiles), dtype=str)
         for name, by in (("HEG", "mean"), ("HVG", "variance")):
             genes = metrics.highest_genes(values, one, by=by)
-            rows.append((depth, name, true[genes].mean(), found[genes].mean()))
-    table = pd.DataFrame(rows, columns=["counts a spot", "genes", "true", "found"])
-    table["off by"] = table["found"] - table["true"]
+            rows.append((depth, name, *(each[genes].mean() for each in columns)))
+    names = ["reached by the rates", "noise_ceiling", "second measurement", "√ reliability"]
+    table = pd.DataFrame(rows, columns=["counts a spot", "genes", *names])
     print(table.to_string(index=False, float_format="{:.3f}".format))
 
 

@@ -47,8 +47,40 @@ def test_with_few_counts_it_is_too_high_by_little():
     first, second = (np.random.default_rng(seed).poisson(rates) for seed in (1, 2))
     logs = [np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)) for counts in (first, second)]
     top = np.argsort(-logs[0].var(axis=0))[:50]
-    excess = (noise_ceiling(first) - np.sqrt(np.maximum(pearson(*logs), 0)))[top].mean()
+    excess = (np.sqrt(reliability(first)) - np.sqrt(np.maximum(pearson(*logs), 0)))[top].mean()
     assert 0 < excess < 0.06
+
+
+def test_a_prediction_is_not_credited_with_the_depth_of_spots():
+    """Spots that differ in nothing but depth agree with a second measurement, and with no prediction of expression."""
+    random = np.random.default_rng(0)
+    levels = np.exp(random.normal(0, 1.5, 300))
+    depth = 300 * np.exp(random.normal(0, 0.6, (1500, 1)))
+    counts = random.poisson(depth * levels / levels.sum())
+    top = np.argsort(-levels)[:50]
+    assert np.sqrt(reliability(counts))[top].mean() > 0.35
+    assert noise_ceiling(counts)[top].mean() < 0.15
+
+
+def test_where_depth_follows_the_tissue_the_ceiling_is_what_the_true_profile_reaches():
+    random = np.random.default_rng(0)
+    levels, tissue = np.exp(random.normal(0, 1.5, 300)), random.normal(size=(1500, 1))
+    shares = levels * np.exp(tissue @ random.normal(0, 0.5, (1, 300)))
+    shares /= shares.sum(axis=1, keepdims=True)
+    counts = random.poisson(500 * np.exp(0.2 * tissue + random.normal(0, 0.4, (1500, 1))) * shares)
+    reached = pearson(np.log1p(1e4 * shares), np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)))
+    top = np.argsort(-levels)[:50]
+    found, credited = (np.mean(each[top]) for each in (noise_ceiling(counts), np.sqrt(reliability(counts))))
+    assert found == pytest.approx(reached[top].mean(), abs=0.05)
+    assert credited > found + 0.03
+
+
+def test_few_spots_and_empty_ones_say_nothing():
+    counts = np.random.default_rng(0).poisson(5, (40, 4))
+    with_empty = np.vstack([counts[:20], np.zeros((15, 4), dtype=int), counts[20:]])
+    np.testing.assert_array_equal(noise_ceiling(with_empty), noise_ceiling(counts))
+    for few in (counts[:0], counts[:1], counts[:2], with_empty[18:22] * [[0], [1], [1], [0]]):
+        assert np.isnan(reliability(few)).all()
 
 
 def test_sparse_is_dense_and_seeds_decide(simulated):

@@ -58,3 +58,28 @@ def test_weights_that_were_cut_are_refused(retrieved):
     weights, values, truth = retrieved
     with pytest.raises(ValueError, match=r"rows that sum to 0\.\d+, not to one"):
         crps(sparse.csr_matrix(weights)[:, :5], values[:5], truth)
+
+
+def test_a_corrected_prediction_moves_the_distribution(retrieved):
+    weights, values, truth = retrieved
+    weights = sparse.csr_matrix(weights)
+    mean, moved = weights @ values, np.random.default_rng(1).normal(size=truth.shape)
+    np.testing.assert_allclose(crps(weights, values, truth, prediction=mean), crps(weights, values, truth))
+    np.testing.assert_allclose(
+        crps(weights, values, truth, prediction=moved), crps(weights, values, truth - moved + mean)
+    )
+    chosen = sparse.csr_matrix((np.ones(4), (np.arange(4), [2, 0, 5, 5])), shape=(4, 9))
+    np.testing.assert_allclose(crps(chosen, values, truth, prediction=moved), mae(moved, truth))
+
+
+def test_what_are_no_weights_and_shapes_that_do_not_fit_are_refused(retrieved):
+    weights, values, truth = retrieved
+    for wrong in (np.nan, -0.5):
+        bad = weights.copy()
+        bad[1, 0] = wrong
+        with pytest.raises(ValueError, match="NaN or negative"):
+            crps(sparse.csr_matrix(bad), values, truth)
+    with pytest.raises(ValueError, match=r"do not fit: they are \(n_query, n_reference\)"):
+        crps(sparse.csr_matrix(weights), values[:5], truth)
+    with pytest.raises(ValueError, match=r"shapes differ: truth \(4, 6\), prediction \(6,\)"):
+        crps(sparse.csr_matrix(weights), values, truth, prediction=truth[0])

@@ -16,12 +16,12 @@ def test_lisi_equals_a_slow_version(spots):
     perplexity = 10
     expected = []
     for i, point in enumerate(embedding):
-        squared = ((embedding - point) ** 2).sum(axis=1)
-        near = np.argsort(squared)[1 : 3 * perplexity + 1]
+        distance = np.sqrt(((embedding - point) ** 2).sum(axis=1))
+        near = np.argsort(distance)[1 : 3 * perplexity]
         low, high = 1e-3, 1e3
         for _ in range(200):
             precision = np.sqrt(low * high)
-            weights = np.exp(-precision * squared[near])
+            weights = np.exp(-precision * distance[near])
             weights /= weights.sum()
             entropy = -xlogy(weights, weights).sum()
             low, high = (precision, high) if entropy > np.log(perplexity) else (low, precision)
@@ -31,11 +31,26 @@ def test_lisi_equals_a_slow_version(spots):
     np.testing.assert_allclose(lisi(embedding, labels, perplexity=perplexity), expected, rtol=1e-3)
 
 
-def test_a_distance_that_all_spots_have_from_each_other_changes_nothing(spots):
+def test_lisi_is_that_of_the_published_code(spots):
+    harmonypy = pytest.importorskip("harmonypy")
+    import pandas as pd
+
     embedding, labels = spots
-    apart = np.column_stack([embedding, 1000 * np.eye(len(embedding))])  # squared distances are 2e6 larger
-    expected = lisi(embedding, labels, perplexity=10)
-    np.testing.assert_allclose(lisi(apart, labels, perplexity=10), expected, rtol=1e-3)
+    for perplexity in (10, 30):
+        expected = harmonypy.compute_lisi(embedding, pd.DataFrame({"batch": labels}), ["batch"], perplexity)
+        np.testing.assert_allclose(lisi(embedding, labels, perplexity=perplexity), expected[:, 0], rtol=0.02)
+
+
+def test_a_distance_that_all_spots_have_from_each_other_changes_little(spots):
+    embedding, labels = spots
+    apart = np.column_stack([1000 * embedding, 1e5 * np.eye(len(embedding))])
+    assert np.corrcoef(lisi(apart, labels, perplexity=10), lisi(embedding, labels, perplexity=10))[0, 1] > 0.9
+
+
+def test_a_spot_among_its_duplicates_is_no_neighbour_of_its_own():
+    embedding = np.repeat(np.arange(4.0) * 100, 12)[:, None]
+    labels = np.tile(["a"] * 1 + ["b"] * 11, 4)  # every duplicate of the first is of the other label
+    np.testing.assert_allclose(lisi(embedding, labels, perplexity=4)[labels == "a"], 1, rtol=1e-6)
 
 
 def test_mixed_batches_score_high_and_separate_ones_low(spots):
@@ -60,6 +75,8 @@ def test_bad_input(spots):
     embedding, labels = spots
     with pytest.raises(ValueError, match="perplexity=60"):
         lisi(embedding, labels, perplexity=60)
+    with pytest.raises(ValueError, match="119 entries for 120 spots"):
+        lisi(embedding, labels[1:], perplexity=10)
     with pytest.raises(ValueError, match="single batch"):
         batch_mixing(embedding, np.full(120, "a"))
 

@@ -60,10 +60,30 @@ def test_it_holds_its_level_where_values_are_missing_at_random():
 
 
 def test_nothing_varies():
-    pooled = rubin(np.zeros((3, 2)), np.zeros((3, 2)), df=4)
-    assert np.isnan(pooled.pvalue).all()
+    assert (rubin(np.zeros((3, 2)), np.zeros((3, 2)), df=4).pvalue == 1).all()
     assert rubin([1.0, 1.0], [0.0, 0.0], df=4).pvalue == 0
-    assert rubin([1.0, 2.0], [0.0, 0.0], df=4).df == 0  # all is between, and nothing was observed
+
+
+def test_all_variance_is_between():
+    nothing_observed = rubin([1.0, 2.0], [0.0, 0.0], df=4)
+    assert (nothing_observed.df, nothing_observed.pvalue) == (0, 1)
+    large_samples = rubin([1.0, 2.0], [0.0, 0.0])
+    assert large_samples.df == 1
+    assert large_samples.pvalue == pytest.approx(2 * stats.t.sf(1.5 / np.sqrt(0.75), 1))
+
+
+def test_without_variance_between_it_is_the_test_of_one():
+    for df, plain in ((None, stats.norm.sf(2)), (np.inf, stats.norm.sf(2)), (6, stats.t.sf(2, 6 * 7 / 9))):
+        pooled = rubin([1.0, 1.0, 1.0], [0.25, 0.25, 0.25], df=df)
+        assert pooled.pvalue == pytest.approx(2 * plain)
+    many = rubin([[1.0, 1.0]] * 3, [[0.25, 0.25]] * 3, df=[6, np.inf])
+    np.testing.assert_allclose(many.df, [6 * 7 / 9, np.inf])
+
+
+def test_nan_stays_with_its_estimate():
+    pooled = rubin([[1.0, 1.0], [np.nan, 1.0]], [[1.0, 1.0], [1.0, 1.0]], df=4)
+    for field in ("estimate", "variance", "df", "pvalue"):
+        np.testing.assert_array_equal(np.isnan(getattr(pooled, field)), [True, False])
 
 
 @pytest.mark.parametrize(

@@ -242,3 +242,16 @@ def test_faiss_takes_the_first_of_keys_that_are_alike(with_twins, metric):
 def test_embeddings_whose_length_overflows_are_refused(metric):
     with pytest.raises(ValueError, match="so large that their distances overflow"):
         retrieval.nearest(np.full((2, 3), 1e25), np.eye(3), n_neighbors=1, metric=metric)
+
+
+@METRICS
+@pytest.mark.parametrize("index", ["exact", "faiss"])
+def test_neighbours_are_sought_among_some_keys(clusters, metric, index):
+    if index == "faiss":
+        pytest.importorskip("faiss")
+    query, keys = clusters
+    among = np.random.default_rng(0).random(2000) < 0.3
+    for where in (keys, Watched(keys)):
+        found = search.search(query, where, n_neighbors=9, metric=metric, index=index, among=among)
+        expected = brute_force(query, keys[among], 9, metric)[1]
+        np.testing.assert_array_equal(found.index, np.flatnonzero(among)[expected])

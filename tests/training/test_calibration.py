@@ -1,8 +1,11 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
+from bleep_sc.metrics import pearson
 from bleep_sc.models.calibration import PROBABILITIES, disagreement, interval_scale
-from bleep_sc.training.calibration import calibrate
+from bleep_sc.training.calibration import _shrinkage, calibrate, ends
 from bleep_sc.training.cross_fit import HeldOut
 
 
@@ -18,8 +21,15 @@ def held_out():
     return HeldOut(slides, *(array.astype(np.float32) for array in arrays))
 
 
-def predicted(held_out, known):
-    return held_out.retrieved + known.shrinkage * (held_out.regressed - held_out.retrieved)
+def predicted(held_out):
+    """Predict every slide with the shrinkage that the others teach."""
+    result = held_out.retrieved.copy()
+    for slide in np.unique(held_out.slides):
+        out = held_out.slides == slide
+        others = HeldOut(*(getattr(held_out, each.name)[~out] for each in fields(HeldOut)))
+        change = held_out.regressed[out] - held_out.retrieved[out]
+        result[out] += _shrinkage(others)[1] * change
+    return result
 
 
 def test_shrinkage_equals_its_definition(held_out):
@@ -52,7 +62,7 @@ def pinball(end, truth, probability):
 
 def test_ends_are_compared_on_slides_that_they_were_not_learnt_on(held_out):
     known = calibrate(held_out)
-    prediction, scale = predicted(held_out, known), interval_scale(held_out.variance, held_out.truth.std(axis=0))
+    prediction, scale = predicted(held_out), interval_scale(held_out.variance, held_out.truth.std(axis=0))
     for i, probability in enumerate(PROBABILITIES):
         for gene in range(8):
             truth, own, width = held_out.truth[:, gene], prediction[:, gene], scale[:, gene]
@@ -70,10 +80,96 @@ def test_ends_are_compared_on_slides_that_they_were_not_learnt_on(held_out):
 def test_expected_errors_are_a_least_squares_fit_in_units_of_the_genes(held_out):
     known = calibrate(held_out)
     std = held_out.truth.std(axis=0)
-    errors = np.mean(np.square((held_out.truth - predicted(held_out, known)) / std), axis=1)
+    errors = np.mean(np.square((held_out.truth - predicted(held_out)) / std), axis=1)
     spread = disagreement(held_out.variance, std)
     predictors = np.column_stack([np.ones(90), held_out.similarity, spread])
     np.testing.assert_allclose(predictors.T @ (errors - predictors @ known.error), 0, atol=1e-3)
     np.testing.assert_allclose(
         np.quantile(predictors @ known.error, [0, 0.5, 1]), known.errors[[0, 50, 100]], rtol=1e-5
     )
+
+
+def simulated(random, sizes, n_genes, apart=0.0, shown=0.0):
+    """Slides of such sizes whose levels lie apart, each predicted at the mean level of the others."""
+    levels = apart * random.normal(size=(len(sizes), n_genes))
+    slides = np.repeat([f"slide{i}" for i in range(len(sizes))], sizes)
+    level = np.repeat(levels, sizes, axis=0)
+    known = (levels.sum(axis=0) - level) / (len(sizes) - 1)
+    signal = random.normal(size=level.shape)
+    parts = [level + signal, known + shown * signal + 0.3 * random.normal(size=level.shape), np.ones_like(level)]
+    parts.append(known + shown * signal + 0.3 * random.normal(size=level.shape))
+    return HeldOut(slides, *(part.astype(np.float32) for part in parts), np.ones(len(slides), dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "apart", "least"),
+    [([150, 150], 0.0, 0.885), ([20, 20], 0.0, 0.875), ([150, 150], 1.0, 0.88), ([150, 150, 150], 1.0, 0.88)],
+)
+def test_intervals_hold_what_they_say_on_a_further_slide(sizes, apart, least):
+    held = []
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        held_out = simulated(random, sizes, 40, apart)
+        known = calibrate(held_out)
+        own = apart * random.normal(size=40) + random.normal(size=(50, 40))  # of a further slide
+        level = np.stack([held_out.truth[held_out.slides == name].mean(axis=0) for name in np.unique(held_out.slides)])
+        prediction = (level.mean(axis=0) + 0.3 * random.normal(size=(50, 40))).astype(np.float32)
+        scale = interval_scale(np.ones_like(prediction), known.std)
+        low, high = (known.end(probability, prediction, scale) for probability in (0.05, 0.95))
+        held.append(((own >= low) & (own <= high)).mean())
+    assert least < np.mean(held) < 0.95
+
+
+def test_ends_are_those_of_conformal_prediction_where_slides_are_alike():
+    values = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    found = ends(values, np.repeat("a", 40), from_others=True)
+    ordered = np.sort(values, axis=0)
+    for i, probability in enumerate(PROBABILITIES):
+        place = np.floor(41 * probability) if probability < 0.5 else np.ceil(41 * probability)
+        np.testing.assert_allclose(found[i], ordered[int(np.clip(place, 1, 40)) - 1], rtol=1e-5)
+
+
+def test_slides_of_one_spot_and_genes_that_do_not_vary_have_ends():
+    values = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    values[:, 2] = 4
+    for slides in (np.arange(6).astype(str), np.array(["a", "a", "a", "b", "b", "c"])):
+        for from_others in (True, False):
+            found = ends(values, slides, from_others=from_others)
+            assert np.isfinite(found).all()
+            assert (np.diff(found, axis=0) >= -1e-6).all()
+            np.testing.assert_array_equal(found[:, 2], 4)
+            assert (found[-1, :2] > found[0, :2]).all()
+
+
+def test_a_slide_of_few_spots_hardly_counts_for_predictability():
+    random = np.random.default_rng(0)
+    nothing = [calibrate(simulated(random, [150, 150, 2], 40)).predictability for _ in range(10)]
+    assert np.mean(np.array(nothing) >= 0.2) < 0.01  # .49 where a slide of two spots weighs as much as one of 150
+    shown = [calibrate(simulated(random, [150, 150, 2], 40, shown=0.5)).predictability.mean() for _ in range(10)]
+    assert np.mean(shown) == pytest.approx(0.5 / np.sqrt(0.25 + 0.09 / 2), abs=0.03)
+
+
+def test_genes_that_nothing_predicts_are_hardly_said_to_be_predictable():
+    random = np.random.default_rng(0)
+    nothing = [calibrate(simulated(random, [20, 20], 40)).predictability for _ in range(20)]
+    assert np.mean(np.array(nothing) >= 0.2) < 0.06
+
+
+def test_with_many_spots_predictability_is_the_mean_correlation(held_out):
+    random = np.random.default_rng(0)
+    parts = simulated(random, [800, 800], 20, shown=0.5)
+    known, own = calibrate(parts), predicted(parts)
+    rows = [parts.slides == name for name in np.unique(parts.slides)]
+    expected = np.mean([pearson(own[some], parts.truth[some]) for some in rows], axis=0)
+    np.testing.assert_allclose(known.predictability, expected, rtol=0.01)
+
+
+def test_where_nothing_can_be_known_nothing_is_said(held_out):
+    few = HeldOut(*(getattr(held_out, each.name)[[0, 1, 40, 41, 42]] for each in fields(HeldOut)))
+    known = calibrate(few)
+    assert np.isnan(known.predictability).all()
+    for each in fields(known):
+        if each.name != "predictability":
+            assert np.isfinite(getattr(known, each.name)).all(), each.name
+    same = HeldOut(**{**{each.name: getattr(few, each.name) for each in fields(HeldOut)}, "regressed": few.retrieved})
+    assert calibrate(same).typical_shrinkage == 0.5

@@ -81,6 +81,24 @@ class _Squares:
         return squares(self.values[rows])
 
 
+def some_rows(values: Any, rows: NDArray[np.intp]) -> Any:
+    """Return rows, in ascending order, of an array; of what is not in memory those are read that lie between."""
+    return values[rows] if in_memory(values) else _SomeRows(values, rows)
+
+
+class _SomeRows:
+    def __init__(self, values: Any, rows: NDArray[np.intp]) -> None:
+        self.values, self.rows, self.shape = values, rows, (len(rows), *values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: slice) -> Any:
+        rows = self.rows[index]
+        start, stop = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
+        return self.values[start:stop][rows - start]
+
+
 def stored_values(matrix: Any) -> NDArray[Any]:
     """Return the numbers that a dense or sparse matrix stores."""
     return matrix.data if sparse.issparse(matrix) else np.asarray(matrix)

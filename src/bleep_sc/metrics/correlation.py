@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from bleep_sc.metrics._alike import alike, mean_over_spots
+
 EXPLAINED = 1e-9
 """A share of the variance as small as this is the rounding of float32."""
 
@@ -29,10 +31,8 @@ def pearson(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> ND
     >>> bs.metrics.pearson(prediction, truth).round(3).tolist()
     [1.0, nan]
     """
-    a, b = _centred(prediction), _centred(truth)
-    norms = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(norms > 0, (a * b).sum(axis=0) / norms, np.nan)
+    a, b = (_unit(_centred(side)) for side in alike(prediction=prediction, truth=truth))
+    return np.clip((a * b).sum(axis=0), -1.0, 1.0)
 
 
 def spearman(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -43,9 +43,8 @@ def spearman(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> N
     >>> bs.metrics.spearman(np.array([[1.0], [2.0], [9.0]]), np.array([[0.0], [5.0], [6.0]])).round(3).tolist()
     [1.0]
     """
-    return pearson(
-        rankdata(prediction, axis=0, nan_policy="propagate"), rankdata(truth, axis=0, nan_policy="propagate")
-    )
+    sides = alike(prediction=prediction, truth=truth)
+    return pearson(*(rankdata(side, axis=0, nan_policy="propagate") if len(side) else side for side in sides))
 
 
 def concordance(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -62,11 +61,12 @@ def concordance(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -
     >>> bs.metrics.concordance(truth + 1, truth).round(3).tolist()
     [0.571]
     """
-    a, b = _centred(prediction), _centred(truth)
-    distance = np.asarray(prediction, dtype=np.float64).mean(axis=0) - np.asarray(truth, dtype=np.float64).mean(axis=0)
-    spread = (a**2).mean(axis=0) + (b**2).mean(axis=0) + distance**2
+    sides = alike(prediction=prediction, truth=truth)
+    a, b = map(_centred, sides)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where((b**2).sum(axis=0) > 0, 2 * (a * b).mean(axis=0) / spread, np.nan)
+        distance = mean_over_spots(sides[0]) - mean_over_spots(sides[1])
+        spread = mean_over_spots(a**2) + mean_over_spots(b**2) + distance**2
+        return np.where((b**2).sum(axis=0) > 0, 2 * mean_over_spots(a * b) / spread, np.nan)
 
 
 def partial_pearson(
@@ -88,20 +88,27 @@ def partial_pearson(
     >>> bs.metrics.partial_pearson(given + 0.1 * own, truth, given).round(3).tolist()
     [1.0]
     """
-    a, b, c = _centred(prediction), _centred(truth), _centred(given)
-    norm = (c**2).sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        residuals = [side - np.where(norm > 0, (side * c).sum(axis=0) / norm, 0.0) * c for side in (a, b)]
-    scale = [(side**2).sum(axis=0) for side in (a, b)]
+    a, b, c = (_unit(_centred(side)) for side in alike(prediction=prediction, truth=truth, given=given))
+    does_not_vary = np.isfinite(given).all(axis=0) & np.isnan(c).all(axis=0)
+    residuals = [side - np.where(does_not_vary, 0.0, (side * c).sum(axis=0) * c) for side in (a, b)]
     left = [(residual**2).sum(axis=0) for residual in residuals]
     with np.errstate(divide="ignore", invalid="ignore"):
         r = (residuals[0] * residuals[1]).sum(axis=0) / np.sqrt(left[0] * left[1])
-    defined = (left[0] > EXPLAINED * scale[0]) & (left[1] > EXPLAINED * scale[1])
-    return np.where(defined, r, np.nan)
+    return np.where((left[0] > EXPLAINED) & (left[1] > EXPLAINED), np.clip(r, -1.0, 1.0), np.nan)
 
 
-def _centred(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    values = np.asarray(values, dtype=np.float64)
-    centred = values - values.mean(axis=0)
+def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Subtract the mean of every column: zeros where it does not vary, NaN where it is not finite."""
+    finite = np.isfinite(values).all(axis=0)
+    known = np.where(finite, values, 0.0)
+    centred = known - mean_over_spots(known)
     # Rounding leaves crumbs of a constant column, which would correlate with anything.
-    return np.where(np.ptp(values, axis=0) > 0, centred, 0.0)
+    varies = known.max(axis=0, initial=-np.inf) > known.min(axis=0, initial=np.inf)
+    return np.where(finite, np.where(varies, centred, 0.0), np.nan)
+
+
+def _unit(centred: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale every column to length one; NaN where there is none. By its largest entry first: squares overflow."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scaled = centred / np.abs(centred).max(axis=0, initial=0.0)
+        return scaled / np.sqrt((scaled**2).sum(axis=0))

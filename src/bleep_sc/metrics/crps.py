@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bleep_sc._arrays.blocks import slices
+from bleep_sc.metrics._alike import alike
 
 SUM_TOLERANCE = 1e-3
 BLOCK_BYTES = 2**26
@@ -12,13 +13,20 @@ BLOCK_BYTES = 2**26
 
 
 def crps(
-    weights: sparse.spmatrix | sparse.sparray, values: NDArray[np.floating], truth: NDArray[np.floating]
+    weights: sparse.spmatrix | sparse.sparray,
+    values: NDArray[np.floating],
+    truth: NDArray[np.floating],
+    *,
+    prediction: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float64]:
     r"""Continuous ranked probability score of every gene, mean over query spots; smaller is better.
 
     Every query spot is predicted by the weighted values of reference spots. With these as a distribution,
     :math:`\mathrm{CRPS} = E|X - y| - E|X - X'| / 2` (Gneiting and Raftery, JASA 2007, eq. 21), computed exactly. For a
     single reference spot, or any point prediction, it is the absolute error: see :func:`bleep_sc.metrics.mae`.
+
+    ``obsm["bleep_weights"]`` explain what was retrieved, which the default then moves towards a regression. Pass the
+    corrected layer as ``prediction``, and the distribution is moved to it; without, what was retrieved is scored.
 
     Parameters
     ----------
@@ -28,15 +36,17 @@ def crps(
         (n_reference, n_genes).
     truth
         (n_query, n_genes).
+    prediction
+        The mean that the distribution of every entry is moved to, (n_query, n_genes); None: that of its values.
 
     Returns
     -------
-    (n_genes,), in the units of the expression.
+    (n_genes,), in the units of the expression; NaN without a query spot.
 
     Raises
     ------
     ValueError
-        When a row of the weights is empty, or does not sum to one.
+        When a row of the weights is empty, negative or does not sum to one, or the shapes do not fit.
 
     Examples
     --------
@@ -47,29 +57,47 @@ def crps(
     >>> bs.metrics.crps(weights, np.array([[0.0], [4.0]]), np.array([[2.0]])).tolist()
     [1.0]
     """
-    weights = sparse.csr_matrix(weights)
-    n_query, n_genes = truth.shape
-    counts = np.diff(weights.indptr)
-    if not counts.all():
-        raise ValueError(f"weights= has {int((counts == 0).sum())} rows without any reference spot.")
-    sums = np.asarray(weights.sum(axis=1)).ravel()
-    if np.abs(sums - 1).max() > SUM_TOLERANCE:
-        raise ValueError(
-            f"weights= has rows that sum to {sums.min():.3g}, not to one: a concatenation cuts weights without a word."
-        )
+    sides = {"truth": truth} if prediction is None else {"truth": truth, "prediction": prediction}
+    measured, *wanted = alike(**sides)
+    n_query, n_genes = measured.shape
+    weights = _checked(sparse.csr_matrix(weights), np.shape(values), measured.shape)
+    if not n_query:
+        return np.full(n_genes, np.nan)
     total = np.zeros(n_genes)
     for row in range(n_query):
         span = slice(weights.indptr[row], weights.indptr[row + 1])
         share, members = weights.data[span].astype(np.float64), weights.indices[span]
         block = max(1, BLOCK_BYTES // (8 * len(members)))
         for genes in slices(n_genes, block):
-            total[genes] += _one(share, values[members, genes], truth[row, genes])
+            of_spot = values[members, genes].astype(np.float64)
+            for mean in wanted:
+                of_spot += mean[row, genes] - share @ of_spot / share.sum()
+            total[genes] += _one(share, of_spot, measured[row, genes])
     return total / n_query
+
+
+def _checked(weights: sparse.csr_matrix, values: tuple[int, ...], truth: tuple[int, ...]) -> sparse.csr_matrix:
+    """Return the weights, or refuse what are no means of reference spots, for arrays of such shapes."""
+    if weights.shape != (truth[0], values[0]) or values[1:] != truth[1:]:
+        raise ValueError(
+            f"weights= {weights.shape}, values= {values} and truth= {truth} do not fit: they are (n_query, "
+            "n_reference), (n_reference, n_genes) and (n_query, n_genes)."
+        )
+    counts = np.diff(weights.indptr)
+    if not counts.all():
+        raise ValueError(f"weights= has {int((counts == 0).sum())} rows without any reference spot.")
+    if not (weights.data >= 0).all():
+        raise ValueError("weights= holds NaN or negative values, which are no weights.")
+    sums = np.asarray(weights.sum(axis=1)).ravel()
+    if (np.abs(sums - 1) > SUM_TOLERANCE).any():
+        raise ValueError(
+            f"weights= has rows that sum to {sums.min():.3g}, not to one: a concatenation cuts weights without a word."
+        )
+    return weights
 
 
 def _one(share: NDArray[np.float64], members: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the score of one query spot, for weights (k,), values (k, n_genes) and truth (n_genes,)."""
-    members = members.astype(np.float64)
     error = share @ np.abs(members - truth)
     order = np.argsort(members, axis=0)
     sorted_values, sorted_share = np.take_along_axis(members, order, axis=0), share[order]

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from bleep_sc.metrics._alike import alike, mean_over_spots
+
 
 def rmse(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:
     """Root of the mean squared error of every column; (n_spots, n_genes) each.
@@ -12,7 +14,8 @@ def rmse(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArr
     >>> bs.metrics.rmse(np.array([[1.0], [5.0]]), np.array([[0.0], [2.0]])).round(3).tolist()
     [2.236]
     """
-    return np.sqrt(((np.asarray(prediction, dtype=np.float64) - truth) ** 2).mean(axis=0))
+    a, b = alike(prediction=prediction, truth=truth)
+    return np.sqrt(mean_over_spots((a - b) ** 2))
 
 
 def mae(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -23,7 +26,8 @@ def mae(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArra
     >>> bs.metrics.mae(np.array([[1.0], [5.0]]), np.array([[0.0], [2.0]])).tolist()
     [2.0]
     """
-    return np.abs(np.asarray(prediction, dtype=np.float64) - truth).mean(axis=0)
+    a, b = alike(prediction=prediction, truth=truth)
+    return mean_over_spots(np.abs(a - b))
 
 
 def relative_variance_distance(
@@ -32,7 +36,8 @@ def relative_variance_distance(
     r"""Mean over genes of :math:`((v_\mathrm{predicted} - v_\mathrm{measured}) / (v_\mathrm{measured} + \epsilon))^2`.
 
     0 is best; a prediction that does not vary scores about 1. Noise improves it: read it beside the CRPS, which noise
-    makes worse. ``eps`` keeps genes that hardly vary from ruling the mean (as in TRIPLEX, CVPR 2024).
+    makes worse. ``eps`` keeps genes that hardly vary from ruling the mean (as in TRIPLEX, CVPR 2024). NaN without a
+    gene, and for fewer than two spots, on which nothing varies.
 
     Examples
     --------
@@ -42,6 +47,10 @@ def relative_variance_distance(
     >>> round(bs.metrics.relative_variance_distance(truth / 2, truth, eps=0.0), 3)
     0.562
     """
-    measured = np.var(truth, axis=0, dtype=np.float64)
-    distance = (np.var(prediction, axis=0, dtype=np.float64) - measured) / (measured + eps)
+    a, b = alike(prediction=prediction, truth=truth)
+    if len(b) < 2 or not b.size:
+        return float("nan")
+    measured = b.var(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = (a.var(axis=0) - measured) / (measured + eps)
     return float((distance**2).mean())

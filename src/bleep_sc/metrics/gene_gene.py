@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bleep_sc.metrics._alike import mean_over_spots
+
 
 @dataclass(frozen=True)
 class CorrelationAgreement:
@@ -40,7 +42,12 @@ def gene_correlation(
 
     Returns
     -------
-    (n_genes, n_genes), symmetric; NaN in the rows and columns of genes that do not vary.
+    (n_genes, n_genes), symmetric; NaN in the rows and columns of genes that do not vary or are not finite.
+
+    Raises
+    ------
+    ValueError
+        When ``covariate`` is not finite, or not one number a spot.
 
     Examples
     --------
@@ -49,10 +56,17 @@ def gene_correlation(
     [[1.0, 1.0, -0.5], [1.0, 1.0, -0.5], [-0.5, -0.5, 1.0]]
     """
     values = np.asarray(values, dtype=np.float64)
-    centred = np.where(np.ptp(values, axis=0) > 0, values - values.mean(axis=0), 0.0)
+    known = np.where(np.isfinite(values).all(axis=0), values, 0.0)
+    varies = known.max(axis=0, initial=-np.inf) > known.min(axis=0, initial=np.inf)
+    centred = np.where(varies, known - mean_over_spots(known), 0.0)
     if covariate is not None:
         depth = np.asarray(covariate, dtype=np.float64)
-        depth = depth - depth.mean()
+        if depth.shape != (len(values),) or not np.isfinite(depth).all():
+            raise ValueError(
+                f"covariate= of shape {depth.shape} must be a finite number for each of {len(values)} spots. Drop "
+                "empty spots before taking logarithms."
+            )
+        depth = depth - depth.mean() if len(depth) else np.zeros(1)
         if np.ptp(depth) > 0:
             before = (centred**2).sum(axis=0)
             centred = centred - np.outer(depth, depth @ centred / (depth @ depth))
@@ -101,6 +115,8 @@ def gene_modules(correlation: NDArray[np.floating], n_modules: int) -> NDArray[n
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
+    if len(correlation) == 1:
+        return np.zeros(1, dtype=np.intp)
     return fcluster(linkage(_distance(correlation), method="average"), n_modules, criterion="maxclust") - 1
 
 
@@ -116,6 +132,8 @@ def gene_order(correlation: NDArray[np.floating]) -> NDArray[np.intp]:
     """
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 
+    if len(correlation) == 1:
+        return np.zeros(1, dtype=np.intp)
     distance = _distance(correlation)
     return leaves_list(optimal_leaf_ordering(linkage(distance, method="average"), distance))
 
@@ -124,6 +142,8 @@ def _distance(correlation: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return one minus the correlation, of every pair once, as scipy takes distances."""
     from scipy.spatial.distance import squareform
 
+    if not correlation.size:
+        raise ValueError("correlation= holds no gene.")
     if not np.isfinite(correlation).all():
         raise ValueError("correlation= holds NaN: leave out the genes that do not vary.")
     distance = 1.0 - (correlation + correlation.T) / 2

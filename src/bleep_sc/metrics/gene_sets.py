@@ -32,6 +32,11 @@ def highest_genes(
     -------
     Columns, (n_top,); all of them where there are fewer.
 
+    Raises
+    ------
+    ValueError
+        When ``by`` is something else, there is no spot, or not a slide for every one.
+
     Examples
     --------
     The second gene differs between slides and within none:
@@ -40,6 +45,11 @@ def highest_genes(
     >>> bs.metrics.highest_genes(values, np.array(["a", "a", "b", "b"]), by="variance", n_top=1).tolist()
     [0]
     """
+    if by not in ("mean", "variance"):
+        raise ValueError(f"by={by!r} is not known; use 'mean' or 'variance'.")
+    slides = np.asarray(slides)
+    if not len(values) or len(slides) != len(values):
+        raise ValueError(f"{len(values)} spots and {len(slides)} slides: one slide for each spot is needed.")
     parts = [values[slides == slide] for slide in np.unique(slides)]
     of_slides = [
         part.mean(axis=0, dtype=np.float64) if by == "mean" else part.var(axis=0, dtype=np.float64) for part in parts

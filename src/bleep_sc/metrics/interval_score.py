@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from bleep_sc.metrics._alike import alike, mean_over_spots
+
 
 def interval_score(
     lower: NDArray[np.floating], upper: NDArray[np.floating], truth: NDArray[np.floating], *, share: float
@@ -43,8 +45,8 @@ def interval_score(
     """
     if not 0 < share < 1:
         raise ValueError(f"share={share} must lie between 0 and 1, such as 0.9.")
-    low, high, measured = (np.asarray(each, dtype=np.float64) for each in (lower, upper, truth))
+    low, high, measured = alike(lower=lower, upper=upper, truth=truth)
     if (low > high).any():
         raise ValueError(f"lower= is above upper= in {int((low > high).sum())} entries; swap them.")
     missed = np.maximum(low - measured, 0) + np.maximum(measured - high, 0)
-    return np.asarray((high - low + 2 / (1 - share) * missed).mean(axis=0))
+    return mean_over_spots(high - low + 2 / (1 - share) * missed)

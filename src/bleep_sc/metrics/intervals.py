@@ -51,7 +51,7 @@ def bootstrap_interval(
     Raises
     ------
     ValueError
-        When there is no value, a value is not finite, or ``level`` is none.
+        When there is no value, a value is not finite, or ``level`` or ``n_resamples`` is none.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def bootstrap_interval(
     """
     from scipy.stats import t
 
-    values = np.asarray(values, dtype=np.float64)
+    values, groups = np.asarray(values, dtype=np.float64), np.asarray(groups)
     if not len(values) or len(values) != len(groups):
         raise ValueError(f"{len(values)} values and {len(groups)} groups: one group for each value is needed.")
     if not np.isfinite(values).all():
@@ -72,6 +72,8 @@ def bootstrap_interval(
         )
     if not 0 < level < 1:
         raise ValueError(f"level={level} must lie between 0 and 1.")
+    if n_resamples < 2:
+        raise ValueError(f"n_resamples={n_resamples} must be at least 2, such as 2000.")
     mean, names = float(values.mean()), np.unique(groups)
     n_units = len(values) if len(names) == 1 else len(names)
     if n_units == 1:

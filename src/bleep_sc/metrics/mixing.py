@@ -22,10 +22,11 @@ class Mixing:
 
 
 def lisi(embedding: NDArray[np.floating], labels: NDArray[Any], *, perplexity: float = 30) -> NDArray[np.float64]:
-    """Local inverse Simpson index (Korsunsky et al., Nature Methods 2019): how many labels a neighbourhood holds.
+    r"""Local inverse Simpson index (Korsunsky et al., Nature Methods 2019): how many labels a neighbourhood holds.
 
-    The three times ``perplexity`` nearest spots are weighted by a Gaussian whose width gives the wanted perplexity; the
-    index is one over the chance that two draws from them have the same label.
+    The ``3 * perplexity - 1`` nearest spots are weighted by :math:`\exp(-\beta d)` of their distances :math:`d`, with
+    the :math:`\beta` that gives the wanted perplexity, as in the published code; the index is one over the chance that
+    two draws from them have the same label.
 
     Parameters
     ----------
@@ -34,11 +35,16 @@ def lisi(embedding: NDArray[np.floating], labels: NDArray[Any], *, perplexity: f
     labels
         (n_spots,).
     perplexity
-        Effective number of neighbours; at most a third of the other spots.
+        Effective number of neighbours; at most a third of the spots.
 
     Returns
     -------
     (n_spots,), between 1 and the number of labels.
+
+    Raises
+    ------
+    ValueError
+        When ``perplexity`` is more than a third of the spots, or there is no label for every spot.
 
     Examples
     --------
@@ -51,28 +57,31 @@ def lisi(embedding: NDArray[np.floating], labels: NDArray[Any], *, perplexity: f
     """
     from sklearn.neighbors import NearestNeighbors
 
-    n_neighbors = int(3 * perplexity)
-    if not 1 <= perplexity <= (len(embedding) - 1) / 3:
-        raise ValueError(
-            f"perplexity={perplexity} must lie between 1 and a third of the other {len(embedding) - 1} spots."
-        )
-    distances, neighbors = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(embedding).kneighbors(embedding)
-    # A spot is its own nearest neighbour, except among duplicates.
-    weights = _gaussian(distances[:, 1:] ** 2, np.log(perplexity))
+    n_spots = len(embedding)
+    if not 1 <= perplexity <= n_spots / 3:
+        raise ValueError(f"perplexity={perplexity} must lie between 1 and a third of the {n_spots} spots.")
+    if len(labels) != n_spots:
+        raise ValueError(f"labels= has {len(labels)} entries for {n_spots} spots: one for each is needed.")
+    distances, neighbors = NearestNeighbors(n_neighbors=int(3 * perplexity)).fit(embedding).kneighbors(embedding)
+    # A spot is no neighbour of its own. Among duplicates it need not be the first that is found, nor be found at all.
+    itself = neighbors == np.arange(n_spots)[:, None]
+    itself[~itself.any(axis=1), -1] = True
+    distances, neighbors = (each[~itself].reshape(n_spots, -1) for each in (distances, neighbors))
+    weights = _weights(distances, np.log(perplexity))
     _, codes = np.unique(np.asarray(labels).astype(str), return_inverse=True)
-    one_hot = np.eye(codes.max() + 1)[codes[neighbors[:, 1:]]]  # (n_spots, n_neighbors, n_labels)
+    one_hot = np.eye(codes.max() + 1)[codes[neighbors]]  # (n_spots, n_neighbors, n_labels)
     shares = np.einsum("sn,snl->sl", weights, one_hot)
     return 1.0 / (shares**2).sum(axis=1)
 
 
-def _gaussian(squared: NDArray[np.float64], entropy: float) -> NDArray[np.float64]:
+def _weights(distances: NDArray[np.float64], entropy: float) -> NDArray[np.float64]:
     """Return the weights (rows sum to one) whose entropy is the wanted one, by bisection of the precision."""
-    low, high = np.zeros(len(squared)), np.full(len(squared), np.inf)
-    scale = squared.mean(axis=1)
+    low, high = np.zeros(len(distances)), np.full(len(distances), np.inf)
+    scale = distances.mean(axis=1)
     precision = 1.0 / np.where(scale > 0, scale, 1.0)
-    squared = squared - squared.min(axis=1, keepdims=True)
+    distances = distances - distances.min(axis=1, keepdims=True)
     for _ in range(N_STEPS):
-        weights = np.exp(-squared * precision[:, None])
+        weights = np.exp(-distances * precision[:, None])
         weights /= weights.sum(axis=1, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = -np.where(weights > 0, weights * np.log(weights), 0.0).sum(axis=1)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bleep_sc.metrics._alike import alike
+
 
 @dataclass(frozen=True)
 class Recovery:
@@ -38,6 +40,7 @@ def recovery(scores: NDArray[np.floating], truth: NDArray[np.floating], *, n_top
     """
     from sklearn.metrics import roc_auc_score
 
+    scores, truth = alike(scores=scores, truth=truth)
     if not 0 < n_top < len(truth):
         raise ValueError(f"n_top={n_top} must lie between 1 and {len(truth) - 1}, one less than there are genes.")
     if not (np.isfinite(scores).all() and np.isfinite(truth).all()):

@@ -16,7 +16,7 @@ class Pooled:
     df: NDArray[np.float64]
     """Degrees of freedom of Student's distribution."""
     pvalue: NDArray[np.float64]
-    """Two-sided, of an estimate of zero; NaN where estimate and variance are zero."""
+    """Two-sided, of an estimate of zero; 1 for an estimate of zero, and without a degree of freedom."""
 
 
 def rubin(estimates: ArrayLike, variances: ArrayLike, *, df: ArrayLike | None = None) -> Pooled:
@@ -31,7 +31,8 @@ def rubin(estimates: ArrayLike, variances: ArrayLike, *, df: ArrayLike | None = 
 
     where :math:`\nu` are those of the complete data (Barnard & Rubin, Biometrika 86:948, 1999). Where all imputations
     agree, estimate and variance are those of one, with :math:`\nu_o` degrees of freedom, a little fewer than
-    :math:`\nu`: 4.67 instead of 6.
+    :math:`\nu`: 4.67 instead of 6. Where they differ and have no variance of their own nothing was observed: with
+    finite :math:`\nu` no degree of freedom is left, and p is 1.
 
     Parameters
     ----------
@@ -73,8 +74,10 @@ def rubin(estimates: ArrayLike, variances: ArrayLike, *, df: ArrayLike | None = 
     estimate, between = estimates.mean(axis=0), (1 + 1 / m) * estimates.var(axis=0, ddof=1)
     variance = variances.mean(axis=0) + between
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(variance > 0, between / variance, 0.0)  # lambda
-        observed = complete * (1 - share) * (1 if df is None else (complete + 1) / (complete + 3))
-        freedom = 1 / (share**2 / (m - 1) + np.where(observed > 0, 1 / observed, np.inf))
-        statistic = np.abs(estimate) / np.sqrt(variance)
-    return Pooled(estimate, variance, freedom, 2 * t.sf(statistic, freedom))
+        share = np.where(variance == 0, 0.0, between / variance)  # lambda
+        finite = complete * (1 - share) * (complete + 1) / (complete + 3)
+        observed = np.where(np.isinf(complete), np.inf, finite)
+        freedom = 1 / (share**2 / (m - 1) + np.where(observed == 0, np.inf, 1 / observed))
+        statistic = np.where(estimate == 0, 0.0, np.abs(estimate) / np.sqrt(variance))
+        pvalue = 2 * t.sf(statistic, freedom)
+    return Pooled(estimate, variance, freedom, np.where(freedom == 0, 1.0, pvalue))

@@ -4,9 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
+from bleep_sc.metrics._alike import alike
+
 WINDOW = 7
 """Side of the windows, spots; odd."""
 K1, K2 = 0.01, 0.03
+MOST_PLACES = 2**24
+"""On the lattice of a slide: more are px."""
 
 
 def ssim(
@@ -37,7 +41,7 @@ def ssim(
     Raises
     ------
     ValueError
-        When two spots share a place, the places are no whole numbers.
+        When two spots share a place, the places are no whole numbers, or span so many that they must be px.
 
     Examples
     --------
@@ -46,6 +50,9 @@ def ssim(
     >>> bs.metrics.ssim(truth, truth, rows, cols).round(3).tolist()
     [1.0]
     """
+    prediction, truth = alike(prediction=prediction, truth=truth)
+    if not len(truth):
+        return np.full(truth.shape[1], np.nan)
     y, x = _places(np.asarray(rows), np.asarray(cols))
     shape = (int(y.max()) + 1, int(x.max()) + 1)
     share = uniform_filter(_drawn(np.ones(len(y)), y, x, shape), WINDOW, mode="constant")
@@ -84,6 +91,12 @@ def _places(rows: NDArray[np.number], cols: NDArray[np.number]) -> tuple[NDArray
         x = x // 2
     if len(np.unique(np.stack([y, x]), axis=1).T) < len(y):
         raise ValueError("Several spots share a place on the lattice (rows=, cols=). Compute the SSIM slide by slide.")
+    places = (int(y.max()) + 1) * (int(x.max()) + 1)
+    if places > max(MOST_PLACES, 100 * len(y)):
+        raise ValueError(
+            f"{len(y)} spots span {places:,} places (rows=, cols=): these must be places on the lattice, such as "
+            "obs['array_row'] and obs['array_col'], and no px."
+        )
     return y, x
 
 

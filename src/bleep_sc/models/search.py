@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from bleep_sc._arrays.blocks import some_rows
 from bleep_sc.models.exact_search import Metric, Neighbors, exact
 
 if TYPE_CHECKING:
@@ -22,8 +25,17 @@ def search(
     n_neighbors: int,
     metric: Metric,
     index: Index,
+    among: NDArray[np.bool_] | None = None,
 ) -> Neighbors:
-    """Find the most similar keys of every query, as :func:`bleep_sc.models.retrieval.nearest` does."""
+    """Find the most similar keys of every query, as :func:`bleep_sc.models.retrieval.nearest` does.
+
+    ``among`` says which keys are looked at, (n_keys,); None: all.
+    """
+    if among is not None and not among.all():
+        rows = np.flatnonzero(among)
+        found = search(query, some_rows(keys, rows), n_neighbors=n_neighbors, metric=metric, index=index)
+        places = torch.from_numpy(rows.astype(np.int32)).to(found.index.device)
+        return replace(found, index=places[found.index.long()])
     n_keys = keys.shape[0]
     if not 1 <= n_neighbors <= n_keys:
         raise ValueError(f"n_neighbors={n_neighbors} must lie between 1 and the size of the reference, {n_keys}.")

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.expression import require_one_unit, units
+from bleep_sc._adata.checks import require_layer
+from bleep_sc._adata.depth import depths_of, evenly, shallow_slides, warn_of_shallow_slides
+from bleep_sc._adata.expression import record_of, require_one_unit, units
 from bleep_sc._adata.spots import Spots
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import write_model
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anndata import AnnData
+    from numpy.typing import NDArray
     from torch import nn
 
     from bleep_sc.models.bleep import BLEEP
@@ -126,7 +129,8 @@ def fit(
     Warns
     -----
     UserWarning
-        When the slides are not normalised alike.
+        When the slides are not normalised alike. When some were sequenced at less than a fifth of the depth of the
+        others: the model is fitted without them.
 
     Examples
     --------
@@ -159,6 +163,7 @@ def fit(
     spots = Spots.to_learn_on(adata, library_key)
     slides = spots.slides
     require_one_unit(adata, layer, slides)
+    deep = _deep_enough(adata, layer, target_rep, slides)
     if use_rep is not None and config.stain_jitter:
         raise ValueError("use_rep= gives features, whose stains are settled; stain_jitter needs patches to change.")
     show_progress_bar = show_progress_bar and is_first()
@@ -177,6 +182,7 @@ def fit(
             network, images, num_workers=num_workers, device=resolved[0], show_progress_bar=show_progress_bar
         )
     pairs, device = Pairs(images, values), resolved[0]
+    learnt_on = (pairs, slides) if deep.all() else (pairs[deep], slides[deep])
     how: dict[str, Any] = {
         "config": config,
         "encoder": trained_encoder,
@@ -186,9 +192,9 @@ def fit(
         "show_progress_bar": show_progress_bar,
     }
     if len(resolved) > 1:
-        trained = fit_in_processes(pairs, slides, devices=resolved, **how)
+        trained = fit_in_processes(*learnt_on, devices=resolved, **how)
     else:
-        trained = fit_reference(pairs, slides, device=device, **how)
+        trained = fit_reference(*learnt_on, device=device, **how)
     model = trained.model.to(device)
     calibration = None if trained.held_out is None else calibrate(trained.held_out)
     typicality = learnt_typicality(spots, images, random_state)
@@ -208,7 +214,7 @@ def fit(
     checksums = spot_checksums(adata, layer, expression_embedding)
     adata = adata.copy() if copy else adata
     fitted = FittedModel(model, description, calibration, typicality)
-    write_model(adata, key_added, fitted, slides, {"loss": trained.loss})
+    write_model(adata, key_added, fitted, slides[deep], {"loss": trained.loss})
     if calibration is not None:
         predictability = pd.Series(calibration.predictability, index=genes).reindex(adata.var_names)
         adata.var[keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)
@@ -216,6 +222,21 @@ def fit(
     adata.obsm[keys.expression_embedding(key_added)] = expression_embedding
     adata.obs[keys.checksum(key_added)] = checksums
     return adata if copy else None
+
+
+def _deep_enough(
+    adata: AnnData, layer: str | None, target_rep: str | None, slides: NDArray[np.str_]
+) -> NDArray[np.bool_]:
+    """Return which spots a model is fitted on, (n_obs,), and warn of shallow slides, which are left out."""
+    if target_rep is not None or record_of(adata, layer) is not None:
+        return np.ones(len(slides), dtype=bool)
+    matrix = require_layer(adata, layer, "Pass layer=, the layer with logarithms.")
+    depths = depths_of(slides, lambda rows: matrix[evenly(rows)])
+    shallow = shallow_slides(depths)
+    warn_of_shallow_slides(
+        depths, shallow, "The model is fitted without them, and bleep_sc.tl.impute reads nothing off them."
+    )
+    return ~np.isin(slides, shallow)
 
 
 def _architecture(model: BLEEP, config: FitConfig, encoder: Encoder | None, genes: list[str]) -> dict[str, Any]:

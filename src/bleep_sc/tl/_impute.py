@@ -13,6 +13,7 @@ from bleep_sc.tl._predictions.intervals import check_interval, spot_confidence
 from bleep_sc.tl._predictions.layers import correction, predicted_layers
 from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, check_store_is_free, write_prediction
 from bleep_sc.tl._predictions.typicality import typicality_of, warn_of_foreign_slides
+from bleep_sc.tl._references.depth import without_shallow_slides
 from bleep_sc.tl._references.on_disk import opened
 from bleep_sc.tl._references.read import as_references, read_references
 from bleep_sc.tl._references.same_slide import place_images, same_spots, warn_of_shared_slides
@@ -164,7 +165,8 @@ def impute(
     -----
     UserWarning
         When spots of the query are in the reference: they find themselves, and cannot be scored. When others of their
-        slide are: scores do not compare with those of held-out slides.
+        slide are: scores do not compare with those of held-out slides. When slides of the reference were sequenced at
+        less than a fifth of the depth of the others: nothing is read off them.
 
     Examples
     --------
@@ -189,13 +191,16 @@ def impute(
         target_rep=target_rep,
         weights=ref_weights,
     )
+    reference = without_shallow_slides(reference, key)
     model, name = reference.model, key_added or key
     config, params = model.description.config, model.description.params
     layer = params["layer"] if layer is None and target_rep is None else layer
     check_layer_is_free(adata, name)
     check_store_is_free(store)
     check_index(index)
-    n_neighbors = _n_neighbors(config["n_neighbors"] if n_neighbors is None else n_neighbors, len(reference.keys))
+    among = None if reference.weights is None else reference.weights > 0
+    n_reference = len(reference.keys) if among is None else int(among.sum())
+    n_neighbors = _n_neighbors(config["n_neighbors"] if n_neighbors is None else n_neighbors, n_reference)
     if interval is not None:
         check_interval(interval, model, store=store, layer=layer, target_rep=target_rep)
     query = Spots.of(adata, params)
@@ -207,7 +212,8 @@ def impute(
     embedding, of_refs = place_images(
         query, reference.spots, twins, model, images, key=key, encoder=encoder, device=device
     )
-    found = search(embedding, reference.keys, n_neighbors=n_neighbors, metric=config["metric"], index=index)
+    searched: dict[str, Any] = {"n_neighbors": n_neighbors, "metric": config["metric"], "index": index}
+    found = search(embedding, reference.keys, among=among, **searched)
     weights = retrieval.neighbor_weights(found.similarity)
     if reference.weights is not None:
         weights = retrieval.reweighted(weights, found.index, reference.weights)

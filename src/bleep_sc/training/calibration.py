@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 SHRINKAGE_VARIANCE = 0.05
 """How far genes differ in how much they move towards the regression."""
+UNKNOWN = 0.5
+"""How much they move where nothing says how much."""
+FEWEST_GENES = 10
+"""Genes from which it is told how far correlations differ by chance."""
+SLIDES_OF_ALL_GENES = 3
+"""What all genes together say of how slides differ counts for so many more slides, gene by gene."""
 MAX_SPOTS = 4000
 """Spots on which ends of intervals are compared, at most."""
 
@@ -31,8 +37,8 @@ MAX_SPOTS = 4000
 def calibrate(held_out: HeldOut) -> Calibration:
     """Learn from slides that were predicted without having been seen."""
     slides, truth = held_out.slides, held_out.truth
-    typical, shrinkage = _shrinkage(held_out)
-    predicted = held_out.retrieved + shrinkage * (held_out.regressed - held_out.retrieved)
+    typical, shrinkage, shrunk_elsewhere = _shrinkage(held_out)
+    predicted = held_out.retrieved + shrunk_elsewhere * (held_out.regressed - held_out.retrieved)
     std = truth.std(axis=0)
     scale = interval_scale(held_out.variance, std)
     genes = monitored_genes(truth, slides)
@@ -41,17 +47,13 @@ def calibrate(held_out: HeldOut) -> Calibration:
     predictors = design(held_out.similarity, spread)
     coefficients = np.linalg.lstsq(predictors, errors, rcond=None)[0]
     expected = np.percentile(predictors @ coefficients, np.linspace(0, 100, N_PERCENTILES))
-    per_slide = [pearson(predicted[slides == name], truth[slides == name]) for name in np.unique(slides)]
-    known = np.isfinite(per_slide).any(axis=0)
-    predictability = np.full(truth.shape[1], np.nan, dtype=np.float32)
-    predictability[known] = np.nanmean(np.array(per_slide)[:, known], axis=0)
     return Calibration(
         shrinkage=shrinkage,
         typical_shrinkage=np.array(typical, dtype=np.float32),
-        predictability=predictability,
+        predictability=_predictability(predicted, truth, slides),
         std=std.astype(np.float32),
-        residuals=_quantiles((truth - predicted) / scale),
-        levels=_quantiles(truth),
+        residuals=ends((truth - predicted) / scale, slides, from_others=True),
+        levels=ends(truth, slides, from_others=False),
         is_local=_better_local(truth, predicted, scale, slides),
         monitored=np.isin(np.arange(truth.shape[1]), genes),
         error=coefficients,
@@ -59,20 +61,39 @@ def calibrate(held_out: HeldOut) -> Calibration:
     )
 
 
-def _shrinkage(held_out: HeldOut) -> tuple[float, NDArray[np.float32]]:
-    r"""Return how far predictions should move towards the regression: over all genes, and gene by gene.
+def _shrinkage(held_out: HeldOut) -> tuple[float, NDArray[np.float32], NDArray[np.float32]]:
+    r"""Return how far predictions should move towards the regression: over all genes, gene by gene, and spot by spot.
 
     The least-squares slope of what retrieval misses on what the regression would change, within slides, between 0 and
-    1; that of a gene is shrunk towards that of all genes.
+    1; that of a gene is shrunk towards that of all genes. That of a spot, (n, n_genes), is learnt on the other slides:
+    what is learnt on a slide makes its own errors look smaller than those to come.
     """
     change = _within_slides(held_out.regressed - held_out.retrieved, held_out.slides)
     missed = _within_slides(held_out.truth - held_out.retrieved, held_out.slides)
-    size = np.maximum(np.square(change).sum(axis=0), 1e-12)  # (n_genes,)
-    slope = (change * missed).sum(axis=0) / size
-    variance = missed.var(axis=0) / size
-    weight = 1 / (variance + SHRINKAGE_VARIANCE)
-    typical = float(np.clip((weight * slope).sum() / weight.sum(), 0, 1))
-    shrunk = (SHRINKAGE_VARIANCE * slope + variance * typical) * weight
+    names, slide, counts = np.unique(held_out.slides, return_inverse=True, return_counts=True)
+    squares, products, left = (
+        np.stack([each[slide == i].sum(axis=0, dtype=np.float64) for i in range(len(names))])
+        for each in (np.square(change), change * missed, np.square(missed))
+    )  # (n_slides, n_genes)
+    total = [each.sum(axis=0) for each in (squares, products, left)]
+    typical, shrunk = _slopes(total[0], total[1], total[2], len(slide))
+    elsewhere = [
+        _slopes(total[0] - squares[i], total[1] - products[i], total[2] - left[i], len(slide) - int(counts[i]))[1]
+        for i in range(len(names))
+    ]
+    return typical, shrunk, np.stack(elsewhere)[slide]
+
+
+def _slopes(
+    squares: NDArray[np.float64], products: NDArray[np.float64], left: NDArray[np.float64], n: int
+) -> tuple[float, NDArray[np.float32]]:
+    """Return the slope over all genes, and those of genes shrunk towards it, from sums over n spots, (n_genes,)."""
+    known = squares > 1e-12
+    size = np.where(known, squares, 1.0)
+    slope, variance = products / size, left / max(n, 1) / size
+    weight = np.where(known, 1 / (variance + SHRINKAGE_VARIANCE), 0.0)
+    typical = float(np.clip((weight * slope).sum() / weight.sum(), 0, 1)) if known.any() else UNKNOWN
+    shrunk = np.where(known, (SHRINKAGE_VARIANCE * slope + variance * typical) * weight, typical)
     return typical, np.clip(shrunk, 0, 1).astype(np.float32)
 
 
@@ -81,6 +102,83 @@ def _within_slides(values: NDArray[np.float32], slides: NDArray[np.str_]) -> NDA
     for name in np.unique(slides):
         result[slides == name] -= values[slides == name].mean(axis=0)
     return result
+
+
+def _predictability(
+    predicted: NDArray[np.float32], truth: NDArray[np.float32], slides: NDArray[np.str_]
+) -> NDArray[np.float32]:
+    """Return the correlation of every gene within slides, as far as it can be told from chance, (n_genes,).
+
+    The mean over slides, weighed by the inverse variance of a correlation of n spots, 1 / (n - 3), so that three spots
+    say nothing. It is shrunk towards zero by the share of chance in it, which slides tell by their disagreement over
+    all genes: of many genes that nothing predicts, some correlate well on few spots.
+    """
+    names, counts = np.unique(slides, return_counts=True)
+    r = np.stack([pearson(predicted[slides == name], truth[slides == name]) for name in names])  # (n_slides, n_genes)
+    weight = np.where(np.isfinite(r), np.maximum(counts - 3.0, 0.0)[:, None], 0.0)
+    total, r = weight.sum(axis=0), np.nan_to_num(r)
+    known, result = total > 0, np.full(truth.shape[1], np.nan)
+    result[known] = (weight * r).sum(axis=0)[known] / total[known]
+    several = known & ((weight > 0).sum(axis=0) > 1)
+    if several.sum() >= FEWEST_GENES:
+        apart = (weight * np.square(r - result)).sum(axis=0)[several] / ((weight > 0).sum(axis=0)[several] - 1)
+        noise = apart.mean() / total[known]
+        signal = max(np.square(result[known]).mean() - noise.mean(), 0.0)
+        result[known] *= signal / np.maximum(signal + noise, np.finfo(float).tiny)
+    return result.astype(np.float32)
+
+
+def ends(values: NDArray[np.float32], slides: NDArray[np.str_], *, from_others: bool) -> NDArray[np.float32]:
+    r"""Return quantiles of every gene for a further spot of a further slide, (n_probabilities, n_genes).
+
+    For the spot: of n values the :math:`\lfloor (n + 1) p \rfloor`-th, and for upper ends the
+    :math:`\lceil (n + 1) p \rceil`-th, as in conformal prediction; the extremes where n is too small. For the slide:
+    deviations from the means of slides are stretched, so that their variance is that of spots and slides together, with
+    Student's quantile instead of the normal one for as few slides as there are. ``from_others`` says that the values
+    are what others missed of a slide, which differs more than a further one will from all of them.
+    """
+    from scipy.stats import norm, t
+
+    names, slide, counts = np.unique(slides, return_inverse=True, return_counts=True)
+    n, several = len(values), 1 < len(names) < len(values)
+    means = np.stack([values[slide == i].mean(axis=0, dtype=np.float64) for i in range(len(names))])
+    overall = values.mean(axis=0, dtype=np.float64)
+    within = values - (means[slide] if several else overall)
+    between, df = _between_slides(within, means - overall, counts) if several else (np.zeros_like(overall), 1.0)
+    n_slides = max(n**2 / np.square(counts).sum(), 2.0)
+    between *= (n_slides - 1) ** 2 * (n_slides + 1) / n_slides**3 if from_others else (n_slides + 1) / n_slides
+    places = [_place(probability, n) for probability in PROBABILITIES]
+    ordered = np.partition(within, sorted(set(places)), axis=0)[places]
+    half = np.array([probability if probability != 0.5 else 0.25 for probability in PROBABILITIES])
+    student = np.square(t.ppf(half, df) / norm.ppf(half))[:, None]
+    return np.asarray(overall + ordered * np.sqrt(1 + between * student), dtype=np.float32)
+
+
+def _place(probability: float, n: int) -> int:
+    """Return where among n values in order the quantile of a further one is, at the latest."""
+    place = np.floor((n + 1) * probability) if probability < 0.5 else np.ceil((n + 1) * probability)
+    return int(np.clip(place, 1, n)) - 1
+
+
+def _between_slides(
+    within: NDArray[np.float64], apart: NDArray[np.float64], counts: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], float]:
+    """Return the variance between slides in units of that within, (n_genes,), and how many degrees of freedom it has.
+
+    From deviations of spots (n, n_genes) from the means of their slides, and of these (n_slides, n_genes). Few slides
+    say little of a gene, and many genes something of slides: that of all genes counts for three slides more.
+    """
+    n, n_slides = len(within), len(counts)
+    of_spots = np.square(within).sum(axis=0) / (n - n_slides)
+    of_slides = (counts[:, None] * np.square(apart)).sum(axis=0) / (n_slides - 1)
+    each = (n - np.square(counts).sum() / n) / (n_slides - 1)  # spots of a slide, less where they are uneven
+    varies = of_spots > 0
+    share = np.divide((of_slides - of_spots) / each, of_spots, out=np.zeros_like(of_spots), where=varies)
+    common = max(float(share[varies].mean()), 0.0) if varies.any() else 0.0
+    own = n**2 / np.square(counts).sum() - 1
+    return np.maximum((own * share + SLIDES_OF_ALL_GENES * common) / (own + SLIDES_OF_ALL_GENES), 0), (
+        own + SLIDES_OF_ALL_GENES
+    )
 
 
 def _better_local(
@@ -96,16 +194,12 @@ def _better_local(
     better = np.zeros((len(PROBABILITIES), truth.shape[1]))
     for name in np.unique(slides):
         out = slides == name
-        residuals = _quantiles((truth - predicted)[~out] / scale[~out])
-        levels = _quantiles(truth[~out])
+        residuals = np.quantile((truth - predicted)[~out] / scale[~out], PROBABILITIES, axis=0)
+        levels = np.quantile(truth[~out], PROBABILITIES, axis=0)
         for i, probability in enumerate(PROBABILITIES):
             local = predicted[out] + scale[out] * residuals[i]
             better[i] += _pinball(levels[i], truth[out], probability) - _pinball(local, truth[out], probability)
     return better > 0
-
-
-def _quantiles(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.quantile(values, PROBABILITIES, axis=0).astype(np.float32)
 
 
 def _pinball(end: NDArray[np.float32], truth: NDArray[np.float32], probability: float) -> NDArray[np.float32]:

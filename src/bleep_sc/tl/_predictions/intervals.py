@@ -29,6 +29,12 @@ def check_interval(share: float, model: FittedModel, *, store: Any, layer: str |
             f"interval={share} needs slides of the reference that were held out when it was fitted. Fit on two slides "
             "or more, with FitConfig(cross_fit=True)."
         )
+    n = sum(model.description.slides.values())  # 0 where that is not known
+    if n and (n + 1) * (1 - share) / 2 < 1:
+        raise ValueError(
+            f"interval={share} leaves less than one of the {n} spots of the reference on either side: its ends are "
+            f"not known. Ask for at most {1 - 2 / (n + 1):.2g}, or fit on more spots."
+        )
     if store is not None:
         raise ValueError(f"interval={share} writes layers in memory; impute in parts, or without store=.")
     if (layer, target_rep) != (params["layer"], params["target_rep"]):
