@@ -4,6 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.expression import record_of
 from bleep_sc._adata.spots import Spots
@@ -92,10 +93,11 @@ def embed(
     embedding = embed_images(module, images, spots.slides, device=resolved)
     embedded_expression = embed_expression(module, values, device=resolved) if expression else None
     adata = adata.copy() if copy else adata
-    adata.obsm[keys.image_embedding(key)] = embedding
-    if embedded_expression is not None:
-        adata.obsm[keys.expression_embedding(key)] = embedded_expression
-        adata.uns[key] = {**record, "params": json.dumps({**params, "reference_layer": own})}
+    with all_or_nothing(adata):
+        adata.obsm[keys.image_embedding(key)] = embedding
+        if embedded_expression is not None:
+            adata.obsm[keys.expression_embedding(key)] = embedded_expression
+            adata.uns[key] = {**record, "params": json.dumps({**params, "reference_layer": own})}
     return adata if copy else None
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.expression import units, warn_of_uneven_slides
 from bleep_sc._adata.spots import Spots
 from bleep_sc.tl._models import inputs
@@ -203,12 +204,13 @@ def fit(
     description = Description("bleep", architecture, genes, recipe, asdict(config), params)
     adata = adata.copy() if copy else adata
     fitted = FittedModel(model, description, calibration, typicality)
-    write_model(adata, key_added, fitted, slides, {"loss": trained.loss})
-    if calibration is not None:
-        predictability = pd.Series(calibration.predictability, index=genes).reindex(adata.var_names)
-        adata.var[keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)
-    adata.obsm[keys.image_embedding(key_added)] = image_embedding
-    adata.obsm[keys.expression_embedding(key_added)] = expression_embedding
+    with all_or_nothing(adata):
+        write_model(adata, key_added, fitted, slides, {"loss": trained.loss})
+        if calibration is not None:
+            predictability = pd.Series(calibration.predictability, index=genes).reindex(adata.var_names)
+            adata.var[keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)
+        adata.obsm[keys.image_embedding(key_added)] = image_embedding
+        adata.obsm[keys.expression_embedding(key_added)] = expression_embedding
     return adata if copy else None
 
 
