@@ -124,7 +124,17 @@ def kill(work):
     return {"killed": n_killed, "kept": kept, "did": log.read_text().splitlines()}
 
 
-print(json.dumps({work.__name__: kill(work) for work in DONE if work.__name__ in names}))
+def both(work):
+    "Let two processes do it at once, until each has been let do it alone; what they said is noted."
+    path = folder / work.__name__ / "both"
+    codes = [ended(pid) for pid in [start(work, path), start(work, path)]]
+    codes.append(ended(start(work, path)) if work is not predict else 0)
+    assert ended(start(work, folder / work.__name__ / "alone")) == 0
+    return {"codes": codes}
+
+
+do = kill if n_kills else both
+print(json.dumps({work.__name__: do(work) for work in DONE if work.__name__ in names}))
 """
 
 
@@ -205,6 +215,23 @@ def test_an_imputation_that_was_killed_leaves_nothing_that_looks_whole(killed):
     assert np.isfinite(alone).all()
     for other in others:
         np.testing.assert_array_equal(other, alone)
+
+
+@pytest.mark.parametrize("name", ["extract", "describe", "predict", pytest.param("command", marks=pytest.mark.slow)])
+def test_of_two_processes_one_writes_and_the_other_is_told(files, tmp_path, name):
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(files), str(tmp_path), "0", name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    first, second, third = json.loads(done.stdout.splitlines()[-1])[name]["codes"]
+    assert {first, second} == {0, 1}
+    assert third == 0
+    assert "both/" * (name == "command") in done.stderr
+    assert "is being written by process" in done.stderr
+    if name != "command":
+        inside = {"extract": "patches", "describe": "features", "predict": ""}[name]
+        alone, other = (zarr.open_array(tmp_path / name / run / inside, mode="r")[:] for run in ("alone", "both"))
+        np.testing.assert_array_equal(other, alone)
+    assert not [path for path in (tmp_path / name).rglob("*") if path.name.startswith(".bleep_sc")]
 
 
 @pytest.mark.slow

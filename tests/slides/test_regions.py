@@ -82,8 +82,90 @@ def test_bad_annotations_are_named(tmp_path):
         read_regions([feature([1, 2], "Point")])
     with pytest.raises(ValueError, match="a geometry that cannot be read"):
         read_regions(feature([[[0, 0], [1]]]))
-    with pytest.raises(ValueError, match=r"cannot be read \(coordinates are NaN"), np.errstate(invalid="ignore"):
+    with pytest.raises(ValueError, match=r"cannot be read \(coordinates are NaN"):
         read_regions(feature([[[0, 0], [np.nan, 5], [5, 5], [0, 0]]]))
+
+
+@pytest.mark.parametrize(
+    ("hole", "area", "warns"),
+    [
+        (square(10, 10, 20), 9600, False),
+        (square(200, 0, 20), 10000, True),
+        (square(90, 90, 20), 9900, True),
+    ],
+)
+def test_holes_cut_what_lies_inside(hole, area, warns):
+    """Also where they lie outside, or are drawn twice."""
+    import warnings
+
+    for holes in ([hole], [hole, hole]):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            (region,) = read_regions(feature([square(0, 0, 100), *holes]))
+        assert region.polygon.area == pytest.approx(area)
+        message = f"{len(holes)} holes lie outside their outlines"
+        assert [str(each.message).startswith(message) for each in said] == [True] * warns
+
+
+def test_parts_that_overlap_are_one_area():
+    (region,) = read_regions(feature([[square(0, 0, 100)], [square(50, 50, 100)]], "MultiPolygon"))
+    assert region.polygon.area == 17500
+    assert label_points([[75, 75]], [region]).tolist() == ["annotation 1"]
+
+
+def test_degrees_are_not_taken_for_px_without_a_word():
+    amsterdam = [[[4.895168, 52.370216], [4.896, 52.370216], [4.896, 52.371], [4.895168, 52.370216]]]
+    with pytest.warns(UserWarning, match="All annotations lie within 180 × 90 and have more than three decimals"):
+        read_regions(feature(amsterdam))
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}
+    with pytest.raises(ValueError, match=r"The annotations are in degrees \(crs: .*CRS84.*\)\. Export them in px"):
+        read_regions({"type": "FeatureCollection", "crs": crs, "features": [feature(amsterdam)]})
+    large = {"type": "FeatureCollection", "crs": crs, "features": [feature([square(0, 0, 5000)])]}
+    assert read_regions(large)[0].polygon.area == 25e6  # what writes px says so, too
+
+
+def test_a_file_may_be_wrapped_as_deep_as_it_likes(tmp_path):
+    wrapped = [TUMOUR]
+    nested = dict(TUMOUR)
+    for _ in range(3000):
+        wrapped = {"type": "FeatureCollection", "features": [wrapped]}
+        nested = feature([square(0, 0, 100)], childObjects=[nested])
+    assert len(read_regions(wrapped)) == 1
+    assert len(read_regions(nested)) == 3001
+    (tmp_path / "a.geojson").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="is no GeoJSON"):
+        read_regions(tmp_path / "a.geojson")
+    geometry = TUMOUR["geometry"]
+    for _ in range(3000):
+        geometry = {"type": "GeometryCollection", "geometries": [geometry]}
+    with pytest.raises(ValueError, match="a geometry that cannot be read"):
+        read_regions(geometry)
+
+
+@pytest.mark.parametrize(
+    ("properties", "name"),
+    [
+        (None, "annotation 1"),
+        ([1, 2], "annotation 1"),
+        ("text", "annotation 1"),
+        ({"classification": "Tumor"}, "Tumor"),
+        ({"classification": {"names": "Tumor"}}, "Tumor"),
+        ({"classification": {"names": [1, "b"]}}, "1: b"),
+        ({"classification": {"name": None, "names": []}, "name": "own"}, "own"),
+        ({"classification": 7.5, "name": {"a": 1}}, "annotation 1"),
+        ({"name": 7, "measurements": {"area": float("nan")}}, "7"),
+        ({"name": float("nan"), "childObjects": None}, "annotation 1"),
+    ],
+)
+def test_whatever_properties_hold(properties, name):
+    (region,) = read_regions({**TUMOUR, "properties": properties})
+    assert region.name == name
+
+
+@pytest.mark.parametrize("far", [np.nan, np.inf, 1e308, 1e10])
+def test_places_that_are_none_are_refused(far):
+    with pytest.raises(ValueError, match=r"cannot be read \(coordinates are NaN, infinite or beyond 1,000,000,000 px"):
+        read_regions(feature([[[0, 0], [far, 5], [5, 5], [0, 0]]]))
 
 
 def test_affine_maps():

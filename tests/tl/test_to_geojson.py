@@ -76,3 +76,29 @@ def test_one_of_several_slides_must_be_named(toy, tmp_path):
     bs.tl.to_geojson(toy, tmp_path / "a.geojson", genes="HAL", library_id="slice2")
     features = json.loads((tmp_path / "a.geojson").read_text())["features"]
     assert len(features) == (toy.obs["library_id"] == "slice2").sum()
+
+
+def test_what_is_no_json_is_not_written(imputed, tmp_path):
+    def reject(text):
+        raise AssertionError(text)
+
+    bs.tl.to_geojson(imputed, tmp_path / "a.geojson", genes="HAL")
+    json.loads((tmp_path / "a.geojson").read_text(), parse_constant=reject)
+    before = (tmp_path / "a.geojson").read_bytes()
+    for spoil in (
+        lambda: imputed.obsm["spatial"].__setitem__((3, 0), np.nan),
+        lambda: imputed.uns["spatial"]["slice3"]["scalefactors"].update(spot_diameter_fullres=np.nan),
+    ):
+        kept = imputed.copy()
+        spoil()
+        with pytest.raises(ValueError, match="NaN"):
+            bs.tl.to_geojson(imputed, tmp_path / "a.geojson", genes="HAL")
+        imputed.obsm["spatial"] = kept.obsm["spatial"]
+        imputed.uns["spatial"] = kept.uns["spatial"]
+    assert (tmp_path / "a.geojson").read_bytes() == before
+
+
+def test_genes_of_one_name_are_refused(imputed, tmp_path):
+    imputed.var_names = ["HAL", "HAL", *imputed.var_names[2:]]
+    with pytest.raises(ValueError, match="var_names are not unique"):
+        bs.tl.to_geojson(imputed, tmp_path / "a.geojson", genes="HAL")

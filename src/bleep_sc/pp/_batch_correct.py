@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.checks import require_obs
 from bleep_sc._adata.expression import log_expression, panel
 from bleep_sc._arrays.blocks import dense
@@ -97,9 +98,10 @@ def batch_correct(
         values = correct(values, batches, random_state)
     else:
         logger.warning("obs[%r] names a single slide: there is nothing to correct.", batch_key)
-    adata.obsm[key_added] = values
     params = {"batch_key": batch_key, "basis": basis, "layer": layer or "X", "random_state": random_state}
-    adata.uns[key_added] = {"var_names": adata.var_names[genes].to_numpy(dtype=str), "params": params}
+    with all_or_nothing(adata):
+        adata.obsm[key_added] = values
+        adata.uns[key_added] = {"var_names": adata.var_names[genes].to_numpy(dtype=str), "params": params}
     return adata if copy else None
 
 

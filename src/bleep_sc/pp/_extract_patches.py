@@ -10,6 +10,7 @@ import numpy as np
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.checks import warn_of_glass
 from bleep_sc._adata.libraries import libraries, spots_of
 from bleep_sc._adata.places import centers_px
@@ -173,13 +174,15 @@ def extract_patches(
         adata.uns |= {key: spots.uns[key] for key in (keys.SPATIAL,) if key in spots.uns}
     if not kept.all():
         logger.warning("%d spots whose patch leaves the slide were dropped (pad='drop').", int((~kept).sum()))
-        adata._inplace_subset_obs(kept)
-    adata.obsm[key_added] = patches
-    adata.uns[key_added] = records
-    if keys.store_rows(key_added) in adata.obs:  # of an earlier call
-        del adata.obs[keys.store_rows(key_added)]
-    if stored_at is not None:
-        adata.obs[keys.store_rows(key_added)] = stored_at
+    with all_or_nothing(adata):
+        if not kept.all():
+            adata._inplace_subset_obs(kept)
+        adata.obsm[key_added] = patches
+        adata.uns[key_added] = records
+        if keys.store_rows(key_added) in adata.obs:  # of an earlier call
+            del adata.obs[keys.store_rows(key_added)]
+        if stored_at is not None:
+            adata.obs[keys.store_rows(key_added)] = stored_at
     if spatialdata is not None:
         spatialdata.tables[table_key] = adata
     return adata if copy else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.patches import patches_of
 from bleep_sc._adata.places import spatial_slot
 from bleep_sc._adata.records import names_hash, patch_recipe
@@ -131,8 +132,9 @@ def image_features(
         features = da.from_zarr(store_features(Path(store).resolve(), network, patches, recipe=identity, **how))
     adata = adata.copy() if copy else adata
     key = key_added or keys.features(network.name or "encoder")
-    adata.obsm[key] = features
-    adata.uns[key] = recipe
+    with all_or_nothing(adata):
+        adata.obsm[key] = features
+        adata.uns[key] = recipe
     return adata if copy else None
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.libraries import libraries, library_column
 from bleep_sc._adata.patches import patches_of, restained
 from bleep_sc._adata.records import stain_recipe
@@ -119,11 +120,12 @@ def normalize_stains(
     }
     result = _normalized(patches, names, own, target, records, is_stored=patches_key in adata.obsm)
     adata = adata.copy() if copy else adata
-    adata.uns[key] = records
-    if result is not None:
-        adata.obsm[key] = result
-    elif key in adata.obsm:  # of an earlier call
-        del adata.obsm[key]
+    with all_or_nothing(adata):
+        adata.uns[key] = records
+        if result is not None:
+            adata.obsm[key] = result
+        elif key in adata.obsm:  # of an earlier call
+            del adata.obsm[key]
     return adata if copy else None
 
 

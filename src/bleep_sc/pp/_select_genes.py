@@ -7,6 +7,7 @@ import scanpy as sc
 from scipy import sparse
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.checks import require_obs
 from bleep_sc._adata.expression import log_expression
 from bleep_sc._adata.libraries import named
@@ -93,6 +94,7 @@ def select_genes(
         slide = sc.AnnData(sparse.csr_matrix(part) if sparse.issparse(part) else part)
         ranking = sc.pp.highly_variable_genes(slide, n_top_genes=min(n_top_genes, adata.n_vars), inplace=False)
         chosen_by += ranking["highly_variable"].to_numpy(dtype=np.int64)
-    adata.var[keys.HIGHLY_VARIABLE] = (chosen_by > 0) | adata.var_names.isin([] if genes is None else list(genes))
-    adata.var[keys.CHOSEN_BY] = chosen_by
+    with all_or_nothing(adata):
+        adata.var[keys.HIGHLY_VARIABLE] = (chosen_by > 0) | adata.var_names.isin([] if genes is None else list(genes))
+        adata.var[keys.CHOSEN_BY] = chosen_by
     return adata if copy else None

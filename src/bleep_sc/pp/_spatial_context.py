@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.places import centers_px, centers_um, features_around
@@ -88,11 +89,12 @@ def spatial_context(
     result = features_around(values, names, places, radius_um)
     adata = adata.copy() if copy else adata
     key = key_added or keys.context(use_rep)
-    adata.obsm[key] = result
-    adata.uns[key] = {
-        **feature_recipe(adata, use_rep),
-        "context_of": use_rep,
-        "radius_um": float(radius_um),
-        **note(adata, library_key, spatial_key, pitch_um),
-    }
+    with all_or_nothing(adata):
+        adata.obsm[key] = result
+        adata.uns[key] = {
+            **feature_recipe(adata, use_rep),
+            "context_of": use_rep,
+            "radius_um": float(radius_um),
+            **note(adata, library_key, spatial_key, pitch_um),
+        }
     return adata if copy else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
     from shapely.geometry.base import BaseGeometry
+
+MOST_PX = 10**9
+"""Coordinates are less."""
+IN_DEGREES = ("CRS84", "4326")
+"""What names of coordinate systems in degrees have in them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,12 @@ def read_regions(source: str | Path | dict[str, Any] | list[Any]) -> list[Region
     FileNotFoundError
         Without such a file.
     ValueError
-        When it is no GeoJSON, or holds no polygon.
+        When it is no GeoJSON, holds no polygon, or says that it is in degrees.
+
+    Warns
+    -----
+    UserWarning
+        When holes lie outside their outlines, where they cut nothing; or when coordinates look like degrees.
 
     Examples
     --------
@@ -52,20 +63,30 @@ def read_regions(source: str | Path | dict[str, Any] | list[Any]) -> list[Region
     'annotation 1'
     """
     content = _load(Path(source)) if isinstance(source, str | Path) else source
-    regions, n_others, n_mended = [], 0, 0
+    regions, n_others, n_mended, n_outside = [], 0, 0, 0
     for number, feature in enumerate(_features(content), start=1):
-        polygon, mended = _polygon(feature.get("geometry"))
-        n_mended += mended
+        drawn = _geometry(feature.get("geometry"))
+        polygon, outside = (None, 0) if drawn is None else _area(drawn)
+        n_outside += outside
         if polygon is None:
             n_others += 1
         else:
-            regions.append(Region(_name(feature.get("properties") or {}, number), polygon))
+            n_mended += drawn is not None and not drawn.is_valid
+            regions.append(Region(_name(_properties(feature), number), polygon))
     if n_others:
         logger.info("%d points, lines or empty outlines have no inside, and were left out.", n_others)
     if n_mended:
         logger.info("%d outlines crossed themselves, and were mended.", n_mended)
     if not regions:
         raise ValueError("There is no polygon among the annotations. Export areas, not points or lines, from QuPath.")
+    if n_outside:
+        warnings.warn(
+            f"{n_outside} holes lie outside their outlines, wholly or in part, and cut nothing there. Look at the "
+            "annotations.",
+            UserWarning,
+            stacklevel=2,
+        )
+    _check_units(content, regions)
     return regions
 
 
@@ -74,45 +95,68 @@ def _load(path: Path) -> Any:
         raise FileNotFoundError(f"No annotations at {str(path)!r}. In QuPath: File > Export objects as GeoJSON.")
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is no GeoJSON ({error}). Export objects as GeoJSON.") from error
 
 
 def _features(content: Any) -> Iterator[dict[str, Any]]:
     """Give features, however deep the file has wrapped them."""
-    if isinstance(content, list):
-        for each in content:
-            yield from _features(each)
-    elif not isinstance(content, dict) or "type" not in content:
-        raise ValueError("This is no GeoJSON: features, collections of them, or geometries are expected.")
-    elif content["type"] == "FeatureCollection":
-        yield from _features(content.get("features", []))
-    elif content["type"] == "Feature":
-        yield content
-        yield from _features((content.get("properties") or {}).get("childObjects") or [])
-    else:
-        yield {"geometry": content, "properties": {}}
+    waiting = [content]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list):
+            waiting.extend(reversed(each))
+        elif not isinstance(each, dict) or "type" not in each:
+            raise ValueError("This is no GeoJSON: features, collections of them, or geometries are expected.")
+        elif each["type"] == "FeatureCollection":
+            waiting.append(each.get("features", []))
+        elif each["type"] == "Feature":
+            yield each
+            waiting.append(_properties(each).get("childObjects") or [])
+        else:
+            yield {"geometry": each, "properties": {}}
 
 
-def _polygon(geometry: dict[str, Any] | None) -> tuple[BaseGeometry | None, bool]:
-    """Return the area of a geometry, None where it has none; and whether it had to be mended."""
+def _properties(feature: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said of a feature; nothing where it is no object."""
+    properties = feature.get("properties")
+    return properties if isinstance(properties, dict) else {}
+
+
+def _geometry(geometry: dict[str, Any] | None) -> BaseGeometry | None:
+    """Return a geometry as it is drawn, or refuse it; None for that of QuPath's root, which has none."""
     import shapely
     from shapely.geometry import shape
 
-    if geometry is None:  # that of QuPath's root
-        return None, False
+    if geometry is None:
+        return None
     try:
-        drawn = shape(geometry)
-        if not np.isfinite(shapely.get_coordinates(drawn)).all():
-            raise ValueError("coordinates are NaN or infinite")
+        with np.errstate(invalid="ignore", over="ignore"):
+            drawn = shape(geometry)
+        if not (np.abs(shapely.get_coordinates(drawn)) < MOST_PX).all():
+            raise ValueError(f"coordinates are NaN, infinite or beyond {MOST_PX:,} px")
     except Exception as error:  # shapely raises many kinds
         raise ValueError(f"An annotation has a geometry that cannot be read ({error}).") from error
-    mended = not drawn.is_valid
-    whole = shapely.make_valid(drawn) if mended else drawn
-    parts = [part for part in _parts(whole) if part.geom_type == "Polygon" and part.area > 0]
+    return drawn
+
+
+def _area(drawn: BaseGeometry) -> tuple[BaseGeometry | None, int]:
+    """Return the area of a geometry, None where it has none, and how many of its holes lie outside."""
+    import shapely
+
+    parts, n_outside = [], 0
+    for part in _parts(drawn):
+        if part.geom_type != "Polygon":
+            continue
+        if not part.is_valid:  # mended as a whole, holes outside would be areas
+            shell = shapely.make_valid(shapely.Polygon(part.exterior))
+            holes = [shapely.make_valid(shapely.Polygon(ring)) for ring in part.interiors]
+            n_outside += sum(not shell.covers(hole) for hole in holes)
+            part = shapely.difference(shell, shapely.union_all(holes))
+        parts += [each for each in _parts(part) if each.geom_type == "Polygon" and each.area > 0]
     if not parts:
-        return None, False
-    return (parts[0] if len(parts) == 1 else shapely.union_all(parts)), mended
+        return None, n_outside
+    return (parts[0] if len(parts) == 1 else shapely.union_all(parts)), n_outside
 
 
 def _parts(geometry: Any) -> Iterator[Any]:
@@ -123,14 +167,34 @@ def _parts(geometry: Any) -> Iterator[Any]:
         yield from _parts(part)
 
 
+def _check_units(content: Any, regions: Sequence[Region]) -> None:
+    """Refuse annotations that say that they are in degrees, and warn of those that look like it."""
+    import shapely
+
+    places = shapely.get_coordinates([region.polygon for region in regions])
+    small = bool((np.abs(places) <= (180, 90)).all())
+    crs = str(content.get("crs") or "") if isinstance(content, dict) else ""
+    if small and any(name in crs for name in IN_DEGREES):
+        raise ValueError(f"The annotations are in degrees (crs: {crs:.80}). Export them in px of the image.")
+    if small and not np.allclose(places, places.round(3), rtol=0, atol=1e-9):
+        warnings.warn(
+            "All annotations lie within 180 × 90 and have more than three decimals, as degrees or shares of an image "
+            "have. They are taken for px of the image.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def _name(properties: dict[str, Any], number: int) -> str:
     classification = properties.get("classification")
     if isinstance(classification, dict):
         names = classification.get("names")
-        found = classification.get("name") or (": ".join(map(str, names)) if names else None)
-        if found:
-            return str(found)
-    return str(properties.get("name") or f"annotation {number}")
+        joined = ": ".join(map(str, names)) if isinstance(names, list) else names
+        classification = classification.get("name") or joined
+    for said in (classification, properties.get("name")):
+        if said and (isinstance(said, str) or type(said) is int):
+            return str(said)
+    return f"annotation {number}"
 
 
 def label_points(points: ArrayLike, regions: Sequence[Region]) -> NDArray[np.object_]:

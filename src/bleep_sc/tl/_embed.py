@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys, logs
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.expression import record_of, units
 from bleep_sc._adata.spots import Spots
@@ -104,11 +105,12 @@ def embed(
         own_record = {**record, **model_record(described, np.asarray(record["model"]).tobytes())}
         checksums = spot_checksums(adata, own, embedded_expression)
     adata = adata.copy() if copy else adata
-    adata.obsm[keys.image_embedding(key)] = embedding
-    if embedded_expression is not None:
-        adata.obsm[keys.expression_embedding(key)] = embedded_expression
-        adata.obs[keys.checksum(key)] = checksums
-        adata.uns[key] = own_record
+    with all_or_nothing(adata):
+        adata.obsm[keys.image_embedding(key)] = embedding
+        if embedded_expression is not None:
+            adata.obsm[keys.expression_embedding(key)] = embedded_expression
+            adata.obs[keys.checksum(key)] = checksums
+            adata.uns[key] = own_record
     return adata if copy else None
 
 

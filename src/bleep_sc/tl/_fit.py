@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.checks import require_layer
 from bleep_sc._adata.depth import depths_of, evenly, shallow_slides, warn_of_shallow_slides
 from bleep_sc._adata.expression import record_of, require_one_unit, units
@@ -214,13 +215,14 @@ def fit(
     checksums = spot_checksums(adata, layer, expression_embedding)
     adata = adata.copy() if copy else adata
     fitted = FittedModel(model, description, calibration, typicality)
-    write_model(adata, key_added, fitted, slides[deep], {"loss": trained.loss})
-    if calibration is not None:
-        predictability = pd.Series(calibration.predictability, index=genes).reindex(adata.var_names)
-        adata.var[keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)
-    adata.obsm[keys.image_embedding(key_added)] = image_embedding
-    adata.obsm[keys.expression_embedding(key_added)] = expression_embedding
-    adata.obs[keys.checksum(key_added)] = checksums
+    with all_or_nothing(adata):
+        write_model(adata, key_added, fitted, slides[deep], {"loss": trained.loss})
+        if calibration is not None:
+            predictability = pd.Series(calibration.predictability, index=genes).reindex(adata.var_names)
+            adata.var[keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)
+        adata.obsm[keys.image_embedding(key_added)] = image_embedding
+        adata.obsm[keys.expression_embedding(key_added)] = expression_embedding
+        adata.obs[keys.checksum(key_added)] = checksums
     return adata if copy else None
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.checks import require_obs
 from bleep_sc._adata.expression import both_sides
 from bleep_sc._output.messages import listed
@@ -96,8 +97,6 @@ def gene_correlation(
     agreement = correlation_agreement(ours, theirs)
     places = np.flatnonzero(known)[chosen]
     adata = adata.copy() if copy else adata
-    adata.varp[keys.gene_correlation(layer)] = _embedded(ours, places, adata.n_vars)
-    adata.varp[keys.gene_correlation("measured")] = _embedded(theirs, places, adata.n_vars)
     record: dict[str, Any] = {
         "genes": names[chosen].to_numpy(dtype=str),
         "pearson": agreement.pearson,
@@ -105,7 +104,10 @@ def gene_correlation(
         "n_pairs": agreement.n_pairs,
         "covariate": covariate or "",
     }
-    adata.uns[keys.gene_gene(layer)] = record
+    with all_or_nothing(adata):
+        adata.varp[keys.gene_correlation(layer)] = _embedded(ours, places, adata.n_vars)
+        adata.varp[keys.gene_correlation("measured")] = _embedded(theirs, places, adata.n_vars)
+        adata.uns[keys.gene_gene(layer)] = record
     return adata if copy else None
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.expression import log_expression, predicted_genes
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._arrays.blocks import dense
@@ -96,10 +97,11 @@ def joint_umap(
     mixing = batch_mixing(components, slides, perplexity=min(PERPLEXITY, (len(components) - 1) / 3))
     layout = np.asarray(joint.obsm["X_umap"], dtype=np.float32)
     adata = adata.copy() if copy else adata
-    adata.obsm[keys.umap(layer)] = layout[ref.n_obs :]
-    adata.uns[keys.umap_record(layer)] = {
-        "reference": layout[: ref.n_obs],
-        "reference_library": slides[: ref.n_obs],
-        **asdict(mixing),
-    }
+    with all_or_nothing(adata):
+        adata.obsm[keys.umap(layer)] = layout[ref.n_obs :]
+        adata.uns[keys.umap_record(layer)] = {
+            "reference": layout[: ref.n_obs],
+            "reference_library": slides[: ref.n_obs],
+            **asdict(mixing),
+        }
     return adata if copy else None

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.expression import both_sides
 from bleep_sc.metrics import cluster_agreement
 
@@ -92,9 +93,10 @@ def leiden(
         for each in map(float, resolutions)
     ]
     adata = adata.copy() if copy else adata
-    for key, clusters in ((keys.clusters("measured"), theirs), (keys.clusters(layer), ours)):
-        adata.obs[key] = pd.Categorical(clusters[float(resolution)].astype(str))
-    adata.uns[keys.clusters(layer)] = pd.DataFrame(rows)
+    with all_or_nothing(adata):
+        for key, clusters in ((keys.clusters("measured"), theirs), (keys.clusters(layer), ours)):
+            adata.obs[key] = pd.Categorical(clusters[float(resolution)].astype(str))
+        adata.uns[keys.clusters(layer)] = pd.DataFrame(rows)
     return adata if copy else None
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.checks import require_layer
 from bleep_sc._adata.expression import both_sides, holds_counts
 from bleep_sc._adata.libraries import libraries
@@ -91,12 +92,13 @@ def score(
     sets = _gene_sets(gene_sets, adata.var_names[scored], measured, slides, library_key)
     tables = {each: _score_layer(values, measured, slides, sets) for each, values in predicted.items()}
     adata = adata.copy() if copy else adata
-    for each, (table, means) in tables.items():
-        for metric, of_genes in zip(("pearson", "spearman"), means, strict=True):
-            column = np.full(adata.n_vars, np.nan)
-            column[scored] = of_genes
-            adata.var[keys.gene_score(each, metric)] = column
-        adata.uns[keys.score(each)] = table
+    with all_or_nothing(adata):
+        for each, (table, means) in tables.items():
+            for metric, of_genes in zip(("pearson", "spearman"), means, strict=True):
+                column = np.full(adata.n_vars, np.nan)
+                column[scored] = of_genes
+                adata.var[keys.gene_score(each, metric)] = column
+            adata.uns[keys.score(each)] = table
     return adata if copy else None
 
 

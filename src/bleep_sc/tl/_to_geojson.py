@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc._adata.checks import require_layer, require_obs
+from bleep_sc._adata.checks import require_layer, require_obs, require_unique_genes
 from bleep_sc._adata.libraries import libraries, one_slide
 from bleep_sc._adata.places import centers_px, spot_diameter
 from bleep_sc._arrays.blocks import dense
@@ -68,7 +68,8 @@ def to_geojson(
     KeyError
         When the layer, a gene, a column or the slide is not there.
     ValueError
-        When a gene was not predicted, or there are several slides and none is named.
+        When a gene was not predicted, names of genes are not unique, coordinates are missing, or there are several
+        slides and none is named.
 
     Examples
     --------
@@ -76,6 +77,7 @@ def to_geojson(
 
     >>> bs.tl.to_geojson(adata_query, "slice3.geojson", genes=["CYP3A4", "HAL"])  # doctest: +SKIP
     """
+    require_unique_genes(adata)
     wanted = [genes] if isinstance(genes, str) else list(genes)
     predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
     absent = [gene for gene in wanted if gene not in adata.var_names]
@@ -92,11 +94,15 @@ def to_geojson(
         labels = column.where(column.notna(), "").astype(str).to_numpy()[rows]
     centers = centers_px(adata, spatial_key)[rows]
     outline = _outline(adata, name, centers)
+    if not (np.isfinite(centers).all() and np.isfinite(outline).all()):
+        raise ValueError(
+            f"Coordinates or the diameter of the spots of slide {name!r} are NaN: GeoJSON has no such number."
+        )
     names = adata.obs_names[rows]
     with appears(Path(path)) as draft, draft.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')
         for i, feature in enumerate(_features(name, names, centers + 0.0, outline, wanted, values, labels)):
-            file.write(("" if i == 0 else ",") + "\n" + json.dumps(feature))
+            file.write(("" if i == 0 else ",") + "\n" + json.dumps(feature, allow_nan=False))
         file.write("\n]}\n")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.checks import require_layer
 from bleep_sc._output.damage import from_json
 from bleep_sc._output.disk import appears, is_there
@@ -55,17 +56,18 @@ def write_prediction(
     The record says what its numbers mean and where they are from; ``genes`` were predicted, (n_vars,). ``parts`` are by
     slot and key: ``layers``, (n_obs, n_vars) each, and what else there is of ``keys.PREDICTION``.
     """
-    if keys.imputed(name) in adata.uns:
-        for slot, of_name in keys.PREDICTION.items():
-            for key in (each(name) for each in of_name):
-                if key in getattr(adata, slot):
-                    del getattr(adata, slot)[key]
     parts = {"layers": {}, "obs": {}, "obsm": {}, **parts}
     parts["var"] = {keys.predicted(name): genes, **parts.get("var", {})}
     parts["uns"] = {keys.imputed(name): {**record, "version": __version__}}
-    for slot, values in parts.items():
-        for key, value in values.items():
-            getattr(adata, slot)[key] = value
+    earlier = keys.PREDICTION if keys.imputed(name) in adata.uns else {}
+    with all_or_nothing(adata):
+        for slot, of_name in earlier.items():
+            for key in (each(name) for each in of_name):
+                if key in getattr(adata, slot):
+                    del getattr(adata, slot)[key]
+        for slot, values in parts.items():
+            for key, value in values.items():
+                getattr(adata, slot)[key] = value
 
 
 def among_all(values: NDArray[np.floating], genes: NDArray[np.bool_]) -> NDArray[np.float32]:
