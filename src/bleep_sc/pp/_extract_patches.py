@@ -169,12 +169,12 @@ def extract_patches(
     else:
         stored_at = write(Path(store), parts, centers, cutting, records, size)[kept]
         patches = as_dask(store, stored_at)
-    if spatialdata is not None:
-        adata.obsm[keys.SPATIAL] = centers
-        adata.uns |= {key: spots.uns[key] for key in (keys.SPATIAL,) if key in spots.uns}
     if not kept.all():
         logger.warning("%d spots whose patch leaves the slide were dropped (pad='drop').", int((~kept).sum()))
     with all_or_nothing(adata):
+        if spatialdata is not None:
+            adata.obsm[keys.SPATIAL] = centers
+            adata.uns |= {key: spots.uns[key] for key in (keys.SPATIAL,) if key in spots.uns}
         if not kept.all():
             adata._inplace_subset_obs(kept)
         adata.obsm[key_added] = patches
