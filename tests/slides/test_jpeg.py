@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from bleep_sc.slides import open_slide
 from bleep_sc.slides._jpeg import block_size, color_space, complaint
+from bleep_sc.slides._vips import has_vips, open_vips, open_vips_once
 
 OPTIONS = [{}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}, {"restart_marker_rows": 1}]
 
@@ -65,6 +66,18 @@ def test_a_jpeg_that_misses_its_middle_is_refused_for_pixels_and_thumbnail(pixel
     for ask in (lambda slide: slide.read_region(0, 0, 9, 9), lambda slide: slide.thumbnail(100)):
         with open_slide(tmp_path / "a.jpg") as slide, pytest.raises(ValueError, match=r"a\.jpg' .*Corrupt JPEG data"):
             ask(slide)
+
+
+@pytest.mark.skipif(not has_vips(), reason="pyvips is not installed")
+@pytest.mark.parametrize("opened", [open_vips, open_vips_once])
+def test_pyvips_refuses_it_too(opened, pixels, tmp_path):
+    jpeg = encoded(pixels)
+    (tmp_path / "a.jpg").write_bytes(jpeg[: len(jpeg) // 3] + jpeg[len(jpeg) // 2 :])
+    with (
+        pytest.raises(ValueError, match=r"(?s)a\.jpg' .*Corrupt JPEG data"),
+        opened(tmp_path / "a.jpg", 0.5, "given") as slide,
+    ):
+        slide.read_region(0, 0, slide.width, slide.height)
 
 
 @pytest.mark.parametrize("options", [{"tile": (64, 64)}, {"rowsperstrip": 16}])

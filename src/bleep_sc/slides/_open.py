@@ -26,7 +26,8 @@ def open_slide(source: Any) -> Slide:
     source
         A path: TIFF (strips or tiles, pyramids, OME-TIFF, BigTIFF, SVS), JPEG, PNG, and what OpenSlide reads where it
         is installed. An RGB array (height, width, 3), uint8: NumPy, dask or zarr, also with the channels first. An
-        image of a SpatialData object, with scales or without. Or a slide, which is returned.
+        image of a SpatialData object, with scales or without. Or a slide, which is returned. What is transparent was
+        not scanned, and reads white; channels that are named red, green and blue are read in that order.
 
     Returns
     -------
@@ -37,7 +38,7 @@ def open_slide(source: Any) -> Slide:
     FileNotFoundError
         Without such a file.
     ValueError
-        When it is broken, or no 8-bit RGB image.
+        When it is broken, was not written to its end, or is no 8-bit RGB image.
     ImportError
         When the format needs OpenSlide, and it is not installed.
 

@@ -30,6 +30,8 @@ END_OF_JPEG = b"\xff\xd9"
 LARGE = 512 * 2**20
 """Bytes above which a picture is not decoded whole where that can be avoided."""
 
+REMEDY = "With pyvips it is read in bands (pip install 'bleep-sc[wsi]'); or convert it to a tiled TIFF."
+
 
 def open_picture(path: Path) -> Slide:
     """Open a JPEG or PNG as a slide."""
@@ -54,12 +56,17 @@ def open_picture(path: Path) -> Slide:
         return open_vips(path, mpp, source)
 
     @cache
+    def sound() -> bytes:
+        if n_bytes > LARGE:
+            check_fits_memory(n_bytes * 4 // 3, str(path), REMEDY)  # a fourth byte of every px, in between
+        return _sound_jpeg(path)
+
+    @cache
     def pixels() -> NDArray[np.uint8]:
         if n_bytes > LARGE:
-            remedy = "With pyvips it is read in bands (pip install 'bleep-sc[wsi]'); or convert it to a tiled TIFF."
-            check_fits_memory(n_bytes, str(path), remedy)
-            logger.warning("%s is decoded whole (%.1f GiB). %s", path.name, n_bytes / 2**30, remedy)
-        decoded = _jpeg(path) if format_ == "JPEG" else _png(path, "RGBA" if is_transparent else "RGB")
+            check_fits_memory(n_bytes, str(path), REMEDY)
+            logger.warning("%s is decoded whole (%.1f GiB). %s", path.name, n_bytes / 2**30, REMEDY)
+        decoded = _jpeg(path, sound()) if format_ == "JPEG" else _png(path, "RGBA" if is_transparent else "RGB")
         if decoded.shape != (height, width, 4 if is_transparent else 3):
             raise broken(path, "", f"it holds {decoded.shape}, and not the {(height, width)} that its header says")
         if is_transparent and decoded[..., 3].max() < FULL:
@@ -73,13 +80,20 @@ def open_picture(path: Path) -> Slide:
         size = scaled_size(width, height, longest)
         if format_ != "JPEG" or is_transparent:
             return np.asarray(Image.fromarray(pixels()).resize(size, Image.Resampling.BOX))
-        pixels()  # which refuses what is damaged; at an eighth of its size a JPEG is decoded without a word
-        with _large_images_allowed(), Image.open(path) as image:
-            image.draft("RGB", size)
-            return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX))
+        sound()  # which refuses what is damaged; Pillow, which is quick at an eighth of the size, does not
+        try:
+            with _large_images_allowed(), Image.open(path) as image:
+                image.draft("RGB", size)
+                return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX))
+        except Exception as error:  # Pillow raises many kinds
+            raise broken(path, "", error) from error
+
+    def release() -> None:
+        sound.cache_clear()
+        pixels.cache_clear()
 
     level = Level(width, height, 1.0, (height, width))
-    return Slide(str(path), (level,), mpp, source, read, release=pixels.cache_clear, preview=preview)
+    return Slide(str(path), (level,), mpp, source, read, release=release, preview=preview)
 
 
 def _check_mode(path: Path, mode: str, shape: tuple[int, int]) -> None:
@@ -90,14 +104,19 @@ def _check_mode(path: Path, mode: str, shape: tuple[int, int]) -> None:
         check_is_rgb((*shape, 2) if mode == "LA" else shape, np.uint8, str(path))
 
 
-def _jpeg(path: Path) -> NDArray[np.uint8]:
-    import imagecodecs
-
+def _sound_jpeg(path: Path) -> bytes:
+    """Return a JPEG that its decoder does not complain of."""
     data = path.read_bytes()
     if data.rfind(END_OF_JPEG) < len(data) // 2:  # an earlier one is that of a thumbnail
         raise broken(path, "", "its end is missing")
     if damage := complaint(data):
         raise broken(path, "", damage)
+    return data
+
+
+def _jpeg(path: Path, data: bytes) -> NDArray[np.uint8]:
+    import imagecodecs
+
     try:
         pixels = np.asarray(imagecodecs.jpeg8_decode(data))  # half the memory of Pillow
     except Exception as error:
