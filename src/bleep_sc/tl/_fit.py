@@ -114,7 +114,8 @@ def fit(
     KeyError
         Without features, patches or expression.
     ValueError
-        When the expression holds counts, negative or missing values, or empty spots; when ``checkpoint_dir`` holds a
+        When the expression holds counts, negative or missing values, or empty spots; when what is called a slide is
+        several, or patches show more tissue on one slide than on another; when ``checkpoint_dir`` holds a
         training with other data or arguments, or a damaged file; when there are fewer devices than asked for, or the
         processes of torchrun were given different data.
     RuntimeError
@@ -123,7 +124,7 @@ def fit(
     Warns
     -----
     UserWarning
-        When the slides are not normalised alike.
+        When the slides are not normalised alike, or spots are off tissue (``obs["in_tissue"]`` is 0).
 
     Examples
     --------
