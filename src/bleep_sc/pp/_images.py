@@ -51,7 +51,7 @@ def _recorded_image(adata: AnnData, name: str) -> Any:
     if name not in known and known:
         raise KeyError(
             f"No image of slide {name!r} is known: uns['spatial'] has {listed(known)}. The names of slides must be "
-            "the same there and in obs: read each with squidpy.read.visium(..., library_id=name), or pass their images, "
+            "the same there and in obs: read each with squidpy.read.visium(..., library_id=name), or pass images, "
             f"image={{{name!r}: 'path', ...}}."
         )
     lost = "" if known else " There is no uns['spatial'] at all: anndata.concat keeps entries of different names alone."
