@@ -129,11 +129,13 @@ def test_coordinates_that_look_like_um_are_warned_of():
         (lambda: spots({"x_full_image": image(a=Identity(), b=Identity())}, {"x": circles(a=Identity(), b=HE)}), ValueError,
          "Region 'x' lies on image 'x_full_image' in one place in coordinate system 'a' and in another one in 'b'"),
         (lambda: spots({"x_full_image": image()}, {"x": circles(CENTERS[:-5], np.arange(20))}), KeyError,
-         r"Region 'x' lacks 5 of the 25 instances .*obs\['id'\], such as .*20.*match_table_to_element"),
+         r"Region 'x' lacks 5 of the 25 instances .*obs\['id'\], such as 20 .*match_table_to_element"),
         (lambda: spots({"x_full_image": image()}, {"x": circles(index=[str(i) for i in range(25)])}), KeyError,
-         r"Region 'x' lacks 25 of the 25 instances .*\(int64\); it has '0' \(str\)"),
+         r"Region 'x' lacks 25 of the 25 instances .*0 \(int\); it has '0' \(str\)"),
         (lambda: spots({"x_full_image": image()}, region="y", spatial=CENTERS), KeyError,
          "Region 'y' has no places: it is neither among the shapes .* Pass the table itself"),
+        (lambda: spots({"x_full_image": image()}, {"x": circles(index=[0, *range(24)])}), ValueError,
+         "Region 'x' has several instances of one id, 0"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore:The table is annotating")

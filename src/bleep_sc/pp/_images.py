@@ -50,8 +50,9 @@ def _recorded_image(adata: AnnData, name: str) -> Any:
     hint = f" The stored images ({listed(stored)}) are scaled down and would blur the patches." if stored else ""
     if name not in known and known:
         raise KeyError(
-            f"No image of slide {name!r} is known: uns['spatial'] has {listed(known)}. The names of the slides must be "
-            "the same there and in obs['library_id']: read each with squidpy.read.visium(..., library_id=name)."
+            f"No image of slide {name!r} is known: uns['spatial'] has {listed(known)}. The names of slides must be "
+            "the same there and in obs: read each with squidpy.read.visium(..., library_id=name), or pass images, "
+            f"image={{{name!r}: 'path', ...}}."
         )
     lost = "" if known else " There is no uns['spatial'] at all: anndata.concat keeps entries of different names alone."
     raise KeyError(

@@ -130,13 +130,18 @@ def _places(
         known, centers, n_px = label_centers(_full_scale(element))
         _refuse_coarse(region, n_px, float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))))
         area = 0.0  # as of points, which have a radius instead
-    found = pd.Index(known).get_indexer(pd.Index(ids))
+    if not (index := pd.Index(known)).is_unique:
+        raise ValueError(
+            f"Region {region!r} has several instances of one id, {index[index.duplicated()].tolist()[0]!r}: which of "
+            "them a spot is, is not known. Give each its own."
+        )
+    found = index.get_indexer(pd.Index(ids))
     if (found < 0).any():
-        lost = np.asarray(ids)[found < 0]
+        lost, there = ids[found < 0].tolist(), index.tolist()
         raise KeyError(
             f"Region {region!r} lacks {len(lost)} of the {len(ids)} instances that the table names in "
-            f"obs[{instance_key!r}], such as {lost[0]!r} ({type(lost[0]).__name__}); it has {known[0]!r} "
-            f"({type(known[0]).__name__}). Where its ids are of another type, convert them; where the region was "
+            f"obs[{instance_key!r}], such as {lost[0]!r} ({type(lost[0]).__name__}); it has {there[0]!r} "
+            f"({type(there[0]).__name__}). Where its ids are of another type, convert them; where the region was "
             "filtered, filter the table too: spatialdata.match_table_to_element(sdata, element_name=region)."
         )
     placed = np.column_stack([centers, np.ones(len(centers))])[found] @ matrix[:2].T

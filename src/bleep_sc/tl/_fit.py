@@ -121,7 +121,8 @@ def fit(
     KeyError
         Without features, patches or expression.
     ValueError
-        When the expression holds counts, negative or missing values, or empty spots; when ``checkpoint_dir`` holds a
+        When the expression holds counts, negative or missing values, or empty spots; when what is called a slide is
+        several, or patches show more tissue on one slide than on another; when ``checkpoint_dir`` holds a
         training with other data or arguments, or a damaged file; when there are fewer devices than asked for, or the
         processes of torchrun were given different data.
     RuntimeError
@@ -130,8 +131,8 @@ def fit(
     Warns
     -----
     UserWarning
-        When the slides are not normalised alike. When some were sequenced at less than a fifth of the depth of the
-        others: the model is fitted without them.
+        When the slides are not normalised alike, or spots are off tissue (``obs["in_tissue"]`` is 0). When some slides
+        were sequenced at less than a fifth of the depth of the others: the model is fitted without them.
 
     Examples
     --------
