@@ -75,6 +75,8 @@ def rows(tissue: str, epochs: int) -> list[dict[str, object]]:
         others = adata[adata.obs["library_id"].isin([slides[0], slides[2]])].copy()
         bs.pp.select_genes(others, batch_key="library_id")
         genes = others.var["highly_variable"].to_numpy()
+        shown = np.asarray(adata[:, genes].X.sum(axis=1)).ravel() > 0
+        adata, on = adata[shown].copy(), [part[np.asarray(part[:, genes].X.sum(axis=1)).ravel() > 0] for part in on]
         others, thinned, query = (part[:, genes].copy() for part in (others, on[1], on[3]))
         names = others.obs["library_id"].astype(str).to_numpy()
         hvg = bs.metrics.highest_genes(others.X.toarray(), names, by="variance")
