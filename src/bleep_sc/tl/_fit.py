@@ -105,8 +105,8 @@ def fit(
     ``obsm["X_{key_added}_image"]``, ``obsm["X_{key_added}_expression"]`` : float32, (n_obs, n_dims)
         Joint embeddings of patches and of expression.
     ``var["{key_added}_predictability"]`` : float32
-        Pearson r of every gene of the panel on slides that were held out, mean over slides; where the reference has
-        several slides, with ``FitConfig(cross_fit=True)``.
+        Pearson r of every gene of the panel on slides that were held out, mean over slides by their spots, and shrunk
+        by what chance explains; where the reference has several slides, with ``FitConfig(cross_fit=True)``.
     ``uns[key_added]`` : dict
         The model itself (``model``, safetensors bytes) with ``genes``, ``architecture``, ``recipe`` of the images,
         ``config``, ``params`` and ``history``: the mean ``loss`` of every epoch. As h5ad or zarr, the reference
