@@ -4,7 +4,7 @@ One slide of the reference is thinned before normalising. It takes part in the f
 others, or is left out. Features are stain statistics. Genes are chosen, and the 50 with the highest variance found, on
 the slides that are not thinned; bias is the mean of prediction less measurement over these 50.
 
-    python benchmarks/depth.py [--epochs 200] [--tissue toy,her2st]
+    python benchmarks/depth.py [--epochs 200] [--tissue toy,her2st] [--read-all]
 """
 
 import argparse
@@ -17,6 +17,7 @@ import scanpy as sc
 from anndata import AnnData
 
 import bleep_sc as bs
+from bleep_sc._adata import depth
 
 DEPTHS = (1, 0.1, 0.01)
 REP = "X_stain_stats"
@@ -69,12 +70,14 @@ def rows(tissue: str, epochs: int) -> list[dict[str, object]]:
     """Return a row for every depth and way of using the thinned slide."""
     whole, slides = load(tissue), TISSUE[tissue]
     config, result = bs.tl.FitConfig(max_epochs=epochs, cross_fit=False), []
-    for depth in DEPTHS:
-        adata = at_depth(whole, slides[1], depth)
+    for share in DEPTHS:
+        adata = at_depth(whole, slides[1], share)
         on = [adata[adata.obs["library_id"] == name].copy() for name in slides]
         others = adata[adata.obs["library_id"].isin([slides[0], slides[2]])].copy()
         bs.pp.select_genes(others, batch_key="library_id")
         genes = others.var["highly_variable"].to_numpy()
+        shown = np.asarray(adata[:, genes].X.sum(axis=1)).ravel() > 0
+        adata, on = adata[shown].copy(), [part[np.asarray(part[:, genes].X.sum(axis=1)).ravel() > 0] for part in on]
         others, thinned, query = (part[:, genes].copy() for part in (others, on[1], on[3]))
         names = others.obs["library_id"].astype(str).to_numpy()
         hvg = bs.metrics.highest_genes(others.X.toarray(), names, by="variance")
@@ -84,7 +87,7 @@ def rows(tissue: str, epochs: int) -> list[dict[str, object]]:
         bs.tl.embed(thinned, others, expression=True)
         uses = {"fitted with the others": both, "embedded": [others, thinned], "left out": others}
         for name, refs in uses.items():
-            result.append({"tissue": tissue, "depth": depth, "slide": name, **row(query, refs, slides[1], hvg)})
+            result.append({"tissue": tissue, "depth": share, "slide": name, **row(query, refs, slides[1], hvg)})
     return result
 
 
@@ -93,7 +96,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--tissue", default=",".join(TISSUE))
+    parser.add_argument("--read-all", action="store_true", help="read off shallow slides as off any other")
     arguments = parser.parse_args()
+    if arguments.read_all:
+        depth.SHALLOW = 0.0
     warnings.filterwarnings("ignore", message=".*far fewer genes are detected")
     table = pd.DataFrame([each for tissue in arguments.tissue.split(",") for each in rows(tissue, arguments.epochs)])
     print(table.to_string(index=False, float_format="{:.3f}".format))

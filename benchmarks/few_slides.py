@@ -6,7 +6,7 @@ it, and a further slide from all of them. Printed: how often 90 % intervals hold
 how wide they are in units of the noise; how many of the genes that nothing predicts are said to have a predictability
 of .2 or more, and how far that of the others is off.
 
-    python benchmarks/few_slides.py [--draws 60]
+    python benchmarks/few_slides.py [--draws 25]
 """
 
 import argparse
@@ -69,7 +69,7 @@ def draw(random: np.random.Generator, sizes: list[int], apart: float) -> dict[st
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--draws", type=int, default=60)
+    parser.add_argument("--draws", type=int, default=25)
     draws = parser.parse_args().draws
     table = {}
     for name, (sizes, apart) in CASES.items():

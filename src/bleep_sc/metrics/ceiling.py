@@ -96,7 +96,8 @@ def _reliability(
     *,
     knows_depth: bool,
 ) -> NDArray[np.float64]:
-    counts = sparse.csr_matrix(counts)
+    native = counts.dtype.newbyteorder("=")  # scipy has no other
+    counts = sparse.csr_matrix(counts if counts.dtype.isnative else counts.astype(native))
     with np.errstate(invalid="ignore"):
         whole = counts.data.astype(np.int64)
     if np.any(whole != counts.data) or np.any(whole < 0):

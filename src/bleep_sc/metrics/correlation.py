@@ -32,7 +32,7 @@ def pearson(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> ND
     [1.0, nan]
     """
     a, b = (_unit(_centred(side)) for side in alike(prediction=prediction, truth=truth))
-    return np.clip((a * b).sum(axis=0), -1.0, 1.0)
+    return np.clip((a * b).sum(axis=0), -1.0, 1.0) if len(a) else np.full(a.shape[1:], np.nan)
 
 
 def spearman(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:

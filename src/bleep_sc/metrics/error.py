@@ -15,7 +15,8 @@ def rmse(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArr
     [2.236]
     """
     a, b = alike(prediction=prediction, truth=truth)
-    return np.sqrt(mean_over_spots((a - b) ** 2))
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.sqrt(mean_over_spots((a - b) ** 2))
 
 
 def mae(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -27,7 +28,8 @@ def mae(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> NDArra
     [2.0]
     """
     a, b = alike(prediction=prediction, truth=truth)
-    return mean_over_spots(np.abs(a - b))
+    with np.errstate(invalid="ignore"):
+        return mean_over_spots(np.abs(a - b))
 
 
 def relative_variance_distance(
@@ -50,7 +52,7 @@ def relative_variance_distance(
     a, b = alike(prediction=prediction, truth=truth)
     if len(b) < 2 or not b.size:
         return float("nan")
-    measured = b.var(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        measured = b.var(axis=0)
         distance = (a.var(axis=0) - measured) / (measured + eps)
     return float((distance**2).mean())

@@ -77,6 +77,7 @@ def gene_correlation(
     matrix = np.clip(unit.T @ unit, -1.0, 1.0)
     varies = norms > 0
     matrix[varies, varies] = 1.0
+    matrix[~varies], matrix[:, ~varies] = np.nan, np.nan
     return matrix
 
 

@@ -48,5 +48,6 @@ def interval_score(
     low, high, measured = alike(lower=lower, upper=upper, truth=truth)
     if (low > high).any():
         raise ValueError(f"lower= is above upper= in {int((low > high).sum())} entries; swap them.")
-    missed = np.maximum(low - measured, 0) + np.maximum(measured - high, 0)
-    return mean_over_spots(high - low + 2 / (1 - share) * missed)
+    with np.errstate(invalid="ignore"):
+        missed = np.maximum(low - measured, 0) + np.maximum(measured - high, 0)
+        return mean_over_spots(high - low + 2 / (1 - share) * missed)

@@ -26,13 +26,15 @@ class Calibration:
     typical_shrinkage: NDArray[np.float32]
     """The same over all genes, for genes outside the panel; a scalar."""
     predictability: NDArray[np.float32]
-    """Pearson r of a gene on a slide that was held out, mean over slides, (n_genes,); NaN where it never varied."""
+    """Pearson r of a gene on a slide that was held out, mean over slides, less what chance explains, (n_genes,); NaN
+    where it never varied, or on no more than three spots."""
     std: NDArray[np.float32]
     """Standard deviation of a gene over the reference, (n_genes,)."""
     residuals: NDArray[np.float32]
-    """Quantiles of the residuals of held-out spots in units of their scale, (n_probabilities, n_genes)."""
+    """Quantiles of the residuals of held-out spots in units of their scale, as they are for a further slide,
+    (n_probabilities, n_genes)."""
     levels: NDArray[np.float32]
-    """Quantiles of the measured values of held-out spots, whatever was predicted, (n_probabilities, n_genes)."""
+    """The same of the measured values, whatever was predicted."""
     is_local: NDArray[np.bool_]
     """Where the end of an interval moves with the prediction, which was better on held-out slides, (n_probabilities,
     n_genes); elsewhere it is a level of the gene."""

@@ -152,7 +152,8 @@ def finite(embedding: Tensor) -> Tensor:
 
 
 def as_tensor(values: Any) -> Tensor:
-    """Return an array as a float32 tensor; what must not be written to is copied, since PyTorch would warn."""
-    if isinstance(values, np.ndarray) and not values.flags.writeable:
-        values = values.copy()
+    """Return an array as a float32 tensor; what PyTorch refuses, or would warn of, is copied."""
+    if isinstance(values, np.ndarray):
+        is_taken = values.flags.writeable and values.dtype.isnative and min(values.strides, default=0) >= 0
+        values = values if is_taken else values.astype(np.float32, order="C")
     return torch.as_tensor(values, dtype=torch.float32)

@@ -43,6 +43,8 @@ def grid(
     """
     if not spacing > 0:
         raise ValueError(f"spacing={spacing} must be positive.")
+    if not (0 < width < np.inf and 0 < height < np.inf):
+        raise ValueError(f"width={width} and height={height} must be positive and finite.")
     down, across = (spacing * np.sqrt(3) / 2, spacing / 2) if layout == "hexagonal" else (spacing, spacing)
     n_rows, n_columns = max(1, int(height / down)), max(1, int(width / across))
     rows, columns = np.indices((n_rows, n_columns)).reshape(2, -1)

@@ -107,8 +107,8 @@ def fit(
     ``obsm["X_{key_added}_image"]``, ``obsm["X_{key_added}_expression"]`` : float32, (n_obs, n_dims)
         Joint embeddings of patches and of expression.
     ``var["{key_added}_predictability"]`` : float32
-        Pearson r of every gene of the panel on slides that were held out, mean over slides; where the reference has
-        several slides, with ``FitConfig(cross_fit=True)``.
+        Pearson r of every gene of the panel on slides that were held out, mean over slides by their spots, and shrunk
+        by what chance explains; where the reference has several slides, with ``FitConfig(cross_fit=True)``.
     ``obs["{key_added}_checksum"]`` : uint32
         By which :func:`bleep_sc.tl.impute` tells whether expression and embedding of a spot changed since.
     ``uns[key_added]`` : dict

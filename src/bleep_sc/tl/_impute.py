@@ -156,10 +156,11 @@ def impute(
     KeyError
         When a reference holds no model, or the query neither features nor patches.
     ValueError
-        When query and reference share too few genes, features come from another encoder, ``n_neighbors`` exceeds the
-        reference, nothing was held out from which an ``interval`` could be calibrated, or references were embedded by
-        different models, measure different genes or hold different units. When the expression of a reference on disk is
-        stored by columns, or one has spots on a slide of the query.
+        When query and reference share too few genes, features come from another encoder, ``n_neighbors``
+        exceeds the reference, nothing was held out, or too few spots, from which an ``interval`` could be
+        calibrated, or references were embedded by different models, measure different genes or hold different
+        units. When the expression of a reference on disk is stored by columns, or one has spots on a slide of
+        the query.
 
     Warns
     -----
