@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -306,3 +307,22 @@ def test_a_full_disk_is_named_once(tmp_path):
     with pytest.raises(OSError, match="The disk is full") as full:
         write()
     assert str(full.value).count("The disk is full") == 1
+
+
+def test_a_removal_that_was_killed_is_gone_on_with(tmp_path, monkeypatch):
+    killed(tmp_path / "folder", "(draft / 'more').mkdir()")
+    (left,) = tmp_path.iterdir()
+    remove = shutil.rmtree
+
+    def interrupted(path, **how):
+        remove(path, **how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fail(tmp_path / "file", KeyboardInterrupt())
+    monkeypatch.undo()
+    assert names(left) == ["lock"]
+    with appears(tmp_path / "file") as draft:
+        draft.touch()
+    assert names(tmp_path) == ["file"]

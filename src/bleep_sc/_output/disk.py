@@ -203,4 +203,7 @@ def _put_away(drafts: Path) -> None:
         path = drafts.parent / replaced.name
         if not path.exists():
             os.replace(replaced, path)
+    for part in drafts.glob("*"):
+        if part.name != LOCK:  # last: what has none is nobody's, and would stay where this is killed
+            shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(drafts, ignore_errors=True)
