@@ -118,7 +118,7 @@ def _check_files(data: Split) -> None:
 
 
 def _check_pictures(data: Split) -> None:
-    pictures = {slide: _thumbnail(record["images"]) for slide, record in _records(data).items() if record.get("images")}
+    pictures = {slide: _thumbnail(images) for slide, images in data.images().items() if images}
     # A picture of one colour can be compared with none.
     pictures = {slide: picture for slide, picture in pictures.items() if np.ptp(picture) > 0}
     home = {slide: str(data.groups[data.slides == slide][0]) for slide in pictures}

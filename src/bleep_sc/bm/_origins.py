@@ -40,8 +40,6 @@ def check_origins(adata: AnnData, use_rep: Sequence[str]) -> None:
             if feature_recipe(adata, origin):
                 break
             if NAMES.fullmatch(origin) or "var_names" in adata.uns.get(origin, {}):  # the latter by pp.batch_correct
-                isinstance(record, Mapping) and "var_names" in record
-            ):  # by pp.batch_correct
                 made_of = "" if origin == key else f" was made of obsm[{origin!r}], which"
                 raise ValueError(
                     f"use_rep={key!r}{made_of} was computed from the expression of all spots, the held-out ones "

@@ -18,8 +18,7 @@ MAX_SPOTS = 100
 """Spots of every slide of which a twin is looked for."""
 N_GENES, MIN_GENES, N_FEATURES = 500, 20, 64
 ALONE = {True: 0.02, False: 0.35}
-"""How much nearer a twin is than the next spot, of features, which are copied as they are, and of counts, which may have
-changed."""
+"""How much nearer a twin is than the next spot: of features, which are copied as they are, and of counts."""
 
 
 def near_twins(
