@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 
 import bleep_sc as bs
 from bleep_sc import metrics
-from bleep_sc.bm import _cross_validate
+from bleep_sc.bm import _cross_validate, _folds
 
 REP = "X_stain_stats"
 
@@ -359,3 +359,190 @@ def test_seeds_of_partials_that_are_set():
     assert not _cross_validate._takes_seed(partial(method, random_state=1))
     assert not _cross_validate._takes_seed(my_method)
     assert _cross_validate._takes_seed(wrapped)
+
+
+TURNED = {
+    "turned": lambda image: np.rot90(image),
+    "turned twice": lambda image: np.rot90(image, 2),
+    "mirrored": lambda image: image[:, ::-1],
+    "mirrored and turned": lambda image: np.rot90(image[::-1]),
+    "brighter, turned and small": lambda image: np.clip(np.rot90(image, 3)[::3, ::3].astype(int) + 9, 0, 255).astype(
+        np.uint8
+    ),
+}
+
+
+@pytest.mark.parametrize("how", TURNED)
+def test_turned_and_mirrored_copies_of_an_image_in_two_groups_are_refused(counts, how):
+    images = counts.uns["spatial"]
+    images["slice2"]["images"]["hires"] = np.ascontiguousarray(TURNED[how](images["slice1"]["images"]["hires"]))
+    with pytest.raises(ValueError, match="near-identical images: 'slice1 and slice2'"):
+        validate(counts)
+
+
+def copied_under_another_name(counts, share=1.0):
+    """The first slide once more, without pictures and patches."""
+    rows = np.flatnonzero(counts.obs["library_id"] == "slice1")
+    copied = counts[rows[: int(share * len(rows))]].copy()
+    copied.obs_names = [f"copy{i}" for i in range(copied.n_obs)]
+    copied.obs["library_id"] = "copied"
+    copied.uns = {}
+    both = ad.concat([counts, copied], uns_merge="unique")
+    del both.obsm["patches"]
+    return both, np.flatnonzero(both.obs["library_id"] == "copied")
+
+
+CHANGED = {
+    "one more": lambda values, random: values + 1,
+    "twice": lambda values, random: 2 * values,
+    "some more": lambda values, random: values + random.poisson(0.1, values.shape),
+    "four fifths": lambda values, random: random.binomial(values.astype(int), 0.8),
+    "of another efficiency of every gene": lambda values, random: values + np.arange(values.shape[1]) % 3,
+}
+
+
+@pytest.mark.parametrize("how", CHANGED)
+@pytest.mark.parametrize("share", [1.0, 0.2])
+def test_copies_of_a_slide_whose_counts_were_changed_are_refused(counts, how, share):
+    both, rows = copied_under_another_name(counts, share)
+    random = np.random.default_rng(0)
+    both.obsm[REP][rows] = random.permutation(both.obsm[REP][rows]) + random.normal(0, 0.1, both.obsm[REP][rows].shape)
+    expression = both.X.toarray()
+    expression[rows] = CHANGED[how](expression[rows], random)
+    both.X = sparse.csr_matrix(expression.astype(np.float32))
+    with pytest.raises(ValueError, match=r"nearly the same counts as one spot of another group.*'copied \("):
+        validate(both)
+
+
+def test_copies_of_a_slide_whose_features_were_changed_a_little_are_refused(counts):
+    both, rows = copied_under_another_name(counts)
+    both.obsm[REP][rows] += 1e-6
+    expression = both.X.toarray()
+    expression[rows] = np.random.default_rng(0).poisson(3, expression[rows].shape)
+    both.X = sparse.csr_matrix(expression.astype(np.float32))
+    with pytest.raises(ValueError, match=r"nearly the same obsm\['X_stain_stats'\] as one spot .*'copied \("):
+        validate(both)
+
+
+def test_turned_patches_of_a_slide_under_another_name_are_refused(counts):
+    held = np.flatnonzero(counts.obs["library_id"] == "slice2")[:200]
+    counts.obsm["patches"][held] = np.rot90(counts.obsm["patches"][:200], axes=(1, 2))
+    with pytest.raises(ValueError, match=r"nearly the same obsm\['patches'\] as one spot of another group"):
+        validate(counts)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("P1", "p1"),
+        ("P1", "P1 "),
+        ("P 1", "P1"),
+        ("P1", "\uff301"),
+        ("1", "1.0"),
+        ("01", "1"),
+        ("Patient", "PATIENT\t"),
+    ],
+)
+def test_groups_that_differ_in_case_or_spaces_are_refused(counts, names):
+    counts.obs["patient"] = counts.obs["library_id"].map({"slice1": names[0], "slice2": names[1], "slice3": "other"})
+    with pytest.raises(ValueError, match=r"obs\['patient'\] has .*which differ in case, spaces or zeros alone"):
+        validate(counts, group_key="patient")
+
+
+@pytest.mark.parametrize("names", [("P1", "P10"), ("1", "10"), ("1.1", "11"), ("a-b", "ab"), ("0", "00a"), ("1", "-1")])
+def test_groups_of_other_names_are_others(names):
+    _folds._check_names("patient", list(names))
+
+
+def test_groups_without_a_name_are_refused(counts):
+    counts.obs["patient"] = counts.obs["library_id"].map({"slice1": " ", "slice2": "B", "slice3": "C"})
+    with pytest.raises(ValueError, match=r"obs\['patient'\] has ' '"):
+        validate(counts, group_key="patient")
+
+
+def test_nothing_rides_along_with_what_a_method_may_see(counts):
+    """Third columns, values of other columns, entries of records, pictures that are none."""
+    expression = counts.X.toarray()
+    counts.obsm["spatial"] = np.column_stack([counts.obsm["spatial"], expression[:, :3]])
+    counts.obs["in_tissue"] = counts.obs["in_tissue"].astype("category")
+    counts.obs["array_row"] = counts.obs["array_row"].astype(float)
+    counts.raw = counts.copy()
+    counts.varm["loadings"], counts.obsp["near"] = expression.T.copy(), sparse.eye(counts.n_obs, format="csr")
+    for name in ("slice1", "slice2", "slice3"):
+        library = counts.uns["spatial"][name]
+        library["truth"] = expression
+        library["images"]["truth"] = expression
+        library["scalefactors"]["truth"] = expression
+        library["metadata"] = {"truth": expression, "technology": "a" * 5000}
+        counts.uns["patches"][name]["truth"] = expression
+    counts.uns["patches"]["truth"] = counts.uns[REP]["truth"] = expression
+    counts.uns[REP]["by_spot"] = dict.fromkeys(counts.obs_names, 1.0)
+    seen = []
+
+    def spy(train, query):
+        seen.append(query)
+        return my_method(train, query)
+
+    validate(counts, {"spy": spy})
+    for query in seen:
+        (library,) = query.uns["spatial"].values()
+        (patches,) = (value for value in query.uns["patches"].values() if isinstance(value, dict))
+        assert query.obsm["spatial"].shape[1] == 2
+        assert query.obsm["spatial"].dtype == np.float64
+        assert set(query.obs) == {"library_id", "array_row", "array_col"}
+        assert query.obs["library_id"].cat.categories.tolist() == query.obs["library_id"].unique().tolist()
+        assert set(library) == {"images", "scalefactors", "metadata"}
+        assert set(library["images"]) == {"hires"}
+        assert set(library["scalefactors"]) == {"tissue_hires_scalef", "spot_diameter_fullres"}
+        assert library["metadata"] == {}
+        assert not {"truth", "by_spot"} & {*patches, *query.uns["patches"], *query.uns[REP]}
+        assert {"size_um", "mpp", "library_key"} <= patches.keys()
+        assert query.uns[REP]["encoder"] == "stain_stats"
+        assert query.raw is None
+        assert not [*query.varm, *query.obsp, *query.varp]
+
+
+def test_the_order_of_the_spots_says_nothing(counts):
+    """Spots that were sorted by their counts come by their place, and what is predicted goes back to its spot."""
+    seen, (_, expected) = [], validate(counts, return_predictions=True)
+
+    def spy(train, query):
+        seen.append(query.obs_names.tolist())
+        return my_method(train, query)
+
+    validate(counts, {"spy": spy})
+    by_depth = counts[np.argsort(np.asarray(counts.X.sum(axis=1)).ravel())].copy()
+    by_depth.obs["library_id"] = by_depth.obs["library_id"].astype(str)
+    _, sorted_ = validate(by_depth, {"spy": spy}, return_predictions=True)
+    assert sorted(map(tuple, seen[:3])) == sorted(map(tuple, seen[3:]))
+    for slide, frame in expected["mine"].items():
+        np.testing.assert_allclose(sorted_["spy"][slide].loc[frame.index, frame.columns], frame, atol=1e-3)
+
+
+def test_weights_go_back_to_their_spots(counts):
+    def nearest(train, query):
+        place = np.argmin(np.abs(query.obsm[REP][:, [0]] - train.obsm[REP][:, 0]), axis=1)
+        return sparse.csr_matrix((np.ones(query.n_obs), (np.arange(query.n_obs), place)), (query.n_obs, train.n_obs))
+
+    _, predictions = validate(counts, {"nearest": nearest}, return_predictions=True)
+    held = (counts.obs["library_id"] == "slice2").to_numpy()
+    frame, train = predictions["nearest"]["slice2"], counts[~held]
+    logs = np.log1p(1e4 * train.X.toarray() / train.X.sum(axis=1))
+    place = np.argmin(np.abs(counts.obsm[REP][held][:, [0]] - train.obsm[REP][:, 0]), axis=1)
+    wanted = np.asarray(logs)[place][:, counts.var_names.get_indexer(frame.columns)]
+    np.testing.assert_allclose(frame, wanted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0, 2, "tumour", np.nan])
+def test_spots_beside_the_tissue_are_refused(counts, value):
+    counts.obs["in_tissue"] = [1] * (counts.n_obs - 1) + [value]
+    with pytest.raises(
+        ValueError, match=r"obs\['in_tissue'\] is not 1 for 1 spots.*adata\[adata.obs\['in_tissue'\] == 1\]"
+    ):
+        validate(counts)
+
+
+def test_rows_that_are_no_numbers_are_refused(counts):
+    counts.obs["array_row"] = [f"r{row}" for row in counts.obs["array_row"]]
+    with pytest.raises(ValueError, match=r"obs\['array_row'\] holds 'r\d+', which is no number"):
+        validate(counts)

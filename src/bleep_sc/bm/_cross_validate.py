@@ -14,9 +14,11 @@ from bleep_sc._adata import keys
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.bm._folds import Fold, Split, folds, split
-from bleep_sc.bm._guards import check_groups_are_apart
+from bleep_sc.bm._guards import check_features_are_of_images, check_groups_are_apart
+from bleep_sc.bm._made_with import made_with, of_both
 from bleep_sc.bm._runs import Run, open_runs, read_run, run_file, settings_of, write_run
 from bleep_sc.bm._scores import score_runs
+from bleep_sc.bm._shown import by_place
 from bleep_sc.tl._models.inputs import as_keys
 
 if TYPE_CHECKING:
@@ -89,9 +91,10 @@ def cross_validate(
         Methods with a seed run with ``random_state``, ``random_state + 1`` and so on.
     path
         A folder for the predictions. Runs that are in it already are not run again, so an interrupted call goes on
-        where it was. Runs of other data, or of a method that was bound to other arguments
-        (:func:`functools.partial`), are refused; what a function itself does is not compared: give a changed method
-        another name.
+        where it was. Runs of other data are refused, and those of a method of another code, or that was made with other
+        things: arguments of a :func:`functools.partial`, fields of an object, what a function closes over or reads of
+        its module, versions of packages. What cannot be compared, such as an open file, is said in the log, and run
+        again; what a method itself changes as it runs is not compared.
     return_predictions
         Also return the predictions of the first seed.
 
@@ -138,6 +141,7 @@ def cross_validate(
         markers=markers,
     )
     check_groups_are_apart(data)
+    check_features_are_of_images(data, as_keys(use_rep))
     kept = None if path is None else open_runs(path, settings_of(data))
     tables: list[pd.DataFrame] = []
     predictions: Predictions = {name: {} for name in methods}
@@ -169,13 +173,13 @@ def _check_methods(methods: Mapping[str, Compared]) -> None:
 def _run_fold(fold: Fold, methods: Mapping[str, Compared], seeds: range, kept: Path | None) -> Iterator[Run]:
     for name, method in methods.items():
         for seed in seeds if _takes_seed(method) else seeds[:1]:
-            file = None if kept is None else run_file(kept, name, fold.group, seed)
-            if file is not None and file.exists():
-                yield read_run(file, name, fold.group, seed, _arguments(method))
+            if kept is None:
+                yield _run(fold, name, method, seed)
                 continue
-            run = _run(fold, name, method, seed)
-            logger.info("%s without %s, seed %d: %.0f s", name, fold.group, seed, run.seconds)
-            if file is not None:
+            file, parts = run_file(kept, name, fold.group, seed), made_with(method)
+            run = read_run(file, name, fold.group, seed, parts) if file.exists() else None
+            if run is None:
+                run = replace(_run(fold, name, method, seed), made_with=of_both(parts, made_with(method)))
                 write_run(file, run)
             yield run
 
@@ -188,25 +192,15 @@ def _takes_seed(method: Compared) -> bool:
     return "random_state" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
 
 
-def _arguments(method: Compared) -> dict[str, Any]:
-    """Return what a partial binds to its function, as far as it can be written down; bars make no difference."""
-    bound = getattr(method, "keywords", {})
-    plain = (str, int, float, type(None))
-    return {
-        name: list(value) if isinstance(value, list | tuple) else value
-        for name, value in bound.items()
-        if name != "show_progress_bar"
-        and all(isinstance(each, plain) for each in (value if isinstance(value, list | tuple) else [value]))
-    }
-
-
 def _run(fold: Fold, name: str, method: Compared, seed: int) -> Run:
     """Run a method on copies, so that none can disturb the next."""
     seeded: dict[str, Any] = {"random_state": seed} if _takes_seed(method) else {}
-    train, query = fold.train.copy(), fold.query.copy()
+    order = by_place(fold.query)  # that of the input may be sorted by what is to be predicted
+    train, query = fold.train.copy(), fold.query[order].copy()
     start = time.perf_counter()
     result = method(train, query, **seeded)
     seconds = time.perf_counter() - start
+    logger.info("%s without %s, seed %d: %.0f s", name, fold.group, seed, seconds)
     if result is None:
         raise ValueError(f"methods[{name!r}] returned nothing; it must return an array (n_query, n_genes).")
     expression = fold.train[:, fold.panel].X
@@ -219,10 +213,13 @@ def _run(fold: Fold, name: str, method: Compared, seed: int) -> Run:
             )
         weights = sparse.csr_matrix(result)
         _check_weights(weights, name)
-        result = dense(weights @ expression)
-    values = np.asarray(result, dtype=np.float32)
-    _check_values(values, (fold.query.n_obs, len(fold.panel)), name)
-    return Run(name, fold.group, seed, fold.panel, values, weights, seconds, _arguments(method))
+        weights = weights[np.argsort(order)]
+        values = np.asarray(dense(weights @ expression), dtype=np.float32)
+    else:
+        values = np.asarray(result, dtype=np.float32)
+        _check_values(values, (fold.query.n_obs, len(fold.panel)), name)
+        values = values[np.argsort(order)]
+    return Run(name, fold.group, seed, fold.panel, values, weights, seconds)
 
 
 def _check_weights(weights: sparse.csr_matrix, name: str) -> None:

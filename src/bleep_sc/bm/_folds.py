@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,25 +17,18 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_obs, require_unique_genes
 from bleep_sc._adata.expression import holds_counts
 from bleep_sc._adata.libraries import libraries, library_column
-from bleep_sc._adata.places import spatial_slot
+from bleep_sc._adata.places import centers_px, spatial_slot
 from bleep_sc._adata.records import feature_recipe, patch_recipe, require_one_field
-from bleep_sc._output.messages import listed, logger
+from bleep_sc._output.messages import listed
+from bleep_sc.bm._origins import check_origins
+from bleep_sc.bm._shown import lattice, pictures, recorded
 from bleep_sc.pp import select_genes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TARGET_SUM = 1e4
-POSITIONS = (keys.ARRAY_ROW, keys.ARRAY_COL, "in_tissue")
-"""Columns of obs that a method may see."""
 MIN_SPOTS = 10
-OF_OTHERS = r"X_(pca|umap|tsne|diffmap|draw_graph_\w+|scVI|scANVI|mde)|.*harmony.*"
-OF_OURS = [key_of(".*").removeprefix("X_") for key_of in keys.FROM_EXPRESSION]
-EXPRESSION_REPS = re.compile("|".join((OF_OTHERS, *OF_OURS)))
-"""What scanpy, its neighbours and this package compute from the expression of all spots at once.
-
-The image side of a joint embedding is one of them: training has bent it towards expression.
-"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +58,8 @@ class Split:
     slides: NDArray[np.str_]
     obsm: dict[str, str]
     """What a method may see of obsm: its key there, and in ``adata``."""
+    lattice: dict[str, NDArray[np.float64]]
+    """Where spots are on the array, by the name of the column."""
     n_top_genes: int | None
     """Most variable genes of each training slide; None predicts every gene that the training groups have."""
     markers: tuple[str, ...]
@@ -98,8 +94,14 @@ class Split:
         return whole[:, list(panel)].copy()
 
     def array(self, key: str) -> NDArray[Any]:
-        """Return what a method sees in obsm, of all spots."""
+        """Return what a method sees in obsm, of all spots; coordinates are (x, y) and no more."""
+        if key == keys.SPATIAL:
+            return centers_px(self.adata, self.obsm[key])
         return np.asarray(self.adata.obsm[self.obsm[key]])
+
+    def images(self) -> dict[str, dict[str, Any]]:
+        """Return the pictures that a method may see, by slide and name."""
+        return {name: record["images"] for name, record in self._uns(self.slides)[keys.SPATIAL].items()}
 
     def _part(self, rows: NDArray[np.bool_], genes: pd.Index, counts: Any = None) -> AnnData:
         """Return some spots as a method may see them, with their expression where it is given as counts."""
@@ -118,17 +120,17 @@ class Split:
 
     def _obs(self, rows: NDArray[np.bool_]) -> pd.DataFrame:
         columns = {keys.LIBRARY: pd.Categorical(self.slides[rows])}
-        columns |= {name: self.adata.obs[name].to_numpy()[rows] for name in POSITIONS if name in self.adata.obs}
+        columns |= {name: places[rows] for name, places in self.lattice.items()}
         return pd.DataFrame(columns, index=self.adata.obs_names[rows].copy())
 
     def _uns(self, slides: NDArray[np.str_]) -> dict[str, Any]:
-        """Return what belongs to these slides alone: their images and patches, and how features were made."""
-        others = set(self.slides.tolist()) - set(slides.tolist())
-        records = {key: self.adata.uns.get(key) for key in (keys.SPATIAL, *self.obsm)}
+        """Return what belongs to these slides alone: their pictures, and how patches and features were made."""
+        own = set(slides.tolist())
+        library = self.adata.uns.get(keys.SPATIAL, {})
+        records = {key: self.adata.uns.get(key) for key in self.obsm if key != keys.SPATIAL}
         return {
-            key: {name: value for name, value in record.items() if name not in others}
-            for key, record in records.items()
-            if isinstance(record, dict)
+            keys.SPATIAL: {name: pictures(library[name]) for name in library if name in own},
+            **{key: recorded(record, own) for key, record in records.items() if isinstance(record, Mapping)},
         }
 
 
@@ -161,16 +163,18 @@ def split(
         raise ValueError(f"obs[{group_key!r}] is missing for {int(column.isna().sum())} spots.")
     groups, slides = column.astype(str).to_numpy(dtype=str), libraries(adata, library_key)
     _check_groups(groups, slides, group_key, library_column(adata, library_key))
-    _check_features(adata, use_rep)
+    check_origins(adata, use_rep)
     _check_fields_of_view(adata, use_rep, patches_key)
     absent = [gene for gene in markers if gene not in adata.var_names]
     if absent:
         raise KeyError(f"markers={listed(absent)} are not in adata.var_names ({listed(adata.var_names, 3)}).")
     visible = _visible(adata, use_rep, patches_key)
-    return Split(adata, counts, groups, slides, visible, n_top_genes, tuple(markers))
+    return Split(adata, counts, groups, slides, visible, lattice(adata), n_top_genes, tuple(markers))
 
 
 def _check_groups(groups: NDArray[np.str_], slides: NDArray[np.str_], group_key: str, library_key: str) -> None:
+    for key, names in ((group_key, groups), (library_key, slides)):
+        _check_names(key, np.unique(names).tolist())
     if len(np.unique(groups)) < 2:
         raise ValueError(f"obs[{group_key!r}] has one group, {str(groups[0])!r}: nothing would be left to train on.")
     homes = pd.crosstab(slides, groups)
@@ -188,22 +192,19 @@ def _check_groups(groups: NDArray[np.str_], slides: NDArray[np.str_], group_key:
         )
 
 
-def _check_features(adata: AnnData, use_rep: Sequence[str]) -> None:
-    """Refuse features that were computed from expression; what has no record is taken on trust."""
-    for key in use_rep:
-        if key not in adata.obsm:
-            raise KeyError(
-                f"use_rep={key!r} not found (adata.obsm has: {listed(adata.obsm)}). Run "
-                "bleep_sc.pp.image_features(adata) first."
-            )
-        if feature_recipe(adata, key):
-            continue
-        if "var_names" in adata.uns.get(key, {}) or EXPRESSION_REPS.fullmatch(key):  # the former by pp.batch_correct
-            raise ValueError(
-                f"use_rep={key!r} was computed from the expression of all spots, the held-out ones included. Pass "
-                "features of the images; if it holds nothing else, keep it under another name."
-            )
-        logger.info("obsm[%r] does not say how it was made: it is taken for features of each image alone.", key)
+def _check_names(key: str, names: list[str]) -> None:
+    """Refuse names that are one and the same to whoever reads them."""
+    by_look: dict[str, list[str]] = {}
+    for name in names:
+        looks = "".join(unicodedata.normalize("NFKC", name).split()).casefold()
+        number = re.fullmatch(r"0*(\d+?)(\.0*)?", looks)  # of a column that was read as numbers in one file of several
+        by_look.setdefault(number[1] if number else looks, []).append(name)
+    alike = [alike for alike in by_look.values() if len(alike) > 1]
+    if "" in by_look or alike:
+        what = f"{listed(alike[0])}, which differ in case, spaces or zeros alone" if alike else f"{by_look[''][0]!r}"
+        raise ValueError(
+            f"obs[{key!r}] has {what}. Give what is one thing one name: adata.obs[{key!r}].str.strip() ..."
+        )
 
 
 def _check_fields_of_view(adata: AnnData, use_rep: Sequence[str], patches_key: str) -> None:

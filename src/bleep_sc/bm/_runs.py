@@ -15,8 +15,9 @@ from scipy import sparse
 from bleep_sc._adata import keys
 from bleep_sc._adata.records import names_hash
 from bleep_sc._output.disk import appears
+from bleep_sc._output.messages import listed, logger
 from bleep_sc._version import __version__
-from bleep_sc.bm._folds import POSITIONS
+from bleep_sc.bm._made_with import CHANGES, UNTOLD
 
 if TYPE_CHECKING:
     from bleep_sc.bm._folds import Split
@@ -38,8 +39,8 @@ class Run:
     weights: sparse.csr_matrix | None
     """(n_spots of the group, n_training spots), for methods that average training spots."""
     seconds: float
-    arguments: dict[str, Any] = field(default_factory=dict)
-    """What the method was made with, as far as it says."""
+    made_with: dict[str, str] = field(default_factory=dict)
+    """What the method was made with, as :func:`bleep_sc.bm._made_with.made_with` tells it."""
 
 
 def open_runs(path: str | Path, settings: dict[str, Any]) -> Path:
@@ -71,9 +72,10 @@ def settings_of(data: Split) -> dict[str, Any]:
         "counts": [_hash(counts.data), _hash(counts.indices), _hash(counts.indptr)],
         "groups": names_hash(data.groups),
         "slides": names_hash(data.slides),
-        "obs": {key: names_hash(data.adata.obs[key].astype(str)) for key in POSITIONS if key in data.adata.obs},
+        "obs": {key: _hash(places) for key, places in data.lattice.items()},
         "obsm": {key: _described(data.array(key)) for key in sorted(data.obsm)},
         "scalefactors": _scale_factors(data),
+        "images": {name: {key: _hash(image) for key, image in each.items()} for name, each in data.images().items()},
         "n_top_genes": data.n_top_genes,
         "markers": sorted(data.markers),
     }
@@ -136,25 +138,41 @@ def write_run(file: Path, run: Run) -> None:
         weights = run.weights
         arrays |= {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
         arrays["shape"] = np.asarray(weights.shape)
-    arrays["arguments"] = np.asarray(json.dumps(run.arguments, sort_keys=True))
+    arrays["made_with"] = np.asarray(json.dumps(run.made_with, sort_keys=True))
     remedy = f"The runs in {str(file.parent)!r} are kept: make room and call again, which goes on from them."
     with appears(file, remedy) as draft:
         np.savez_compressed(draft, **arrays)  # type: ignore[arg-type]
 
 
-def read_run(file: Path, method: str, group: str, seed: int, arguments: dict[str, Any]) -> Run:
-    """Read a run that :func:`write_run` wrote, or refuse one of a method that was made with other arguments."""
+def read_run(file: Path, method: str, group: str, seed: int, made_with: dict[str, str]) -> Run | None:
+    """Read a run that :func:`write_run` wrote, or refuse one of a method that was made with something else.
+
+    None where that cannot be told.
+    """
     with np.load(file, allow_pickle=False) as arrays:
-        before = json.loads(str(arrays["arguments"]))
-        if before != json.loads(json.dumps(arguments)):
-            changed = [key for key in sorted({*before, *arguments}) if before.get(key) != arguments.get(key)]
+        before = json.loads(str(arrays["made_with"]))
+        changed = [
+            key
+            for key in sorted({*before, *made_with})
+            if before.get(key) != made_with.get(key) and not (before.get(key) == CHANGES and key in made_with)
+        ]
+        if changed:
             raise ValueError(
                 f"{str(file)!r} holds a run of {method!r} with other arguments: {', '.join(changed)} differ. Pass "
                 "another path=, give the method another name, or remove that file."
             )
+        untold = [key for key, part in made_with.items() if part == UNTOLD]
+        if untold:
+            logger.warning(
+                "methods[%r] reads %s, which cannot be compared with what it was before: %s is run again.",
+                method,
+                listed(untold),
+                group,
+            )
+            return None
         weights = None
         if "indptr" in arrays:
             parts = (arrays["data"], arrays["indices"], arrays["indptr"])
             weights = sparse.csr_matrix(parts, shape=tuple(arrays["shape"]))
         genes = [str(gene) for gene in arrays["genes"]]
-        return Run(method, group, seed, genes, arrays["values"], weights, float(arrays["seconds"]), arguments)
+        return Run(method, group, seed, genes, arrays["values"], weights, float(arrays["seconds"]), made_with)
