@@ -323,6 +323,7 @@ def test_a_removal_that_was_killed_is_gone_on_with(tmp_path, monkeypatch):
         fail(tmp_path / "file", KeyboardInterrupt())
     monkeypatch.undo()
     assert names(left) == ["lock"]
+    (tmp_path / f"{DRAFTS}abcd_123").mkdir()  # as where a call was killed before it had a lock
     with appears(tmp_path / "file") as draft:
         draft.touch()
     assert names(tmp_path) == ["file"]

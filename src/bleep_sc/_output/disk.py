@@ -10,7 +10,7 @@ import socket
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from bleep_sc._output.locks import take
 from bleep_sc._output.room import open_to_writing, room
@@ -55,13 +55,16 @@ def all_appear(folder: Path, remedy: str, *, replace: bool = True) -> Iterator[P
     with room(lambda: remedy):
         with open_to_writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        for left in filter(_is_left, folder.glob(f"{DRAFTS}*")):
-            with suppress(OSError):  # another call is removing it
-                _put_away(left)
+        for left in folder.glob(f"{DRAFTS}*"):
+            with suppress(OSError):  # another call is removing it, or at work in it
+                if _is_left(left):
+                    _put_away(left)
+                elif len(left.name) == len(DRAFTS) + 8:  # as tempfile calls them
+                    left.rmdir()  # which removes what is empty alone
         with open_to_writing(folder):
-            own = Path(tempfile.mkdtemp(prefix=DRAFTS, dir=folder))
+            own, opened = _drafts_in(folder)
         try:
-            with (own / LOCK).open("w") as lock:
+            with opened as lock:
                 with suppress(OSError):  # of file systems without locks, where what is left stays
                     take(lock)
                     lock.truncate(1)
@@ -164,6 +167,14 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
 def _plain(content: Any) -> str:
     """Return what can be compared, tuples like lists and NaN like NaN."""
     return json.dumps(content, sort_keys=True)
+
+
+def _drafts_in(folder: Path) -> tuple[Path, IO[str]]:
+    """Return a new folder of drafts, and the file in it that is to be locked."""
+    while True:
+        own = Path(tempfile.mkdtemp(prefix=DRAFTS, dir=folder))
+        with suppress(FileNotFoundError):  # it was empty, and another call has taken it for what was left
+            return own, (own / LOCK).open("w")
 
 
 def _is_left(drafts: Path) -> bool:
