@@ -103,7 +103,7 @@ def test_every_public_name_is_on_the_api_page():
         assert public <= listed, name
 
 
-NOT_PUBLIC = {"cut", "fit_method", "folds", "linkage_of", "paint"}
+NOT_PUBLIC = {"cut", "fit_method", "folds", "linkage_of", "made_with", "paint"}
 """Functions that only the package calls, and that are named as public ones are."""
 
 
@@ -138,3 +138,10 @@ def test_every_reader_of_slides_is_in_the_design():
         if re.search(rf"^def open{path.stem}\(.*-> Slide:$", path.read_text(), flags=re.MULTILINE)
     }
     assert readers == set(re.findall(r"`(_\w+)`", "".join(re.findall(r"^\|.*\|$", table, flags=re.MULTILINE))))
+
+
+def test_whatever_is_said_to_be_checked_has_its_test():
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", (DOCS / "checks.md").read_text())
+    assert len(named) > 30
+    for path, name in named:
+        assert f"\ndef {name}(" in (ROOT / path).read_text(), (path, name)

@@ -170,12 +170,7 @@ def fit(
         raise ValueError("use_rep= gives features, whose stains are settled; stain_jitter needs patches to change.")
     show_progress_bar = show_progress_bar and is_first()
     images, recipe, network = inputs.training_images(
-        adata,
-        use_rep,
-        patches_key,
-        encoder,
-        trained=config.train_encoder,
-        default=METHODS["bleep"].encoder,
+        adata, use_rep, patches_key, encoder, trained=config.train_encoder, default=METHODS["bleep"].encoder
     )
     trained_encoder = network if config.train_encoder else None
     resolved = resolve_devices(devices, several=trained_encoder is not None and bool(trained_encoder.name))
