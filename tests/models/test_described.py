@@ -55,6 +55,12 @@ def test_sizes_are_compared_before_memory_is_taken(method, value):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18  # KiB
 
 
+def test_no_dropout_is_no_damage():
+    model = BLEEP(n_features=6, n_genes=3, n_dims=8, n_models=2, dropout=0)
+    description = Description("bleep", {**SMALL["bleep"][1], "dropout": 0}, GENES, {})
+    assert from_bytes(description, FittedModel(model, description).to_bytes(), place="").module.n_genes == 3
+
+
 @pytest.mark.parametrize("method", SMALL)
 def test_weights_that_are_not_the_models_are_refused(method):
     model = model_of(method)

@@ -22,6 +22,8 @@ DEEPER = 0.25
 """The deeper slides are those that hold this share of all spots, the deepest first."""
 FEW = 128
 """Spots of a slide that are looked at."""
+LARGEST = 50.0
+"""No logarithm of an expression is above."""
 SMALL, OFF, WHOLE = 50, 0.05, 0.8
 """Of numbers so small, this share must be whole up to so much, or they are no counts."""
 
@@ -48,7 +50,7 @@ def slide_depth(expression: Any, n_spots: int) -> Depth:
     matrix.eliminate_zeros()
     genes = np.diff(matrix.indptr)
     matrix, found = matrix[genes > 0], genes[genes > 0]
-    if not len(found) or matrix.data.min() < 0:
+    if not len(found) or matrix.data.min() < 0 or matrix.data.max() > LARGEST:
         return Depth(np.nan, float(np.median(genes)) if len(genes) else 0.0, n_spots)
     linear = np.expm1(matrix.data.astype(np.float64))
     counts = linear / np.repeat(np.minimum.reduceat(linear, matrix.indptr[:-1]), found)

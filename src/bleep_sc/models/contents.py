@@ -47,7 +47,8 @@ def tensors_of(weights: bytes, place: str) -> dict[str, Tensor]:
 def check_sizes(description: Description, tensors: Mapping[str, Tensor], place: str) -> None:
     """Refuse a description that names other sizes than the tensors have; the module is built without its memory."""
     shape = {name: value for name, value in description.architecture.items() if name != "encoder"}
-    wrong = [name for name, value in shape.items() if isinstance(value, int) and value < 1 and value is not False]
+    sizes = {name: value for name, value in shape.items() if name.startswith("n_") or name.endswith("_size")}
+    wrong = [name for name, value in sizes.items() if not isinstance(value, int) or value < 1]
     if wrong:
         raise damaged(place, f"architecture has {wrong[0]}={shape[wrong[0]]}")
     many = [name for name in REPEATED if name in shape and not 0 < shape[name] <= len(tensors)]

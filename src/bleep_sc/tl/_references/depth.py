@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from bleep_sc._adata.checks import require_layer
+from bleep_sc._adata.checks import unread_layer
 from bleep_sc._adata.depth import FEW, Depth, depths_of, evenly, shallow_slides, warn_of_shallow_slides
 from bleep_sc._adata.expression import record_of
 from bleep_sc._arrays.blocks import in_memory
@@ -42,18 +42,17 @@ def without_shallow_slides(reference: Reference, key: str) -> Reference:
 
 
 def _depths(reference: Reference, key: str) -> dict[str, Depth]:
-    """Return the depth of every slide by the genes that all references measured, as the model embedded them."""
+    """Return the depth of every slide, in what is averaged, by the genes that all references measured."""
     refs, first = [each.adata for each in reference.spots], 0
     result: dict[str, Depth] = {}
     genes = reduce(pd.Index.intersection, [ref.var_names for ref in refs])
-    for ref in refs:
-        params = json.loads(ref.uns[key]["params"])
-        layer = params.get("reference_layer", params["layer"])
+    for ref, layer in zip(refs, reference.layers, strict=True):
         slides = reference.slides[first : first + ref.n_obs]
         first += ref.n_obs
-        if params["target_rep"] is None and record_of(ref, layer) is None:
+        is_there = ref.X is not None if layer is None else layer in ref.layers
+        if is_there and json.loads(ref.uns[key]["params"])["target_rep"] is None and record_of(ref, layer) is None:
             columns = None if len(genes) == ref.n_vars else ref.var_names.get_indexer(genes)
-            result |= depths_of(slides, _reader(require_layer(ref, layer, LAYER), columns))
+            result |= depths_of(slides, _reader(unread_layer(ref, layer, LAYER), columns))
     return result
 
 
