@@ -55,9 +55,9 @@ def require_model(adata: AnnData, key: str) -> dict[str, Any]:
     if not isinstance(record, dict) or "model" not in record:
         fitted = [name for name, entry in adata.uns.items() if isinstance(entry, dict) and "model" in entry]
         raise KeyError(
-            f"The reference holds no model: uns[{key!r}] not found (models in its uns: {listed(fitted)}). Run "
-            "bleep_sc.tl.fit(adata_ref) first, and pass the query first and the reference as ref=. If it was fitted "
-            "before a concatenation: anndata.concat drops uns unless uns_merge='first' (or 'unique') is given."
+            f"The reference holds no model: uns[{key!r}] not found (models in its uns: {listed(fitted)}; key= names "
+            "one). Run bleep_sc.tl.fit(adata_ref) first, and pass the query first and the reference as ref=. If it was "
+            "fitted before a concatenation: anndata.concat drops uns unless uns_merge='first' (or 'unique') is given."
         )
     return record
 
