@@ -122,7 +122,7 @@ def check(name: str, value: Any, kinds: Sequence[str], default: Any = inspect.Pa
 
 
 def _name_argument(error: ValueError | KeyError | FileNotFoundError, given: Mapping[str, Any]) -> None:
-    """Put before a message that has the value of an argument, and not its name, what was given."""
+    """Say at the end of a message that has the value of an argument, and not its name, what was given."""
     message = error.args[0] if len(error.args) == 1 else None
     if not isinstance(message, str):
         return
@@ -134,7 +134,7 @@ def _name_argument(error: ValueError | KeyError | FileNotFoundError, given: Mapp
     if places:
         name = min(places, key=lambda name: places[name])
         if not re.search(rf"\b{name}\b", message):
-            error.args = (f"{name}={shown(given[name])}: {message}",)
+            error.args = (f"{message} Given was {name}={shown(given[name])}.",)
 
 
 def _place(text: str, message: str) -> int:
@@ -147,15 +147,15 @@ def _check_number(name: str, value: Any, remedy: str) -> None:
     least = 1 if name in COUNTS else 0
     wanted = None
     if math.isnan(value):
-        wanted = "a number, and not NaN"
+        wanted = "be a number, and not NaN"
     elif name in COUNTS | FROM_ZERO and not least <= value <= LARGEST:
-        wanted = f"at least {least}, and at most {LARGEST}"
+        wanted = f"be at least {least}, and at most {LARGEST}"
     elif name in POSITIVE and not (0 < value < math.inf):
-        wanted = "positive and finite"
+        wanted = "be positive and finite"
     elif (name in SHARES and not 0 <= value <= 1) or (name in BETWEEN and not 0 < value < 1):
-        wanted = "between 0 and 1"
+        wanted = "lie between 0 and 1"
     if wanted is not None:
-        raise ValueError(f"{name}={shown(value)} must be {wanted}.{remedy}")
+        raise ValueError(f"{name}={shown(value)} must {wanted}.{remedy}")
 
 
 def shown(value: Any) -> str:

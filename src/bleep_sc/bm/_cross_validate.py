@@ -15,7 +15,7 @@ from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.bm._folds import Fold, Split, folds, split
 from bleep_sc.bm._guards import check_features_are_of_images, check_groups_are_apart
-from bleep_sc.bm._made_with import made_with, of_both
+from bleep_sc.bm._ingredients import made_with, of_both
 from bleep_sc.bm._runs import Run, open_runs, read_run, run_file, settings_of, write_run
 from bleep_sc.bm._scores import score_runs
 from bleep_sc.bm._shown import by_place
