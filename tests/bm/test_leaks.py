@@ -102,7 +102,7 @@ LEAKS = {
     "signs of components": lambda a: np.tanh(components(a, 10)),
     "ranks of components": lambda a: components(a, 5).argsort(axis=0).argsort(axis=0),
     "lsi": lambda a: TruncatedSVD(15, random_state=0).fit_transform(a.layers["counts"].log1p()),
-    "nmf": lambda a: NMF(8, init="nndsvda", max_iter=100, random_state=0).fit_transform(logs(a)),
+    "nmf": lambda a: NMF(8, init="nndsvda", max_iter=400, tol=1e-2, random_state=0).fit_transform(logs(a)),
     "a gene": lambda a: logs(a)[:, [3]],
     "100 genes": lambda a: logs(a)[:, :100],
     "score of 20 genes": lambda a: logs(a)[:, :20].mean(axis=1, keepdims=True),

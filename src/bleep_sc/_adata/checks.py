@@ -78,10 +78,10 @@ def require_model(adata: AnnData, key: str) -> dict[str, Any]:
     if not isinstance(record, dict) or "model" not in record:
         fitted = [name for name, entry in adata.uns.items() if isinstance(entry, dict) and "model" in entry]
         raise KeyError(
-            f"The reference holds no model: uns[{key!r}] not found (models in its uns: {listed(fitted)}). Run "
-            "bleep_sc.tl.fit(adata_ref) first, and pass the query first and the reference as ref=. If it was lost by a "
-            "concatenation (anndata.concat drops uns): concatenate, then fit; or pass the parts as a list, ref=[first, "
-            "other], with bleep_sc.tl.embed(other, first, expression=True)."
+            f"The reference holds no model: uns[{key!r}] not found (models in its uns: {listed(fitted)}; key= names "
+            "one). Run bleep_sc.tl.fit(adata_ref) first, and pass the query first and the reference as ref=. If it was "
+            "lost by a concatenation (anndata.concat drops uns): concatenate, then fit; or pass the parts as a list, "
+            "ref=[first, other], with bleep_sc.tl.embed(other, first, expression=True)."
         )
     return record
 

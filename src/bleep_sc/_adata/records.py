@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.told import of_patches_in, told
 from bleep_sc._output.messages import listed
@@ -105,6 +106,8 @@ def _size(adata: AnnData, patches_key: str, slides: dict[str, Any]) -> int:
     """Return the side of the patches, px: of those that are there, or of those that are to be cut."""
     if patches_key in adata.obsm:
         return int(adata.obsm[patches_key].shape[1])
+    if not slides:
+        require_obsm(adata, patches_key, "Run bleep_sc.pp.extract_patches(adata) first.")
     return int(next(iter(slides.values()))["size"])
 
 

@@ -1,5 +1,6 @@
 """Benchmark: compare methods so that nothing of the held-out tissue leaks. No method is fitted here but through tl."""
 
+from bleep_sc._output.arguments import check_calls_of
 from bleep_sc.bm._cross_validate import cross_validate
 from bleep_sc.bm._held_out import held_out
 from bleep_sc.bm._methods import methods
@@ -8,3 +9,5 @@ from bleep_sc.bm._structure import structure
 from bleep_sc.bm._summary import summarise
 
 __all__ = ["cross_validate", "held_out", "methods", "report", "structure", "summarise"]
+
+check_calls_of(globals())

@@ -15,7 +15,7 @@ from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.bm._folds import Fold, Split, folds, split
 from bleep_sc.bm._guards import check_features_are_of_images, check_groups_are_apart
-from bleep_sc.bm._made_with import made_with, of_both
+from bleep_sc.bm._ingredients import made_with, of_both
 from bleep_sc.bm._runs import Run, open_runs, read_run, run_file, settings_of, write_run
 from bleep_sc.bm._scores import score_runs
 from bleep_sc.bm._shown import by_place
@@ -161,13 +161,15 @@ def cross_validate(
 
 def _check_methods(methods: Mapping[str, Compared]) -> None:
     if not methods:
-        raise ValueError("methods= is empty. Pass bleep_sc.bm.methods(use_rep=...), or callables of your own.")
+        raise ValueError(
+            f"methods={dict(methods)} is empty. Pass bleep_sc.bm.methods(use_rep=...), or callables of your own."
+        )
     taken = [name for name in methods if name in RESERVED]
     if taken:
         raise ValueError(f"methods= has {listed(taken)}, which stands for something else in the tables. Rename it.")
     idle = [name for name, method in methods.items() if not callable(method)]
     if idle:
-        raise TypeError(f"methods[{idle[0]!r}] cannot be called; pass a function (train, query).")
+        raise TypeError(f"methods[{idle[0]!r}]={methods[idle[0]]!r} cannot be called; pass a function (train, query).")
 
 
 def _run_fold(fold: Fold, methods: Mapping[str, Compared], seeds: range, kept: Path | None) -> Iterator[Run]:

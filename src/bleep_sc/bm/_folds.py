@@ -167,7 +167,7 @@ def split(
     _check_fields_of_view(adata, use_rep, patches_key)
     absent = [gene for gene in markers if gene not in adata.var_names]
     if absent:
-        raise KeyError(f"markers={listed(absent)} are not in adata.var_names ({listed(adata.var_names, 3)}).")
+        raise KeyError(f"markers={listed(absent)} are not in adata.var_names (it has: {listed(adata.var_names, 3)}).")
     visible = _visible(adata, use_rep, patches_key)
     return Split(adata, counts, groups, slides, visible, lattice(adata), n_top_genes, tuple(markers))
 

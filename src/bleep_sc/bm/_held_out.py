@@ -59,7 +59,8 @@ def held_out(
     data = split(adata, group_key, use_rep=(), patches_key="", layer=layer, library_key=library_key, n_top_genes=None)
     of_group = {method: groups[group] for method, groups in predictions.items() if group in groups}
     if not of_group:
-        raise KeyError(f"group={group!r} was not predicted (groups: {listed(data.names())}).")
+        predicted = dict.fromkeys(each for groups in predictions.values() for each in groups)
+        raise KeyError(f"group={group!r} was not predicted (predictions= has: {listed(predicted)}). Pass another.")
     genes = next(iter(of_group.values())).columns
     result = data.truth(group, genes)
     columns = adata.obs.loc[result.obs_names].drop(columns=result.obs.columns, errors="ignore")

@@ -10,6 +10,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs
 from bleep_sc._adata.libraries import library_column
 from bleep_sc._output import html
+from bleep_sc._output.arguments import shown
 from bleep_sc._output.disk import all_appear
 from bleep_sc._output.messages import listed, logger
 from bleep_sc._output.text import csv, markdown_table
@@ -81,6 +82,11 @@ def report(
     >>> bs.bm.report(adata, (table, predictions), "report", group_key="library_id")  # doctest: +SKIP
     """
     path = Path(path)
+    if not (isinstance(compared, tuple) and len(compared) == 2):
+        raise TypeError(
+            f"compared={shown(compared)} must be the table and the predictions: what "
+            "bleep_sc.bm.cross_validate returns with return_predictions=True."
+        )
     table, predictions = compared
     patients_of(table["library"].unique(), patients)
     given: dict[str, Any] = {"group_key": group_key, "layer": layer, "library_key": library_key}
@@ -113,7 +119,7 @@ def report(
 def _shown_method(predictions: Mapping[str, Mapping[str, pd.DataFrame]], method: str | None) -> str:
     """Return the method to draw: the given one, BLEEP, or the last of those whose prediction varies."""
     if method is not None and method not in predictions:
-        raise KeyError(f"method={method!r} was not compared (methods: {listed(predictions)}).")
+        raise KeyError(f"method={method!r} was not compared (methods: {listed(predictions)}). Pass one of them.")
     varying = [
         name
         for name, groups in predictions.items()
@@ -135,14 +141,14 @@ def _shown_slide(table: pd.DataFrame, predicted: Mapping[str, pd.DataFrame], lib
     slides = [slide for slide, group in groups.items() if group in predicted]
     slide = slides[0] if library_id is None else library_id
     if slide not in slides:
-        raise KeyError(f"library_id={library_id!r} was not predicted (slides: {listed(slides)}).")
+        raise KeyError(f"library_id={library_id!r} was not predicted (slides: {listed(slides)}). Pass one of them.")
     return slide, groups[slide]
 
 
 def _check_drawn(slide: AnnData, genes: list[str] | None, mark: str | None) -> None:
     absent = [gene for gene in genes or [] if gene not in slide.var_names]
     if absent:
-        raise KeyError(f"genes={listed(absent)} were not predicted there.")
+        raise KeyError(f"genes={listed(absent)} were not predicted there. Leave them out.")
     if mark is not None:
         require_obs(slide, mark, "Pass mark=, a boolean column.")
 

@@ -17,7 +17,7 @@ from bleep_sc._adata.records import names_hash
 from bleep_sc._output.disk import appears
 from bleep_sc._output.messages import listed, logger
 from bleep_sc._version import __version__
-from bleep_sc.bm._made_with import CHANGES, UNTOLD
+from bleep_sc.bm._ingredients import CHANGES, UNTOLD
 
 if TYPE_CHECKING:
     from bleep_sc.bm._folds import Split
@@ -40,7 +40,7 @@ class Run:
     """(n_spots of the group, n_training spots), for methods that average training spots."""
     seconds: float
     made_with: dict[str, str] = field(default_factory=dict)
-    """What the method was made with, as :func:`bleep_sc.bm._made_with.made_with` tells it."""
+    """What the method was made with, as :func:`bleep_sc.bm._ingredients.made_with` tells it."""
 
 
 def open_runs(path: str | Path, settings: dict[str, Any]) -> Path:

@@ -1,5 +1,6 @@
 """Measures of agreement between predicted and measured expression; arrays in, arrays out."""
 
+from bleep_sc._output.arguments import check_calls_of
 from bleep_sc.metrics.ceiling import noise_ceiling, reliability
 from bleep_sc.metrics.clusters import cluster_agreement
 from bleep_sc.metrics.correlation import concordance, partial_pearson, pearson, spearman
@@ -56,3 +57,5 @@ __all__ = [
     "spearman",
     "ssim",
 ]
+
+check_calls_of(globals())

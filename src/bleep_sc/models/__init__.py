@@ -1,5 +1,6 @@
 """Torch modules and functions of tensors and arrays. They have never heard of AnnData, and none is trained here."""
 
+from bleep_sc._output.arguments import check_calls_of
 from bleep_sc.models import retrieval
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.encoders import Encoder, load_encoder
@@ -22,3 +23,5 @@ __all__ = [
     "save",
     "stnet_loss",
 ]
+
+check_calls_of(globals())

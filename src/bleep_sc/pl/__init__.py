@@ -1,5 +1,6 @@
 """Plots: they take AnnData or a table, draw on axes and return them. They compute nothing but layout."""
 
+from bleep_sc._output.arguments import check_calls_of
 from bleep_sc.pl._benchmark import benchmark
 from bleep_sc.pl._calibration import calibration
 from bleep_sc.pl._confidence import confidence
@@ -25,3 +26,5 @@ __all__ = [
     "top_genes",
     "umap",
 ]
+
+check_calls_of(globals())

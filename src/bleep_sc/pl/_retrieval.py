@@ -120,7 +120,8 @@ def retrieval(
 
 def _similarity(adata: AnnData, ref: AnnData, row: int, neighbors: NDArray[np.intp], key: str) -> NDArray[np.floating]:
     """Return the cosines between a spot and its neighbours, which put neighbours of equal weight in order."""
-    query = np.asarray(adata.obsm[keys.image_embedding(key)][row])
+    remedy = "Pass model_key=, the name of the model by which the prediction was made."
+    query = np.asarray(require_obsm(adata, keys.image_embedding(key), remedy)[row])
     profiles = np.asarray(ref.obsm[keys.expression_embedding(key)])[neighbors]
     cosines: NDArray[np.floating] = profiles @ query / np.linalg.norm(profiles, axis=1) / np.linalg.norm(query)
     return cosines
@@ -132,7 +133,7 @@ def _row(adata: AnnData, spot: str | int) -> int:
             raise KeyError(f"spot={spot!r} is not in adata (it has: {listed(adata.obs_names, 3)}).")
         return int(np.flatnonzero(adata.obs_names == spot)[0])
     if not -adata.n_obs <= int(spot) < adata.n_obs:
-        raise KeyError(f"spot={spot} is not in adata, which has {adata.n_obs} spots.")
+        raise KeyError(f"spot={spot} is not in adata, which has {adata.n_obs} spots. Pass its name or number.")
     return int(spot) % adata.n_obs
 
 

@@ -1,5 +1,6 @@
 """Preprocessing: patches, image features, genes, batches. Nothing here knows a model but by what it recorded."""
 
+from bleep_sc._output.arguments import check_calls_of
 from bleep_sc.pp._batch_correct import batch_correct
 from bleep_sc.pp._extract_patches import extract_patches
 from bleep_sc.pp._image_features import image_features
@@ -17,3 +18,5 @@ __all__ = [
     "spatial_context",
     "tile_slide",
 ]
+
+check_calls_of(globals())

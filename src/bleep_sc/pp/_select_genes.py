@@ -82,7 +82,7 @@ def select_genes(
         raise ValueError(f"n_top_genes={n_top_genes} must be at least 1, or 0 with genes=.")
     unknown = [gene for gene in ([] if genes is None else genes) if gene not in adata.var_names]
     if unknown:
-        raise KeyError(f"genes= asks for {listed(unknown)}, which adata.var_names does not have.")
+        raise KeyError(f"genes= asks for {listed(unknown)}, which adata.var_names does not have. Leave them out.")
     if batch_key is None:
         batches = np.zeros(adata.n_obs, dtype=int)
     else:

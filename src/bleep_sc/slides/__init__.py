@@ -1,5 +1,6 @@
 """Slides as arrays: reading images, µm and px, patches. They have never heard of AnnData."""
 
+from bleep_sc._output.arguments import check_calls_of
 from bleep_sc.slides._grid import grid, sharpness
 from bleep_sc.slides._lattice import microns_per_pixel
 from bleep_sc.slides._open import open_slide
@@ -23,3 +24,5 @@ __all__ = [
     "sharpness",
     "transform_points",
 ]
+
+check_calls_of(globals())

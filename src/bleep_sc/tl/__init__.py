@@ -1,5 +1,6 @@
 """Tools: fit a reference, embed and impute other slides, score what was imputed. The math is in models and training."""
 
+from bleep_sc._output.arguments import check_calls_of
 from bleep_sc.tl._embed import embed
 from bleep_sc.tl._fit import fit
 from bleep_sc.tl._fit_histogene import fit_histogene
@@ -48,3 +49,5 @@ __all__ = [
     "to_geojson",
     "to_spatialdata",
 ]
+
+check_calls_of(globals())

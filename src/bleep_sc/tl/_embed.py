@@ -93,7 +93,7 @@ def embed(
         own = _own_layer(layer, params)
         values = _expression(adata, ref, record, key, own, model.description)
     elif layer is not None:
-        raise ValueError(f"layer={layer!r} is expression, which is embedded with expression=True alone.")
+        raise ValueError(f"layer={layer!r} is expression, which is embedded with expression=True alone. Pass it, too.")
     resolved = resolve_device(device)
     module = model.module.to(resolved)
     spots = Spots.of(adata, params)

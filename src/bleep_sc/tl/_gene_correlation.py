@@ -86,7 +86,7 @@ def gene_correlation(
         chosen = names.get_indexer(list(genes))
         absent = [gene for gene, place in zip(genes, chosen, strict=True) if place < 0]
         if absent:
-            raise KeyError(f"genes={listed(absent)} were not predicted in layers[{layer!r}].")
+            raise KeyError(f"genes={listed(absent)} were not predicted in layers[{layer!r}]. Leave them out.")
     if not 2 <= len(chosen) <= MAX_GENES:
         raise ValueError(f"genes= names {len(chosen)} genes; between 2 and {MAX_GENES} can be correlated.")
     depth = None

@@ -82,7 +82,7 @@ def to_geojson(
     predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
     absent = [gene for gene in wanted if gene not in adata.var_names]
     if absent:
-        raise KeyError(f"genes={listed(absent)} are not in adata.var_names.")
+        raise KeyError(f"genes={listed(absent)} are not in adata.var_names (it has: {listed(adata.var_names, 3)}).")
     name, rows = one_slide(libraries(adata, library_key), library_id)
     values = dense(predicted[:, [adata.var_names.get_loc(gene) for gene in wanted]])[rows]
     unknown = [gene for gene, column in zip(wanted, values.T, strict=True) if not np.isfinite(column).all()]

@@ -57,7 +57,7 @@ def match_genes(query: AnnData, ref: AnnData, genes: Sequence[str] | None, gene_
     if gene_key is not None and gene_key not in query.var and gene_key not in ref.var:
         raise KeyError(
             f"gene_key={gene_key!r} is a column of var neither in the query ({listed(query.var)}) nor in the reference "
-            f"({listed(ref.var)})."
+            f"({listed(ref.var)}). Pass a column that both have."
         )
     if not query.n_vars:
         raise ValueError(
@@ -83,7 +83,9 @@ def match_genes(query: AnnData, ref: AnnData, genes: Sequence[str] | None, gene_
             alike = {gene.upper(): gene for gene in query.var_names}
             meant = [alike[gene.upper()] for gene in unknown if gene.upper() in alike]
             hint = f" Did you mean {listed(meant)}?" if meant else ""
-            raise KeyError(f"genes= asks for {listed(unknown or absent)}, which {where} does not have.{hint}")
+            raise KeyError(
+                f"genes= asks for {listed(unknown or absent)}, which {where} does not have. Leave them out.{hint}"
+            )
         position[~query.var_names.isin(wanted)] = -1
     return position
 

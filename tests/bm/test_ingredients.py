@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.linear_model import Ridge
 
 import bleep_sc as bs
-from bleep_sc.bm._made_with import CHANGES, UNTOLD, made_with, of_both
+from bleep_sc.bm._ingredients import CHANGES, UNTOLD, made_with, of_both
 
 SCALE = 1.0
 
