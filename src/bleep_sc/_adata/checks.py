@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._arrays.blocks import require_whole
-from bleep_sc._output.messages import listed
+from bleep_sc._output.messages import listed, warn
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -99,9 +98,7 @@ def warn_of_glass(adata: AnnData) -> None:
         return
     off = int(adata.obs["in_tissue"].astype(str).str.lower().isin(["0", "0.0", "false"]).sum())
     if off:
-        warnings.warn(
+        warn(
             f"{off} of {adata.n_obs} spots are off tissue (obs['in_tissue'] is 0): they show glass, and hold what "
-            "leaked there. Leave them out: adata = adata[adata.obs['in_tissue'].astype(int) == 1].copy().",
-            UserWarning,
-            stacklevel=4,
+            "leaked there. Leave them out: adata = adata[adata.obs['in_tissue'].astype(int) == 1].copy()."
         )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
-from bleep_sc._output.messages import listed
+from bleep_sc._output.messages import listed, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,9 +91,7 @@ def warn_of_shallow_slides(depths: Mapping[str, Depth], shallow: list[str], cons
     others = [each for name, each in depths.items() if name not in shallow and np.isfinite(each.counts)]
     genes, counts = (np.median([getattr(each, what) for each in others]) for what in ("genes", "counts"))
     said = ", ".join(f"{depths[name].genes:,.0f} ({depths[name].counts:,.0f} counts)" for name in shallow)
-    warnings.warn(
+    warn(
         f"{listed(shallow)} of the reference: far fewer genes are detected in a spot, {said}, than on the other "
-        f"slides, {genes:,.0f} ({counts:,.0f} counts). {consequence}",
-        UserWarning,
-        stacklevel=3,
+        f"slides, {genes:,.0f} ({counts:,.0f} counts). {consequence}"
     )

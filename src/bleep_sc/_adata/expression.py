@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from scipy import sparse
 from bleep_sc._adata import keys, logs
 from bleep_sc._adata.checks import require_layer, require_unique_genes
 from bleep_sc._arrays.blocks import dense, stored_values
-from bleep_sc._output.messages import listed
+from bleep_sc._output.messages import listed, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,21 +85,17 @@ def warn_of_uneven_slides(adata: AnnData, layer: str | None, slides: NDArray[np.
     matrix = require_layer(adata, layer, "Pass layer=, the layer with logarithms.")
     totals = logs.linear_totals(matrix)
     if np.ptp(totals) > 0 and _are_whole(matrix):
-        warnings.warn(
+        warn(
             "The expression is the logarithm of whole counts: spots were not brought to one total, so that deeply "
             "sequenced ones count more. Run sc.pp.normalize_total(adata, target_sum=1e4) on the counts before "
-            "sc.pp.log1p, unless that is meant.",
-            UserWarning,
-            stacklevel=4,
+            "sc.pp.log1p, unless that is meant."
         )
     medians = {str(slide): float(np.median(totals[slides == slide])) for slide in np.unique(slides)}
     if max(medians.values()) > ratio * min(medians.values()):
         listed = ", ".join(f"{slide} {median:.4g}" for slide, median in medians.items())
-        warnings.warn(
+        warn(
             f"The slides are not normalised alike (median total of a spot before the logarithm: {listed}). Run "
-            "sc.pp.normalize_total(adata, target_sum=1e4) on the counts of all of them, then sc.pp.log1p.",
-            UserWarning,
-            stacklevel=4,
+            "sc.pp.normalize_total(adata, target_sum=1e4) on the counts of all of them, then sc.pp.log1p."
         )
 
 

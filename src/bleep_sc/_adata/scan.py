@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._output.messages import warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +57,7 @@ def check_is_scan(adata: AnnData, name: str, slide: slides.Slide) -> None:
 
 
 def _warn(name: str, text: str) -> None:
-    warnings.warn(f"Slide {name!r}: {text}", UserWarning, stacklevel=5)
+    warn(f"Slide {name!r}: {text}")
 
 
 def _full_sizes(images: Mapping[str, Any], factors: Mapping[str, float]) -> list[tuple[NDArray[np.float64], float]]:

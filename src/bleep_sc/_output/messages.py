@@ -1,6 +1,7 @@
 """What is said to the user: log, progress bars, and names in error messages."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -28,3 +29,11 @@ def listed(names: Iterable[Any], limit: int = 8) -> str:
         return "none"
     rest = len(quoted) - limit
     return ", ".join(quoted[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def warn(message: str) -> None:
+    """Warn at the line that called this package, however deep in it that is found."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_globals.get("__name__", "").partition(".")[0] == __package__.partition(".")[0] and frame.f_back:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bleep_sc._adata import keys
-from bleep_sc._output.messages import listed, logger
+from bleep_sc._output.messages import listed, logger, warn
 from bleep_sc.bm._leaks import Tissue, Told, told_by
 from bleep_sc.bm._runs import canonical
 from bleep_sc.bm._twins import colours, near_twins, profiles
@@ -98,11 +97,9 @@ def _judge(what: str, told: Told) -> None:
     ]
     for text, share, limit in doubtful:
         if share > limit:
-            warnings.warn(
+            warn(
                 f"{what} {text.format(share)}, which images seldom do (over {limit:.0%}): it may have been computed "
-                f"from expression, and the comparison be worth nothing. {remedy}",
-                UserWarning,
-                stacklevel=4,
+                f"from expression, and the comparison be worth nothing. {remedy}"
             )
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from bleep_sc._adata.places import centers_px
 from bleep_sc._adata.records import differ
 from bleep_sc._adata.scan import check_is_scan
 from bleep_sc._adata.spots import note
-from bleep_sc._output.messages import logger
+from bleep_sc._output.messages import logger, warn
 from bleep_sc.pp._cut import Part, as_dask, cut, write
 from bleep_sc.pp._images import check_images, image_of, scale_factors
 from bleep_sc.pp._patch_scale import scale_of, side_in_px, warn_of_enlarged_patches
@@ -231,9 +230,7 @@ def _warn_of_magnifications(records: dict[str, dict[str, Any]], size: int) -> No
     sides = {name: each["size_um"] for name, each in records.items()}
     if differ(sides):
         shown = ", ".join(f"{side:.0f} µm of {name!r}" for name, side in sides.items())
-        warnings.warn(
+        warn(
             f"Patches of {size} px show {shown}: the slides have other magnifications, and cannot be fitted together. "
-            f"Pass size_um=, such as {np.nanmax(list(sides.values())):.0f}, for the same tissue of each.",
-            UserWarning,
-            stacklevel=3,
+            f"Pass size_um=, such as {np.nanmax(list(sides.values())):.0f}, for the same tissue of each."
         )

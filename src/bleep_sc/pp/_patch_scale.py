@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.places import array_places, microns_per_pixel
+from bleep_sc._output.messages import warn
 from bleep_sc.slides._lattice import BY_LATTICE, PITCH_UM, fit_lattice, spans_lattice
 
 if TYPE_CHECKING:
@@ -40,19 +40,15 @@ def scale_of(
     if np.isnan(scale) and np.isfinite(slide.mpp):
         scale, source = slide.mpp, slide.mpp_source
     if np.isfinite(scale) and np.isfinite(slide.mpp) and abs(slide.mpp / scale - 1) > SAME_RESOLUTION:
-        warnings.warn(
+        warn(
             f"Slide {name!r} measures {scale:.4g} µm per px ({source}), but its image file says {slide.mpp:.4g} "
-            f"({slide.mpp_source}). The former is taken; pass mpp= if that is wrong.",
-            UserWarning,
-            stacklevel=4,
+            f"({slide.mpp_source}). The former is taken; pass mpp= if that is wrong."
         )
     elsewhere = float("nan") if source.startswith(BY_LATTICE) else scale
     if doubts := _doubts(adata, rows, centers, name, slide, elsewhere):
-        warnings.warn(
+        warn(
             f"obsm['spatial'] of slide {name!r} looks wrong: {'; '.join(doubts)}. It must hold (x, y) in px of the "
-            "full-resolution image.",
-            UserWarning,
-            stacklevel=4,
+            "full-resolution image."
         )
     return scale, source
 
@@ -70,12 +66,10 @@ def side_in_px(size_um: float, scale: float, scale_source: str, name: str) -> in
 def warn_of_enlarged_patches(side: int, size: int, scale: float, name: str) -> None:
     """Warn where patches are drawn much larger than they are, as those of a scaled-down image are."""
     if size > MOST_ENLARGED * side:
-        warnings.warn(
+        warn(
             f"Patches of slide {name!r} are {side} px wide and are enlarged to {size} px: there is no more to see in "
             f"them. At {scale:.3g} µm per px this may be a scaled-down image; pass the full-resolution one as image=, "
-            "or a smaller size=.",
-            UserWarning,
-            stacklevel=4,
+            "or a smaller size=."
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import is_by_slide
-from bleep_sc._output.messages import listed
+from bleep_sc._output.messages import listed, warn
 from bleep_sc.slides._labels import label_centers
 
 if TYPE_CHECKING:
@@ -73,11 +72,9 @@ def _image(sdata: SpatialData, image: Any, region: str) -> tuple[Any, str | None
         wanted = _scan(sdata, region)
     if isinstance(wanted, str) and wanted in sdata.images:
         if NO_SCAN.fullmatch(wanted):
-            warnings.warn(
+            warn(
                 f"image={wanted!r} is called as what spatialdata_io reads beside the scan: scaled down, of the "
-                "CytAssist, or of fluorescence. Patches of it are blurred, or no H&E. Pass the scan as image=.",
-                UserWarning,
-                stacklevel=4,
+                "CytAssist, or of fluorescence. Patches of it are blurred, or no H&E. Pass the scan as image=."
             )
         return sdata.images[wanted], wanted
     if isinstance(wanted, str) and not Path(wanted).is_file():

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bleep_sc._output.messages import logger
+from bleep_sc._output.messages import logger, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,11 +79,9 @@ def read_regions(source: str | Path | dict[str, Any] | list[Any]) -> list[Region
     if not regions:
         raise ValueError("There is no polygon among the annotations. Export areas, not points or lines, from QuPath.")
     if n_outside:
-        warnings.warn(
+        warn(
             f"{n_outside} holes lie outside their outlines, wholly or in part, and cut nothing there. Look at the "
-            "annotations.",
-            UserWarning,
-            stacklevel=2,
+            "annotations."
         )
     _check_units(content, regions)
     return regions
@@ -177,11 +174,9 @@ def _check_units(content: Any, regions: Sequence[Region]) -> None:
     if small and any(name in crs for name in IN_DEGREES):
         raise ValueError(f"The annotations are in degrees (crs: {crs:.80}). Export them in px of the image.")
     if small and not np.allclose(places, places.round(3), rtol=0, atol=1e-9):
-        warnings.warn(
+        warn(
             "All annotations lie within 180 × 90 and have more than three decimals, as degrees or shares of an image "
-            "have. They are taken for px of the image.",
-            UserWarning,
-            stacklevel=3,
+            "have. They are taken for px of the image."
         )
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from bleep_sc._adata.checks import require_model, require_obsm, unread_layer
 from bleep_sc._adata.expression import record_of
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._arrays.blocks import dense
-from bleep_sc._output.messages import listed
+from bleep_sc._output.messages import listed, warn
 from bleep_sc.tl._load_reference import CARD_FILE, REFERENCE_FILE
 from bleep_sc.tl._models.in_uns import read_description, read_model
 from bleep_sc.tl._references.same_slide import embedding_of
@@ -247,10 +246,8 @@ def _warn_of_terms(encoders: dict[str, EncoderLicense]) -> None:
     """Warn of frozen encoders whose terms restrict what is made with their features."""
     for name, known in encoders.items():
         if known.may_be_shared is False:
-            warnings.warn(
+            warn(
                 f"None of the weights of encoder {name!r} are in the files, but embeddings and heads that were "
                 f"trained on its features are. Its licence, as far as known: {known.license}. {known.terms} Read its "
-                "terms before you give them away.",
-                UserWarning,
-                stacklevel=3,
+                "terms before you give them away."
             )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bleep_sc._adata.places import features_around
-from bleep_sc._output.messages import logger
+from bleep_sc._output.messages import logger, warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,10 +53,8 @@ def warn_of_foreign_slides(typicality: NDArray[np.float32], slides: NDArray[np.s
     foreign = {name: share for name, share in shares.items() if share > MOSTLY}
     if foreign:
         listed = ", ".join(f"{share:.0%} of slide {name!r}" for name, share in foreign.items())
-        warnings.warn(
+        warn(
             f"{listed} looks unlike the reference (obs[{key!r}] below {FOREIGN}; so does {FOREIGN:.0%} of slides like "
             "the reference's own): another stain, scanner, magnification or tissue, or out of focus. Predictions there "
-            "are a guess. Look at bleep_sc.pl.confidence, and compare patches by bleep_sc.pl.retrieval.",
-            UserWarning,
-            stacklevel=4,
+            "are a guess. Look at bleep_sc.pl.confidence, and compare patches by bleep_sc.pl.retrieval."
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.records import names_hash
 from bleep_sc._arrays.blocks import in_memory, slices
 from bleep_sc._arrays.checksums import column_factors, row_checksums, shortened
+from bleep_sc._output.messages import warn
 from bleep_sc.tl._references.on_disk import has_layer, take_rows
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ def warn_of_changed_spots(ref: AnnData, key: str, params: Mapping[str, Any], cal
         if not changed:
             return
         what = f"Expression or embedding of {changed} of {len(sums)} spots of {called} changed since it was written"
-    warnings.warn(
+    warn(
         f"{what} (obs[{keys.checksum(key)!r}]). If that was not meant the file is damaged: read it again from where it "
-        f"is whole. If it was, note it: bleep_sc.tl.embed(adata_ref, adata_ref, key={key!r}, expression=True).",
-        UserWarning,
-        stacklevel=4,
+        f"is whole. If it was, note it: bleep_sc.tl.embed(adata_ref, adata_ref, key={key!r}, expression=True)."
     )

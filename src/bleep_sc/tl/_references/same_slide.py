@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._arrays.blocks import in_memory
-from bleep_sc._output.messages import listed
+from bleep_sc._output.messages import listed, warn
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._references.on_disk import stacked
 
@@ -63,7 +62,7 @@ def warn_of_shared_slides(query: Spots, refs: list[Spots], twins: list[NDArray[n
             f"{int(is_shared.sum()) - n_spots} are not in the reference, but neighbours on the same slide are, so that "
             "scores there do not compare with those of held-out slides"
         )
-    warnings.warn(f"{what}: {'; '.join(parts)}.", UserWarning, stacklevel=3)
+    warn(f"{what}: {'; '.join(parts)}.")
 
 
 def place_images(
