@@ -215,8 +215,8 @@ def _is_array(value: Any) -> bool:
         return True
     if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__"):
         return False
-    array = np.asarray(value)
-    return array.ndim > 0 and array.dtype.kind in "biuf"
+    array = value if hasattr(value, "dtype") and hasattr(value, "shape") else np.asarray(value)  # as it is, on disk
+    return len(array.shape) > 0 and array.dtype.kind in "biuf"
 
 
 def _is_list_of(value: Any, kind: Any = object) -> bool:
