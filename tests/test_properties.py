@@ -126,7 +126,7 @@ def test_correlations_of_genes_are_symmetric_and_bounded(values, covariate):
 
 
 @thrifty
-@given(values=matrices(ANY, st.tuples(st.integers(1, 6), st.integers(1, 5))), n_top=st.integers(0, 7))
+@given(values=matrices(ANY, st.tuples(st.integers(1, 6), st.integers(1, 5))), n_top=st.integers(1, 7))
 def test_the_highest_genes_are_distinct_columns(values, n_top):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # infinite values have no variance

@@ -60,7 +60,7 @@ POSITIVE = {
 }
 POSITIVE |= {"width", "height"}
 SHARES = {"min_tissue"}
-BETWEEN = {"interval", "share"}
+BETWEEN = {"share"}
 PICTURES = {"image", "source"}
 DEVICES = re.compile(r"(auto|cpu|cuda|hip|mps|mtia|xpu|hpu|meta)(:\d+)?")
 LARGEST = 2**32 - 1
@@ -169,7 +169,8 @@ def shown(value: Any) -> str:
 
 
 def _called(value: Any) -> str:
-    return "empty" if isinstance(value, str) else f"a {type(value).__name__}"
+    """Return what a value is, as a message says it."""
+    return "empty" if value == "" else f"a {type(value).__name__}"
 
 
 def _parts(annotation: Any, names: Mapping[str, Any]) -> list[str]:

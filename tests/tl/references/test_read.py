@@ -107,7 +107,7 @@ def test_weights_multiply_those_of_the_neighbors(trio):
 def test_weights_that_mean_nothing_are_refused(trio, weights):
     first, imputed, query = trio
     before = state(query)
-    with pytest.raises(ValueError, match=r"ref_weights=.* must be (a list of 2 numbers|finite and above zero)"):
+    with pytest.raises((ValueError, TypeError), match=r"ref_weights=.* must be (a list of|finite and above zero)"):
         bs.tl.impute(query, ref=[first, imputed], ref_weights=weights)
     with pytest.raises(ValueError, match="pass ref= as a list"):
         bs.tl.impute(query, ref=first, ref_weights=[1])
