@@ -87,12 +87,16 @@ def test_labels_are_placed_by_their_transformation_and_not_by_obsm(scales):
         cut(sdata, image={"cell_labels": SCAN})
 
 
-def test_labels_that_are_too_coarse_are_refused():
+@pytest.mark.parametrize("n_px", [1, 2])
+def test_labels_that_are_too_coarse_are_refused(n_px):
     labels = np.zeros((20, 20), dtype=np.int32)
-    labels.flat[:50] = np.repeat(np.arange(1, 26), 2)
+    for shift in range(n_px):
+        labels[1:16:3, shift : 15 + shift : 3] = np.arange(1, 26).reshape(5, 5)
     coarse = Labels2DModel.parse(labels, dims=("y", "x"), transformations={"global": Scale([16, 16], axes=("x", "y"))})
     sdata = spots({"he_image": image()}, labels={"cell_labels": coarse}, region="cell_labels", ids=np.arange(1, 26))
-    with pytest.raises(ValueError, match=r"too coarse .* at most 2 px, and each of these is 16 px of the image wide"):
+    with pytest.raises(
+        ValueError, match=rf"too coarse .* at most {n_px} px, and each of these is 16 px of the image wide"
+    ):
         cut(sdata)
 
 

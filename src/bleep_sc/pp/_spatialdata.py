@@ -128,7 +128,7 @@ def _places(
         known, centers, n_px = label_centers(_full_scale(element))
         area = 0.0  # as of points, which have a radius instead
     matrix = _onto(sdata, region, element, image, centers)
-    _refuse_coarse(region, n_px, float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))))
+    _refuse_coarse(region, centers, n_px, float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))))
     if not (index := pd.Index(known)).is_unique:
         raise ValueError(
             f"Region {region!r} has several instances of one id, {index[index.duplicated()].tolist()[0]!r}: which of "
@@ -158,17 +158,26 @@ def _element(sdata: SpatialData, region: str) -> Any:
     )
 
 
-def _refuse_coarse(region: str, n_px: NDArray[np.int64], side: float) -> None:
+def _refuse_coarse(region: str, centers: NDArray[np.float64], n_px: NDArray[np.int64], side: float) -> None:
     """Refuse labels whose places are known too roughly: ``n_px`` of each, ``side`` px of the image wide.
 
-    Bins of an array that are one px each are known as they are.
+    Bins of an array that are one px each, side by side, are known as they are.
     """
-    if len(n_px) and np.mean(n_px == 1) < BINS and side / np.sqrt(np.median(n_px)) > COARSEST_PX:
+    if len(n_px) and not _are_bins(centers, n_px) and side / np.sqrt(np.median(n_px)) > COARSEST_PX:
         raise ValueError(
             f"The labels of region {region!r} are too coarse to say where a patch belongs: half of them have at most "
             f"{np.median(n_px):.0f} px, and each of these is {side:.3g} px of the image wide. Annotate shapes, such as "
             "spatialdata_io.xenium(..., cells_as_circles=True), or labels of a higher resolution."
         )
+
+
+def _are_bins(centers: NDArray[np.float64], n_px: NDArray[np.int64]) -> bool:
+    """Tell labels of one px side by side, px of their own apart, from cells on a coarse map."""
+    from scipy.spatial import cKDTree
+
+    if len(centers) < 2 or np.mean(n_px == 1) < BINS:
+        return False
+    return bool(np.median(cKDTree(centers).query(centers, k=2)[0][:, 1]) < 1.1)
 
 
 def _full_scale(labels: Any) -> Any:
