@@ -1,11 +1,16 @@
 """What stands at the boundary: expression that is not in memory, or that points outside itself."""
 
+import re
+
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
 from scipy import sparse
 
 import bleep_sc as bs
+from bleep_sc._adata.checks import ON_TISSUE, off_tissue, warn_of_glass
 
 QUICK = bs.tl.FitConfig(max_epochs=1, n_dims=8, n_models=1, cross_fit=False)
 QUIET = {"use_rep": "X_stain_stats", "show_progress_bar": False}
@@ -45,6 +50,30 @@ def test_what_is_read_in_parts_works_as_it_is(fitted, query):
         bs.tl.score(lazy_query, "bleep")
     with pytest.raises(ValueError, match=r"adata\.X is a dask array of sparse blocks"):
         bs.tl.embed(lazy_query, fitted, expression=True)
+
+
+@pytest.mark.parametrize("kind", [None, "category"])
+@pytest.mark.parametrize(
+    ("values", "off"),
+    [
+        ([1, 0, 1], "b"),
+        ([1.0, 0.0, np.nan], "b"),
+        ([True, False, True], "b"),
+        (["1", "0", "1"], "b"),
+        (["true", "False", "FALSE"], "bc"),
+        (["true", "1", None], ""),
+    ],
+)
+def test_in_tissue_is_read_in_one_way_whatever_holds_it(values, off, kind):
+    """And what leaves spots off tissue out works for all of them."""
+    adata = AnnData(obs=pd.DataFrame({"in_tissue": pd.Series(values, dtype=kind, index=list("abc"))}))
+    assert "".join(adata.obs_names[off_tissue(adata)]) == off
+    if off:
+        with pytest.warns(UserWarning, match=rf"{len(off)} of 3 spots are off tissue .*{re.escape(ON_TISSUE)}"):
+            warn_of_glass(adata)
+    there = {"adata": adata}
+    exec(ON_TISSUE, there)
+    assert "".join(there["adata"].obs_names) == "".join(name for name in "abc" if name not in off)
 
 
 @pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix])

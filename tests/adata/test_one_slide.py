@@ -1,9 +1,12 @@
+import json
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 
-from bleep_sc._adata.libraries import libraries, named
+from bleep_sc._adata.libraries import libraries, named, written_libraries
+from bleep_sc._adata.spots import Spots, note
 
 
 def slide(shift=0.0, n=6):
@@ -110,16 +113,48 @@ def test_sections_side_by_side_and_other_columns_are_no_matter():
     assert np.unique(libraries(both)).tolist() == ["slide"]
 
 
+@pytest.mark.parametrize("record", [{}, {"library_id": "ST"}])
+def test_a_model_does_not_vouch_for_the_slides_of_a_query(record):
+    """What it was fitted with may not be there, or be one name for both; nor has its reader a library_key=."""
+    both = stacked(slide(), slide(30))
+    both.obs = both.obs[["sample"]].assign(**record)
+    remedy = r"If they are one slide, rename obs\['sample'\]. If not, obs\['sample'\] tells them apart: name the slides"
+    with pytest.raises(ValueError, match=f"would be taken for one slide.*{remedy}") as error:
+        Spots.of(both, {"library_key": "library_id"})
+    assert "library_key=" not in str(error.value)
+    both.obs["library_id"] = both.obs["sample"]  # as the message says
+    assert np.unique(Spots.of(both, {"library_key": "library_id"}).slides).tolist() == ["a", "b"]
+
+
+def test_a_column_that_was_given_once_need_not_be_given_again():
+    both = stacked(slide(), slide(700), label="library_id")
+    both.obs["batch"] = np.where((np.arange(72) % 2 > 0) & (np.arange(72) > 35), "1", "2")
+    once = r"slide 'b' would be taken .*obs\['batch'\] names 2, .*If they are one slide, pass library_key='library_id'"
+    both.uns["patches"] = {name: {"side_px": 8, **note(both, None, None, None)} for name in "ab"}
+    with pytest.raises(ValueError, match=once):
+        libraries(both)
+    both.uns["patches"]["a"] |= note(both, "library_id", None, None)
+    params = {"library_key": "library_id"}
+    assert np.unique(libraries(both)).tolist() == ["a", "b"]
+    assert np.unique(Spots.of(both, params).slides).tolist() == ["a", "b"]
+    both.uns = {"bleep_imputed": {"method": "bleep", "version": "0.2.0", "params": json.dumps(params)}}
+    with pytest.raises(ValueError, match="would be taken for one slide"):  # a prediction has it from its model
+        libraries(both)
+    both.uns = {"bleep": {**both.uns["bleep_imputed"], "model": np.zeros(3, dtype=np.uint8)}}
+    assert np.unique(libraries(both)).tolist() == ["a", "b"]  # a model was fitted on these slides
+
+
 @pytest.mark.parametrize("name", ["a/b", "a\\b", "", "..", "a\x00b", "\udce4"])
 def test_names_that_files_do_not_take_are_refused(name):
     one = slide()
     one.obs["library_id"] = name
+    assert np.unique(libraries(one)).tolist() == [name]  # what writes nothing takes any
     with pytest.raises(ValueError, match=r"obs\['library_id'\] has .*h5ad and zarr take no '/'"):
-        libraries(one)
+        written_libraries(one)
     del one.obs["library_id"]
     one.uns["spatial"] = {name: {}}
     with pytest.raises(ValueError, match=r"uns\['spatial'\] has .*h5ad and zarr take no '/'"):
-        libraries(one)
+        written_libraries(one)
 
 
 def test_names_that_files_take_come_back(tmp_path):

@@ -3,7 +3,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bleep_sc._adata.places import centers_px, centers_um, features_around, microns_per_pixel, spatial_slot
+from bleep_sc._adata.places import (
+    array_places,
+    centers_px,
+    centers_um,
+    features_around,
+    microns_per_pixel,
+    spatial_slot,
+)
 from bleep_sc._adata.spots import Spots
 from bleep_sc.tl._models.inputs import array_positions
 
@@ -98,3 +105,13 @@ def test_places_that_are_no_numbers_are_named(spots):
     assert microns_per_pixel(spots, rows, centers, "a", mpp=2.0) == (2.0, "given")
     with pytest.raises(ValueError, match="holds 'r0'"):
         array_positions(spots)
+
+
+def test_rows_and_columns_of_a_slide_are_read_alone(spots):
+    """Else many slides cost the square of their spots; and text on one slide would be that of another."""
+    rows = np.arange(12, 24)
+    np.testing.assert_array_equal(array_places(spots, rows), array_places(spots)[rows])
+    spots.obs["array_row"] = spots.obs["array_row"].astype(object)
+    spots.obs.iloc[0, 0] = "r0"
+    assert "holds 'r0'" in microns_per_pixel(spots, np.arange(12), spots.obsm["px"][:12], "a")[1]
+    assert microns_per_pixel(spots, rows, spots.obsm["px"][12:], "b", pitch_um=200)[0] == pytest.approx(1)

@@ -43,6 +43,13 @@ def test_the_size_of_the_stored_image_and_its_factor_tell(stored, picture, facto
         bs.pp.extract_patches(adata, picture, size=8)
 
 
+def test_a_path_among_the_stored_images_says_nothing_of_sizes():
+    adata = section({"hires": "tissue_hires_image.png", "lowres": LOWRES})
+    bs.pp.extract_patches(adata, FULL, size=8)
+    with pytest.raises(ValueError, match=r"is scaled down by 0\.5"):
+        bs.pp.extract_patches(adata, HIRES, size=8)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_name_tells_where_no_image_is_stored(tmp_path, name):
     path = saved(HIRES, tmp_path / name)

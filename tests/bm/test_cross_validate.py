@@ -533,11 +533,11 @@ def test_weights_go_back_to_their_spots(counts):
     np.testing.assert_allclose(frame, wanted, rtol=1e-4)
 
 
-@pytest.mark.parametrize("value", [0, 2, "tumour", np.nan])
+@pytest.mark.parametrize("value", [0, False, "False", "0"])
 def test_spots_beside_the_tissue_are_refused(counts, value):
     counts.obs["in_tissue"] = [1] * (counts.n_obs - 1) + [value]
     with pytest.raises(
-        ValueError, match=r"obs\['in_tissue'\] is not 1 for 1 spots.*adata\[adata.obs\['in_tissue'\] == 1\]"
+        ValueError, match=r"obs\['in_tissue'\] is 0 for 1 spots.* Drop them: adata = adata\[~adata.obs\['in_tissue'\]"
     ):
         validate(counts)
 

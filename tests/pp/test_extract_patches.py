@@ -212,6 +212,26 @@ def test_places_that_do_not_belong_to_the_coordinates_are_warned_of(slide, image
         bs.pp.extract_patches(slide, image, size=8, mpp=2.0)
 
 
+def test_a_spot_that_was_moved_off_its_lattice_does_not_condemn_the_slide(slide, image):
+    slide.obsm["spatial"][80] = [30.0, 250.0]
+    with pytest.warns(UserWarning, match=r"looks wrong: 1 of 176 spots lie up to \d+ px off the lattice of the others"):
+        bs.pp.extract_patches(slide, image, size=8, pitch_um=200)
+    assert slide.uns["patches"]["slide"]["mpp"] == pytest.approx(10)
+
+
+def test_a_section_in_the_upper_left_of_its_image_is_not_taken_for_one_in_um(slide):
+    """One that spans little of it, whose reader knew µm per px, or whose lattice has the pitch that was given."""
+    image = np.zeros((550, 770, 3), dtype=np.uint8)
+    bs.pp.extract_patches(slide, image, size=8, mpp=0.5, pitch_um=10)
+    with pytest.warns(UserWarning, match="at 0.5 µm per px they look like µm"):
+        bs.pp.extract_patches(slide, image, size=8, mpp=0.5)
+    slide.uns["spatial"] = {"slide": {"scalefactors": {"microns_per_pixel": 0.5}}}
+    bs.pp.extract_patches(slide, image, size=8)
+    del slide.obs["array_row"]
+    slide.obsm["spatial"] = 250 + slide.obsm["spatial"] / 2
+    bs.pp.extract_patches(slide, np.zeros((1000, 1000, 3), dtype=np.uint8), size=8, mpp=0.5)
+
+
 def test_spots_off_tissue_are_counted(slide, image):
     slide.obs["in_tissue"] = np.arange(slide.n_obs) % 8 > 0
     for kind in (bool, int, float, str, "category"):

@@ -87,13 +87,30 @@ def test_labels_are_placed_by_their_transformation_and_not_by_obsm(scales):
         cut(sdata, image={"cell_labels": SCAN})
 
 
-def test_labels_that_are_too_coarse_are_refused():
+@pytest.mark.parametrize("n_px", [1, 2])
+def test_labels_that_are_too_coarse_are_refused(n_px):
     labels = np.zeros((20, 20), dtype=np.int32)
-    labels.flat[:25] = np.arange(1, 26)
+    for shift in range(n_px):
+        labels[1:16:3, shift : 15 + shift : 3] = np.arange(1, 26).reshape(5, 5)
     coarse = Labels2DModel.parse(labels, dims=("y", "x"), transformations={"global": Scale([16, 16], axes=("x", "y"))})
     sdata = spots({"he_image": image()}, labels={"cell_labels": coarse}, region="cell_labels", ids=np.arange(1, 26))
-    with pytest.raises(ValueError, match=r"too coarse .* at most 1 px, and each of these is 16 px of the image wide"):
+    with pytest.raises(
+        ValueError, match=rf"too coarse .* at most {n_px} px, and each of these is 16 px of the image wide"
+    ):
         cut(sdata)
+
+
+def test_bins_of_one_px_each_are_known_as_they_are():
+    """As rasterize_bins returns them, each many px of the image wide."""
+    bins = Labels2DModel.parse(
+        np.arange(1, 26, dtype=np.int32).reshape(5, 5),
+        dims=("y", "x"),
+        transformations={"global": Scale([29.6, 29.6], axes=("x", "y"))},
+    )
+    sdata = spots({"he_image": image()}, labels={"bins": bins}, region="bins", ids=np.arange(1, 26))
+    cut(sdata, mpp=1.0)
+    y, x = (29.6 * (axis.ravel() + 0.5) for axis in np.mgrid[0:5, 0:5])
+    np.testing.assert_allclose(sdata.tables["table"].obsm["spatial"], np.column_stack([x, y]))
 
 
 def test_shapes_in_um_lie_where_the_alignment_says():
@@ -128,6 +145,9 @@ def test_coordinates_that_look_like_um_are_warned_of():
          "Region 'x' and image 'x_full_image' have no common coordinate system .*'a'; the image: 'global'"),
         (lambda: spots({"x_full_image": image(a=Identity(), b=Identity())}, {"x": circles(a=Identity(), b=HE)}), ValueError,
          "Region 'x' lies on image 'x_full_image' in one place in coordinate system 'a' and in another one in 'b'"),
+        (lambda: spots({"x_full_image": image(a=Identity(), b=Identity())},
+                       {"x": circles(a=Scale([.09] * 2, ("x", "y")), b=Scale([.03] * 2, ("x", "y")))}), ValueError,
+         "in one place in coordinate system 'a' and in another one in 'b', up to 16.8 px away"),
         (lambda: spots({"x_full_image": image()}, {"x": circles(CENTERS[:-5], np.arange(20))}), KeyError,
          r"Region 'x' lacks 5 of the 25 instances .*obs\['id'\], such as 20 .*match_table_to_element"),
         (lambda: spots({"x_full_image": image()}, {"x": circles(index=[str(i) for i in range(25)])}), KeyError,

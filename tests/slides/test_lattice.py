@@ -83,6 +83,18 @@ def test_spots_off_by_more_than_a_quarter_of_the_shorter_step_are_refused():
             fit_lattice(*off_the_lattice(*off, row_px=100.0))
 
 
+@pytest.mark.parametrize("far", [500.0, 5000.0, 1e7])
+def test_a_few_stray_spots_do_not_move_the_lattice_of_the_others(far):
+    column, row, xy = off_the_lattice(0, 0)
+    xy[[7, 50]] += far
+    lattice = fit_lattice(column, row, xy)
+    np.testing.assert_allclose([lattice.column, lattice.row], [[50, 0], [0, 50]], atol=1e-6)
+    assert (lattice.n_stray, lattice.most_px) == (2, pytest.approx(far * np.sqrt(2)))
+    xy[::10] += far  # too many
+    with pytest.raises(ValueError, match="do not fit the coordinates"):
+        fit_lattice(column, row, xy)
+
+
 def test_half_of_the_spots_give_the_same():
     column, row, xy = visium()
     half = np.random.default_rng(0).permutation(len(row))[: len(row) // 2]

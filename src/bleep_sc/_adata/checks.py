@@ -13,6 +13,12 @@ from bleep_sc._output.messages import listed, warn
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
+
+OFF_TISSUE = ["0", "0.0", "false"]
+"""What ``obs["in_tissue"]`` holds of spots beside the tissue, as text in lower case."""
+ON_TISSUE = f"adata = adata[~adata.obs['in_tissue'].astype(str).str.lower().isin({OFF_TISSUE})].copy()"
+"""What leaves them out."""
 
 
 def is_by_slide(image: Any) -> bool:
@@ -92,13 +98,20 @@ def require_unique_genes(adata: AnnData) -> None:
         raise ValueError(f"adata.var_names are not unique: {listed(twice)}. Run adata.var_names_make_unique() first.")
 
 
-def warn_of_glass(adata: AnnData) -> None:
-    """Warn of spots that their reader calls off tissue."""
+def off_tissue(adata: AnnData) -> NDArray[np.bool_]:
+    """Return which spots their reader calls off tissue, (n_obs,); where it says nothing, as after a join, it does not.
+
+    Numbers, booleans, text and categories say it, as files and joins leave them.
+    """
     if "in_tissue" not in adata.obs:
-        return
-    off = int(adata.obs["in_tissue"].astype(str).str.lower().isin(["0", "0.0", "false"]).sum())
-    if off:
+        return np.zeros(adata.n_obs, dtype=bool)
+    return np.asarray(adata.obs["in_tissue"].astype(str).str.lower().isin(OFF_TISSUE), dtype=bool)
+
+
+def warn_of_glass(adata: AnnData) -> None:
+    """Warn of spots that are off tissue."""
+    if off := int(off_tissue(adata).sum()):
         warn(
             f"{off} of {adata.n_obs} spots are off tissue (obs['in_tissue'] is 0): they show glass, and hold what "
-            "leaked there. Leave them out: adata = adata[adata.obs['in_tissue'].astype(int) == 1].copy()."
+            f"leaked there. Leave them out: {ON_TISSUE}."
         )

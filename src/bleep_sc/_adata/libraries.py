@@ -9,7 +9,7 @@ import numpy as np
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs, require_spots
 from bleep_sc._adata.one_slide import require_single, require_usable_names
-from bleep_sc._adata.told import name_there
+from bleep_sc._adata.told import name_there, vouches
 from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
@@ -39,17 +39,25 @@ def libraries(
     """Return the slide of every spot, (n_obs,): :func:`library_column`, else the one library of ``uns["spatial"]``.
 
     A column that was named must be there, and where ``uns`` knows several libraries so must one, unless it is not
-    ``required``. Else, where nothing names slides, all spots are of one, ``UNNAMED``. Names that files do not take are
-    refused, and so are slides that are several.
+    ``required``. Else, where nothing names slides, all spots are of one, ``UNNAMED``. Slides that are several are
+    refused: what a model was fitted with finds a column, and does not vouch for the slides of another AnnData.
     """
     slides, column = (
         named(adata, library_key, *of_model, required=required),
         library_column(adata, library_key, *of_model),
     )
+    is_named = library_key is not None or (column in adata.obs and vouches(adata, column))
+    require_single(
+        adata, slides, column, known=library_column(adata), is_named=is_named, rename=next(iter(of_model), None)
+    )
+    return slides
+
+
+def written_libraries(adata: AnnData, library_key: str | None = None) -> NDArray[np.str_]:
+    """Return what :func:`libraries` does, of names that files take as keys: for what is written slide by slide."""
+    slides, column = libraries(adata, library_key), library_column(adata, library_key)
     where = f"obs[{column!r}]" if column in adata.obs else "uns['spatial']"
     require_usable_names(np.unique(slides).tolist(), where)
-    is_named = library_key is not None or column in of_model
-    require_single(adata, slides, column, known=library_column(adata), is_named=is_named)
     return slides
 
 

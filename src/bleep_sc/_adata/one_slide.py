@@ -47,11 +47,14 @@ def require_usable_names(names: Iterable[str], where: str) -> None:
         )
 
 
-def require_single(adata: AnnData, slides: NDArray[np.str_], column: str, *, known: str, is_named: bool) -> None:
+def require_single(
+    adata: AnnData, slides: NDArray[np.str_], column: str, *, known: str, is_named: bool, rename: str | None = None
+) -> None:
     """Refuse slides that are several: two spots stand on one place, or another column names parts that lie over others.
 
     ``column`` is what names the slides. ``known`` is what names them where nobody says so: where slides were grouped
     on purpose, as by patient, it tells them apart. A second column counts where no column ``is_named`` by the user.
+    ``rename`` is the column that is to name the slides where a call takes no ``library_key=``, as by that of a model.
     """
     twice = _twice(adata, slides)
     if crowded := [name for name in np.unique(slides) if twice[slides == name].mean() > SHARED]:
@@ -59,28 +62,33 @@ def require_single(adata: AnnData, slides: NDArray[np.str_], column: str, *, kno
         if known not in telling:
             raise ValueError(
                 f"Slide {listed(crowded)} is several slides: {int(twice.sum())} spots stand where another one stands "
-                f"(obs['array_row'] and obs['array_col']). {_remedy(telling)}"
+                f"(obs['array_row'] and obs['array_col']). {_remedy(telling, rename)}"
             )
     elif not is_named:
-        over = [name for name in adata.obs if name != column and _are_several(adata, slides, column, name)]
-        if over:
-            raise ValueError(
-                f"The spots of slide {listed(np.unique(slides))} would be taken for one slide, but obs[{over[0]!r}] "
-                f"names {adata.obs[over[0]].nunique()}, and nothing says that these lie side by side. {_remedy(over)} "
-                "If they are one slide, rename that column."
-            )
+        for name in adata.obs:
+            if name != column and (slide := _are_several(adata, slides, column, name)) is not None:
+                n_parts = adata.obs.loc[slides == slide, name].nunique()
+                by_name = column in adata.obs and rename is None
+                one = f"pass library_key={column!r}" if by_name else f"rename obs[{str(name)!r}]"
+                raise ValueError(
+                    f"The spots of slide {slide!r} would be taken for one slide, but obs[{str(name)!r}] names "
+                    f"{n_parts}, and nothing says that these lie side by side. If they are one slide, {one}. If not, "
+                    f"{_remedy([name], rename)}"
+                )
 
 
-def _remedy(columns: list[Any]) -> str:
+def _remedy(columns: list[Any], rename: str | None) -> str:
     if not columns:
         return (
             "Name the slide of every spot when they are put together: anndata.concat({'A1': first, 'B1': second}, "
             "label='library_id', index_unique='-', uns_merge='first'), with uns['spatial']['A1'] in the first and "
             "uns['spatial']['B1'] in the second, or images passed by these names."
         )
+    column = str(columns[0])
+    given = f"pass library_key={column!r}, or " if rename is None else ""
     return (
-        f"obs[{str(columns[0])!r}] tells them apart: pass library_key={str(columns[0])!r}, or name the slides by it, "
-        f"adata.obs['library_id'] = adata.obs[{str(columns[0])!r}]; their images are then found by these names."
+        f"obs[{column!r}] tells them apart: {given}name the slides by it, adata.obs[{rename or keys.LIBRARY!r}] = "
+        f"adata.obs[{column!r}]; their images are then found by these names."
     )
 
 
@@ -107,20 +115,20 @@ def _tells(adata: AnnData, slides: NDArray[np.str_], column: Any) -> bool:
     return bool(_twice(adata, np.char.add(np.char.add(slides, "\n"), named.astype(str))).mean() <= SHARED)
 
 
-def _are_several(adata: AnnData, slides: NDArray[np.str_], column: str, name: Any) -> bool:
-    """Tell whether what is called as columns of slides are splits one, into parts that lie over each other.
+def _are_several(adata: AnnData, slides: NDArray[np.str_], column: str, name: Any) -> str | None:
+    """Return the first slide that what is called as columns of slides are splits into parts over each other.
 
-    Without coordinates it does where nothing else names the slides.
+    Without coordinates it is the first that is split, where nothing else names the slides.
     """
     from scipy.spatial import cKDTree
 
     if not NAMES_SLIDES.fullmatch(str(name)):
-        return False
+        return None
     parts, slot = pd.factorize(adata.obs[name])[0], spatial_slot(adata)
     if not 1 < parts.max() + 1 <= adata.n_obs / LEAST_SPOTS:
-        return False
+        return None
     if slot not in adata.obsm:
-        return column not in adata.obs
+        return str(slides[0]) if column not in adata.obs else None
     places = np.asarray(adata.obsm[slot], dtype=np.float64)[:, :2]
     for slide in np.unique(slides):
         rows = np.flatnonzero((slides == slide) & np.isfinite(places).all(axis=1))
@@ -130,5 +138,5 @@ def _are_several(adata: AnnData, slides: NDArray[np.str_], column: str, name: An
         near = rows[cKDTree(places[rows]).query(places[some], k=2)[1]]
         nearest = np.where(near[:, 0] == some, near[:, 1], near[:, 0])
         if np.mean(parts[nearest] != parts[some]) > INTERLEAVED:
-            return True
-    return False
+            return str(slide)
+    return None

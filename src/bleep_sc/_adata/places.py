@@ -35,17 +35,17 @@ def centers_px(adata: AnnData, spatial_key: str | None = None, *of_model: str) -
     return np.asarray(require_obsm(adata, spatial_slot(adata, spatial_key, *of_model), remedy), dtype=np.float64)[:, :2]
 
 
-def array_places(adata: AnnData) -> NDArray[np.float64]:
-    """Return array_col and array_row of the spots, (n_obs, 2), NaN where there are none or these are no numbers."""
+def array_places(adata: AnnData, rows: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.float64]:
+    """Return array_col and array_row of spots, (n, 2), NaN where there are none or these are no numbers."""
     absent = pd.Series(np.nan, index=adata.obs_names)
-    columns = (adata.obs.get(key, absent).astype(object) for key in (keys.ARRAY_COL, keys.ARRAY_ROW))
+    columns = (adata.obs.get(key, absent).iloc[rows].astype(object) for key in (keys.ARRAY_COL, keys.ARRAY_ROW))
     return np.column_stack([pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64) for column in columns])
 
 
-def no_numbers(adata: AnnData) -> str:
-    """Say what array_row and array_col hold where that is no number, such as ``"r2"``; nothing where all are."""
+def no_numbers(adata: AnnData, rows: NDArray[np.intp] | slice = slice(None)) -> str:
+    """Say what array_row and array_col of spots hold where that is no number, such as ``"r2"``; else nothing."""
     for key in (keys.ARRAY_ROW, keys.ARRAY_COL):
-        column = adata.obs[key].astype(object)
+        column = adata.obs[key].iloc[rows].astype(object)
         texts = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
         if len(texts):
             return (
@@ -88,9 +88,9 @@ def microns_per_pixel(
             )
         return float("nan"), "no microns_per_pixel, and no obs['array_row'] and obs['array_col'] to fit a lattice to"
     try:
-        if texts := no_numbers(adata):
+        if texts := no_numbers(adata, rows):
             raise ValueError(texts)
-        column, row = array_places(adata)[rows].T
+        column, row = array_places(adata, rows).T
         return slides.microns_per_pixel(column, row, centers, pitch_um=pitch_um)
     except ValueError as error:
         if pitch_um is not None:

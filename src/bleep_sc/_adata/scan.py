@@ -62,6 +62,7 @@ def _warn(name: str, text: str) -> None:
 
 def _full_sizes(images: Mapping[str, Any], factors: Mapping[str, float]) -> list[tuple[NDArray[np.float64], float]]:
     """Return how wide and high the full-resolution image is, by every stored image, and the factor of that."""
+    images = {kind: pixels for kind, pixels in images.items() if np.ndim(pixels) >= 2}  # others are where one is
     known = [(pixels, factors.get(f"tissue_{kind}_scalef", 0.0)) for kind, pixels in images.items()]
     return [(np.array(np.shape(pixels)[1::-1]) / factor, factor) for pixels, factor in known if factor > 0]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import warn_of_glass
-from bleep_sc._adata.libraries import libraries, library_column
+from bleep_sc._adata.libraries import libraries, library_column, written_libraries
 from bleep_sc._adata.places import centers_px, centers_um, spatial_slot
 from bleep_sc._adata.told import of_pictures, told
 
@@ -50,7 +50,7 @@ class Spots:
         return cls(
             adata,
             library_column(adata, library_key),
-            libraries(adata, library_key),
+            written_libraries(adata, library_key),
             spatial_slot(adata),
             next(iter(told(of_pictures(adata), "pitch_um")), None),
         )
@@ -89,4 +89,5 @@ class Spots:
 def note(adata: AnnData, library_key: str | None, spatial_key: str | None, pitch_um: float | None) -> dict[str, Any]:
     """Return what a call was told of slides and places, for ``uns``, where later calls read it back."""
     found = {"library_key": library_column(adata, library_key), "spatial_key": spatial_slot(adata, spatial_key)}
-    return found if pitch_um is None else {**found, "pitch_um": float(pitch_um)}
+    given = {} if library_key is None else {"library_key_given": True}
+    return {**found, **given} if pitch_um is None else {**found, **given, "pitch_um": float(pitch_um)}

@@ -47,8 +47,22 @@ def of_patches_in(entry: Any, library_id: str | None = None) -> Notes:
 
 def of_models(adata: AnnData) -> Notes:
     """Return the arguments that models and predictions keep."""
-    own = {key: entry for key, entry in _entries(adata).items() if {"params", "version", "method"} <= entry.keys()}
+    return _arguments(_entries(adata))
+
+
+def _arguments(entries: Mapping[str, Mapping[str, Any]]) -> Notes:
+    own = {key: entry for key, entry in entries.items() if {"params", "version", "method"} <= entry.keys()}
     return [from_json(entry["params"], f"uns[{key!r}]", "params") for key, entry in own.items()]
+
+
+def vouches(adata: AnnData, column: str) -> bool:
+    """Tell whether a user named this column of slides for this AnnData: to a call before, or to a model fitted on it.
+
+    Where a model was not told, its fit looked at the slides.
+    """
+    fitted = {key: entry for key, entry in _entries(adata).items() if "model" in entry}
+    given = [note for note in of_pictures(adata) if note.get("library_key_given")]
+    return column in told([*given, *_arguments(fitted)], "library_key")
 
 
 def told_mpp(adata: AnnData, library_id: str) -> float | None:

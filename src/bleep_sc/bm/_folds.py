@@ -16,7 +16,7 @@ from anndata import AnnData
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_obs, require_unique_genes
 from bleep_sc._adata.expression import holds_counts
-from bleep_sc._adata.libraries import libraries, library_column
+from bleep_sc._adata.libraries import library_column, written_libraries
 from bleep_sc._adata.places import centers_px, spatial_slot
 from bleep_sc._adata.records import feature_recipe, patch_recipe, require_one_field
 from bleep_sc._output.messages import listed
@@ -161,7 +161,7 @@ def split(
     column = require_obs(adata, group_key, "Pass group_key=, the column that names what is held out.")
     if column.isna().any():
         raise ValueError(f"obs[{group_key!r}] is missing for {int(column.isna().sum())} spots.")
-    groups, slides = column.astype(str).to_numpy(dtype=str), libraries(adata, library_key)
+    groups, slides = column.astype(str).to_numpy(dtype=str), written_libraries(adata, library_key)
     _check_groups(groups, slides, group_key, library_column(adata, library_key))
     check_origins(adata, use_rep)
     _check_fields_of_view(adata, use_rep, patches_key)

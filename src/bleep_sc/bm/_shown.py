@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.checks import ON_TISSUE, off_tissue
 from bleep_sc._output.messages import listed
 
 if TYPE_CHECKING:
@@ -19,20 +20,17 @@ if TYPE_CHECKING:
 
 LATTICE = (keys.ARRAY_ROW, keys.ARRAY_COL)
 """Columns of obs that a method may see."""
-IN_TISSUE = "in_tissue"
 MOST_NUMBERS, MOST_LETTERS = 16, 400
 """Of one entry of a record; stains are six numbers."""
 
 
 def lattice(adata: AnnData) -> dict[str, NDArray[np.float64]]:
     """Return the rows and columns of the array, as numbers and no more; refuse spots beside the tissue."""
-    if IN_TISSUE in adata.obs:
-        beside = int((pd.to_numeric(adata.obs[IN_TISSUE].astype(str).replace("True", "1"), errors="coerce") != 1).sum())
-        if beside:
-            raise ValueError(
-                f"obs['in_tissue'] is not 1 for {beside} spots, which lie beside the tissue: telling them from it is "
-                "no prediction. Drop them: adata = adata[adata.obs['in_tissue'] == 1].copy()."
-            )
+    if beside := int(off_tissue(adata).sum()):
+        raise ValueError(
+            f"obs['in_tissue'] is 0 for {beside} spots, which lie beside the tissue: telling them from it is no "
+            f"prediction. Drop them: {ON_TISSUE}."
+        )
     places = {}
     for name in LATTICE:
         if name in adata.obs:

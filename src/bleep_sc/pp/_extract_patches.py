@@ -11,7 +11,7 @@ from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.checks import warn_of_glass
-from bleep_sc._adata.libraries import libraries, spots_of
+from bleep_sc._adata.libraries import spots_of, written_libraries
 from bleep_sc._adata.places import centers_px
 from bleep_sc._adata.records import differ
 from bleep_sc._adata.scan import check_is_scan
@@ -102,8 +102,8 @@ def extract_patches(
         RGB patches; a dask array with ``store=``.
     ``uns[key_added]`` : dict
         For every slide ``size`` (px), ``side_px``, ``size_um``, ``mpp`` and ``mpp_source``, ``pad``, ``image``,
-        ``store`` (empty without one), and what later calls read back: ``library_key``, ``spatial_key`` and, where it
-        was given, ``pitch_um``. NaN where µm are not known.
+        ``store`` (empty without one), and what later calls read back: ``library_key``, whether that was given,
+        ``spatial_key`` and, where it was given, ``pitch_um``. NaN where µm are not known.
     ``obs["{key_added}_row"]`` : int
         With ``store=``, the row of every spot in the store.
 
@@ -151,7 +151,8 @@ def extract_patches(
     else:
         spots = adata = adata.copy() if copy else adata
     centers, told = centers_px(spots, spatial_key), note(spots, library_key, spatial_key, pitch_um)
-    parts, records = _plan(spots, image, libraries(spots, library_key), centers, size, size_um, mpp, pitch_um, pad)
+    names = written_libraries(spots, library_key)
+    parts, records = _plan(spots, image, names, centers, size, size_um, mpp, pitch_um, pad)
     stored = "" if store is None else absolute(str(store))
     records = {name: {**record, "store": stored, **told} for name, record in records.items()}
     kept = np.isin(np.arange(spots.n_obs), np.concatenate([part.rows for part in parts]))

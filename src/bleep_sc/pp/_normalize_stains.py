@@ -6,7 +6,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.all_or_nothing import all_or_nothing
-from bleep_sc._adata.libraries import libraries, library_column
+from bleep_sc._adata.libraries import library_column, written_libraries
 from bleep_sc._adata.patches import patches_of, restained
 from bleep_sc._adata.records import stain_recipe
 from bleep_sc._output.messages import listed
@@ -105,7 +105,7 @@ def normalize_stains(
     if stain_recipe(adata, patches_key):
         raise ValueError(f"obsm[{patches_key!r}] is normalised already. Pass patches_key=, the patches as they are.")
     method = recorded.get("stains", method or "reinhard")
-    names = libraries(adata, library_key)
+    names = written_libraries(adata, library_key)
     own = stains_of(patches, names, method)
     target = stains_from(method, recorded["stain_target"]) if recorded else None
     target = target or average_stains(list(own.values()))

@@ -8,7 +8,7 @@ import numpy as np
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
-from bleep_sc._adata.places import array_places, microns_per_pixel
+from bleep_sc._adata.places import FACTORS, array_places, microns_per_pixel
 from bleep_sc._output.messages import warn
 from bleep_sc.slides._lattice import BY_LATTICE, PITCH_UM, fit_lattice, spans_lattice
 
@@ -22,8 +22,8 @@ MOST_ENLARGED = 4
 """How many px a px may become."""
 SAME_PITCH = 0.15
 """How far the distance of neighbouring spots may be off what it should be."""
-COARSEST_UM, FILLED = 0.75, 0.6
-"""µm per px below which px and µm can be told apart, and up to which share of an image spots then reach."""
+COARSEST_UM, FILLED = 0.75, 0.55
+"""µm per px below which px and µm can be told apart, and the share of an image that spots in px then span, at least."""
 
 
 def scale_of(
@@ -45,7 +45,7 @@ def scale_of(
             f"({slide.mpp_source}). The former is taken; pass mpp= if that is wrong."
         )
     elsewhere = float("nan") if source.startswith(BY_LATTICE) else scale
-    if doubts := _doubts(adata, rows, centers, name, slide, elsewhere):
+    if doubts := _doubts(adata, rows, centers, name, slide, elsewhere, in_px=source == FACTORS, pitch_um=pitch_um):
         warn(
             f"obsm['spatial'] of slide {name!r} looks wrong: {'; '.join(doubts)}. It must hold (x, y) in px of the "
             "full-resolution image."
@@ -80,20 +80,34 @@ def _doubts(
     name: str,
     slide: slides.Slide,
     mpp: float,
+    *,
+    in_px: bool,
+    pitch_um: float | None,
 ) -> list[str]:
-    """Say what contradicts coordinates that lie in the image; ``mpp`` is NaN where the lattice gave it."""
-    places = array_places(adata)
-    if name in adata.uns.get(keys.TILES, {}) or not spans_lattice(places[rows]):
-        return _as_um(centers, slide, mpp)
+    """Say what contradicts coordinates that lie in the image; ``mpp`` is NaN where the lattice gave it.
+
+    They do not look like µm where their reader knew µm per px (``in_px``), or their lattice has the pitch that was
+    given.
+    """
+    column, row = array_places(adata, rows).T
+    as_um = [] if in_px else _as_um(centers, slide, mpp)
+    if name in adata.uns.get(keys.TILES, {}) or not spans_lattice(np.column_stack([column, row])):
+        return as_um
     try:
-        lattice = fit_lattice(places[rows, 0], places[rows, 1], centers)
+        lattice = fit_lattice(column, row, centers)
     except ValueError as error:
         return [str(error).removesuffix(".")]
     doubts = []
+    if lattice.n_stray:
+        doubts.append(
+            f"{lattice.n_stray} of {len(rows)} spots lie up to {lattice.most_px:.0f} px off the lattice of the others "
+            "(obs['array_row'] and obs['array_col'])"
+        )
     if lattice.is_mirrored:
         doubts.append("they are mirrored against obs['array_row'] and obs['array_col'], as with x and y swapped")
     if lattice.kind != "visium":
-        return doubts + _as_um(centers, slide, mpp)
+        is_known = pitch_um is not None and abs(lattice.pitch_px * mpp / pitch_um - 1) < SAME_PITCH
+        return doubts if is_known else doubts + as_um
     if np.isfinite(mpp) and abs(lattice.pitch_px * mpp / PITCH_UM - 1) > SAME_PITCH:
         doubts.append(
             f"neighbouring spots are {lattice.pitch_px * mpp:.0f} µm apart at {mpp:.3g} µm per px, instead of "
@@ -105,8 +119,8 @@ def _doubts(
 def _as_um(centers: NDArray[np.float64], slide: slides.Slide, mpp: float) -> list[str]:
     """Say that coordinates look like µm: they keep to a corner of the image, which they fill when they are px."""
     extent = np.array([slide.width, slide.height])
-    filled = centers.max(axis=0) / mpp / extent
-    if not (mpp < COARSEST_UM and (filled > FILLED).all() and (filled < 1).all()):
+    reached, spanned = centers.max(axis=0) / mpp / extent, np.ptp(centers, axis=0) / mpp / extent
+    if not (mpp < COARSEST_UM and (spanned > FILLED).all() and (reached < 1).all()):
         return []
     return [
         f"at {mpp:.3g} µm per px they look like µm: they keep to a corner of the image, {extent[0]} px wide and "

@@ -26,8 +26,10 @@ ALIGNED = "he_image"
 NO_SCAN = re.compile(r".*_(hires|lowres|cytassist)_image|morphology_(mip|focus).*|(.*_)?if_image")
 """What they call images that are scaled down, of the CytAssist, or of fluorescence."""
 
-COARSEST_PX = 10.0
-"""Px of the image to which the centre of a label is to be known, at least."""
+COARSEST_PX, BINS = 10.0, 0.95
+"""Px of the image to which the centre of a label is to be known; share of labels of one px in a map of bins."""
+SAME_PLACE_PX = 0.5
+"""Px of the image that a centre may be apart in two coordinate systems."""
 
 
 def from_spatialdata(sdata: SpatialData, image: Any, table_key: str) -> tuple[AnnData, dict[str, Any], str]:
@@ -119,14 +121,14 @@ def _places(
 ) -> tuple[NDArray[np.float64], float]:
     """Return the centres of instances of a region in px of an image, (n, 2), and the side of those that are squares."""
     element = _element(sdata, region)
-    matrix = _onto(sdata, region, element, image)
     if region in sdata.shapes:
-        points, known = element.geometry.centroid, element.index
+        points, known, n_px = element.geometry.centroid, element.index, np.empty(0, dtype=np.int64)
         centers, area = np.column_stack([points.x, points.y]), float(element.geometry.area.median())
     else:
         known, centers, n_px = label_centers(_full_scale(element))
-        _refuse_coarse(region, n_px, float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))))
         area = 0.0  # as of points, which have a radius instead
+    matrix = _onto(sdata, region, element, image, centers)
+    _refuse_coarse(region, centers, n_px, float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))))
     if not (index := pd.Index(known)).is_unique:
         raise ValueError(
             f"Region {region!r} has several instances of one id, {index[index.duplicated()].tolist()[0]!r}: which of "
@@ -141,7 +143,7 @@ def _places(
             f"({type(there[0]).__name__}). Where its ids are of another type, convert them; where the region was "
             "filtered, filter the table too: spatialdata.match_table_to_element(sdata, element_name=region)."
         )
-    placed = np.column_stack([centers, np.ones(len(centers))])[found] @ matrix[:2].T
+    placed = _moved(centers[found], matrix)
     return placed, float(np.sqrt(area * abs(np.linalg.det(matrix[:2, :2])))) if area > 0 else float("nan")
 
 
@@ -156,14 +158,26 @@ def _element(sdata: SpatialData, region: str) -> Any:
     )
 
 
-def _refuse_coarse(region: str, n_px: NDArray[np.int64], side: float) -> None:
-    """Refuse labels whose places are known too roughly: ``n_px`` of each, ``side`` px of the image wide."""
-    if len(n_px) and side / np.sqrt(np.median(n_px)) > COARSEST_PX:
+def _refuse_coarse(region: str, centers: NDArray[np.float64], n_px: NDArray[np.int64], side: float) -> None:
+    """Refuse labels whose places are known too roughly: ``n_px`` of each, ``side`` px of the image wide.
+
+    Bins of an array that are one px each, side by side, are known as they are.
+    """
+    if len(n_px) and not _are_bins(centers, n_px) and side / np.sqrt(np.median(n_px)) > COARSEST_PX:
         raise ValueError(
             f"The labels of region {region!r} are too coarse to say where a patch belongs: half of them have at most "
             f"{np.median(n_px):.0f} px, and each of these is {side:.3g} px of the image wide. Annotate shapes, such as "
             "spatialdata_io.xenium(..., cells_as_circles=True), or labels of a higher resolution."
         )
+
+
+def _are_bins(centers: NDArray[np.float64], n_px: NDArray[np.int64]) -> bool:
+    """Tell labels of one px side by side, px of their own apart, from cells on a coarse map."""
+    from scipy.spatial import cKDTree
+
+    if len(centers) < 2 or np.mean(n_px == 1) < BINS:
+        return False
+    return bool(np.median(cKDTree(centers).query(centers, k=2)[0][:, 1]) < 1.1)
 
 
 def _full_scale(labels: Any) -> Any:
@@ -172,8 +186,14 @@ def _full_scale(labels: Any) -> Any:
     return array.transpose("y", "x").data
 
 
-def _onto(sdata: SpatialData, region: str, element: Any, image: str | None) -> NDArray[np.float64]:
-    """Return what moves the coordinates of a region onto the px of an image, (3, 3).
+def _moved(centers: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.column_stack([centers, np.ones(len(centers))]) @ matrix[:2].T
+
+
+def _onto(
+    sdata: SpatialData, region: str, element: Any, image: str | None, centers: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what moves the coordinates of a region, such as ``centers`` (n, 2), onto the px of an image, (3, 3).
 
     How an image lies that is no part of the object, nothing says: shapes that are not moved are taken to be in its px,
     as those of Visium are; others, and labels, may be in µm or in px of another image.
@@ -198,10 +218,15 @@ def _onto(sdata: SpatialData, region: str, element: Any, image: str | None) -> N
             "spatialdata.transformations.set_transformation(element, transformation, 'global'), or pass another image=."
         )
     moves = [np.linalg.inv(theirs[system]) @ own[system] for system in common]
-    if not all(np.allclose(move, moves[0], rtol=1e-3, atol=0.5) for move in moves):
+    first = _moved(centers, moves[0])
+    apart = {
+        system: float(np.abs(_moved(centers, move) - first).max(initial=0))
+        for system, move in zip(common, moves, strict=True)
+    }
+    if other := [system for system, px in apart.items() if px > SAME_PLACE_PX]:
         raise ValueError(
             f"Region {region!r} lies on image {image!r} in one place in coordinate system {common[0]!r} and in another "
-            f"one in {listed(common[1:])}. Remove the one that is wrong: "
+            f"one in {listed(other)}, up to {max(apart.values()):.3g} px away. Remove the one that is wrong: "
             "spatialdata.transformations.remove_transformation(element, to_coordinate_system)."
         )
     return moves[0]

@@ -14,6 +14,10 @@ PITCH_UM = 100.0
 """Centre-to-centre distance of neighbouring spots of 10x Visium."""
 BY_LATTICE = "lattice fit"
 """How µm per px are known that are from here."""
+MOST_OFF = 0.25
+"""How far spots may lie off their lattice, of its shorter step."""
+MOST_STRAY, TRIES = 0.05, 3
+"""Share of the spots that may be left out of the lattice of the others, and how often these are looked for."""
 VISIUM_ARRAY = (224, 128)
 """Columns and rows of the largest array of Visium, of 11 mm."""
 
@@ -29,6 +33,11 @@ class Lattice:
     kind: Literal["visium", "square", "staggered", "unknown"]
     """Visium's hexagons, numbered as no other technology numbers its spots; a square grid, as original Spatial
     Transcriptomics, bins of Visium HD, DBiT and pseudo-spots have; every second place of one; or none of these."""
+
+    n_stray: int = 0
+    """Spots that lie off the lattice of the others, few enough to be left out of it."""
+    most_px: float = 0.0
+    """How far they lie off it, px, at most."""
 
     @property
     def is_mirrored(self) -> bool:
@@ -65,17 +74,35 @@ def fit_lattice(array_col: ArrayLike, array_row: ArrayLike, spatial: ArrayLike) 
         raise ValueError("array_row, array_col and the coordinates must be finite; some spots have none.")
     if not spans_lattice(array):
         raise ValueError("A lattice needs at least 4 spots in more than one array_row and array_col.")
+    kept = np.ones(len(array), dtype=bool)
+    column, row, off = _steps(array, spatial, kept)
+    residual, shorter = np.sqrt((off**2).mean()), _shorter(column, row)
+    if residual > MOST_OFF * shorter:
+        for _ in range(TRIES):
+            kept = off <= max(3 * np.median(off), MOST_OFF * _shorter(column, row))
+            if kept.mean() < 1 - MOST_STRAY or not spans_lattice(array[kept]):
+                break
+            column, row, off = _steps(array, spatial, kept)
+        if (off > MOST_OFF * _shorter(column, row)).mean() > MOST_STRAY:
+            raise ValueError(
+                f"array_row and array_col do not fit the coordinates: spots lie {residual:.1f} px off a lattice with "
+                f"steps of {shorter:.1f} px. Check that they come from the same slide."
+            )
+    stray = off[off > MOST_OFF * _shorter(column, row)] if not kept.all() else off[:0]
+    return Lattice(column, row, _kind(array, column, row), len(stray), float(stray.max(initial=0)))
+
+
+def _steps(
+    array: NDArray[np.float64], spatial: NDArray[np.float64], kept: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the steps of a column and of a row that fit the spots that are kept, px, and how far each spot is off."""
     design = np.column_stack([np.ones(len(array)), array])
-    coefficients, *_ = np.linalg.lstsq(design, spatial, rcond=None)
-    _, column, row = coefficients
-    residual = float(np.sqrt(((design @ coefficients - spatial) ** 2).sum(axis=1).mean()))
-    shorter = min(np.linalg.norm(column), np.linalg.norm(row))
-    if residual > 0.25 * shorter:
-        raise ValueError(
-            f"array_row and array_col do not fit the coordinates: spots lie {residual:.1f} px off a lattice with steps "
-            f"of {shorter:.1f} px. Check that they come from the same slide."
-        )
-    return Lattice(column, row, _kind(array, column, row))
+    coefficients, *_ = np.linalg.lstsq(design[kept], spatial[kept], rcond=None)
+    return coefficients[1], coefficients[2], np.linalg.norm(design @ coefficients - spatial, axis=1)
+
+
+def _shorter(column: NDArray[np.float64], row: NDArray[np.float64]) -> float:
+    return float(min(np.linalg.norm(column), np.linalg.norm(row)))
 
 
 def spans_lattice(array: NDArray[np.float64]) -> bool:
