@@ -33,9 +33,10 @@ ENCODER = click.option(
 def require_unread(*outs: Path, reads: Iterable[Path | None]) -> None:
     """Refuse to replace what is read, asked for or not: by its name, by a link, or as the folder that it lies in."""
     read: dict[Path | tuple[int, int], Path] = {}  # by path, by the folders above, and by number
-    for each in (each for each in reads if each is not None):
-        whole = each.resolve()
-        read |= dict.fromkeys((whole, *whole.parents, *_number(each)), each)
+    for each in reads:
+        if each is not None:
+            whole = each.resolve()
+            read |= dict.fromkeys((whole, *whole.parents, *_number(each)), each)
     for out in outs:
         for place in (out.resolve(), *_number(out)):
             if place in read:
