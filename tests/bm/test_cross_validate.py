@@ -267,7 +267,7 @@ def torn(adata):
         (lambda a: None, {"use_rep": "X_pca"}, ValueError, "computed from the expression of all spots"),
         (lambda a: None, {"use_rep": "X_mine_image"}, ValueError, "computed from the expression of all spots"),
         (lambda a: None, {"use_rep": "X_corrected"}, ValueError, "computed from the expression of all spots"),
-        (lambda a: None, {"methods": {}}, ValueError, "methods= is empty"),
+        (lambda a: None, {"methods": {}}, ValueError, r"methods=\{\} is empty"),
         (lambda a: None, {"methods": {"permuted": my_method}}, ValueError, "'permuted', which stands for something"),
         (lambda a: None, {"methods": {"mine": "ridge"}}, TypeError, "cannot be called"),
         (lambda a: None, {"n_seeds": 0}, ValueError, "n_seeds=0 must be at least 1"),
