@@ -1,6 +1,7 @@
 """Sheets of slides as people have them: read, or refused with what is wrong, before anything is done."""
 
 import codecs
+from pathlib import Path
 
 import anndata as ad
 import click
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bleep_sc.cli._files import require_unread
 from bleep_sc.cli._sheet import Row, free_column, read_sheet, slide_name
 
 
@@ -118,3 +120,13 @@ def test_columns_are_kept_under_names_that_are_free():
     assert free_column("spot_id", tiles) == "sheet_spot_id"
     assert free_column("=1+1", tiles) == "1_1"
     assert free_column("", tiles) == "column"
+
+
+def test_every_file_of_a_cohort_is_looked_up_once(tmp_path, monkeypatch):
+    slides, outs = ([tmp_path / f"{i}{end}" for i in range(20)] for end in (".svs", ".zarr"))
+    looked, resolve = [], Path.resolve
+    monkeypatch.setattr(Path, "resolve", lambda path: looked.append(path) or resolve(path))
+    require_unread(*outs, reads=slides)
+    assert sorted(looked) == sorted([*slides, *outs])
+    with pytest.raises(click.UsageError, match=r"7\.svs would replace .*7\.svs, which is read"):
+        require_unread(*outs, slides[7], reads=slides)

@@ -1,5 +1,6 @@
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import anndata as ad
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.linear_model import Ridge
 import bleep_sc as bs
 from bleep_sc import metrics
 from bleep_sc.bm import _cross_validate, _folds
+from bleep_sc.bm._guards import check_groups_are_apart
 
 REP = "X_stain_stats"
 
@@ -265,7 +267,7 @@ def torn(adata):
         (lambda a: None, {"use_rep": "X_pca"}, ValueError, "computed from the expression of all spots"),
         (lambda a: None, {"use_rep": "X_mine_image"}, ValueError, "computed from the expression of all spots"),
         (lambda a: None, {"use_rep": "X_corrected"}, ValueError, "computed from the expression of all spots"),
-        (lambda a: None, {"methods": {}}, ValueError, "methods={} is empty"),
+        (lambda a: None, {"methods": {}}, ValueError, r"methods=\{\} is empty"),
         (lambda a: None, {"methods": {"permuted": my_method}}, ValueError, "'permuted', which stands for something"),
         (lambda a: None, {"methods": {"mine": "ridge"}}, TypeError, "cannot be called"),
         (lambda a: None, {"n_seeds": 0}, ValueError, "n_seeds=0 must be at least 1"),
@@ -338,6 +340,24 @@ def test_blank_patches_and_pictures_of_one_colour_are_no_twins(counts):
         counts.obsm[REP][rows] = 0
         counts.uns["spatial"][name]["images"] = {"thumbnail": np.full((20, 20, 3), 255, dtype=np.uint8)}
     assert len(validate(counts))
+
+
+@pytest.mark.parametrize("depth", [5, 15])
+def test_spots_of_few_genes_are_nearly_equal_by_chance(depth):
+    """Bins of two slides with the same six kinds of cells, and 5 or 15 counts in each bin."""
+    rng = np.random.default_rng(0)
+    kinds, slides = rng.dirichlet(np.full(2000, 0.3), 6)[rng.integers(0, 6, 6000)], np.repeat(["a", "b"], 3000)
+    sparse_bins = SimpleNamespace(
+        counts=sparse.csr_matrix(rng.poisson(kinds * rng.gamma(2, depth / 2, 6000)[:, None])),
+        slides=slides,
+        groups=slides,
+        obsm={},
+        adata=SimpleNamespace(uns={}),
+        images=dict,
+    )
+    check_groups_are_apart(sparse_bins)
+    sparse_bins.counts = sparse_bins.counts[:, :30].minimum(1)  # no spot has enough
+    check_groups_are_apart(sparse_bins)
 
 
 def test_nothing_of_the_input_is_changed(counts):

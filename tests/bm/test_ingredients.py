@@ -1,11 +1,16 @@
 """What a method was made with is part of what its runs are kept by."""
 
+import functools
+import importlib
+import multiprocessing
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
@@ -141,6 +146,72 @@ def test_what_cannot_be_told_says_so(tmp_path):
     with (tmp_path / "file").open("w") as file:
         assert made_with(partial(constant, x=[{"a": file}]))["x"] == UNTOLD
         assert made_with(partial(constant, x=(i for i in range(3))))["x"] == UNTOLD
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        multiprocessing.Lock(),
+        torch.zeros(3, dtype=torch.bfloat16),
+        functools.reduce(lambda inner, _: [inner], range(3000), []),
+    ],
+    ids=["a lock", "bfloat16", "3000 lists"],
+)
+def test_what_cannot_be_copied_or_compared_cannot_be_told(value):
+    assert UNTOLD in made_with(closing_over(value)).values()
+    assert made_with(partial(constant, x=value))["x"] == UNTOLD
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """A module of the user's, which is written and loaded anew."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def load(scale):
+        (tmp_path / "my_own_module.py").write_text(OWN_MODULE.format(scale=scale))
+        importlib.invalidate_caches()
+        module = sys.modules.get("my_own_module")
+        return importlib.reload(module) if module else importlib.import_module("my_own_module")
+
+    yield load
+    sys.modules.pop("my_own_module", None)
+
+
+OWN_MODULE = """
+class Holds:
+    scale = {scale}
+
+def go(train, query):
+    panel = train.var["highly_variable"].to_numpy()
+    return (Holds.scale * train[:, panel].X.toarray().mean(axis=0))[None].repeat(query.n_obs, axis=0)
+"""
+
+
+def imports_as_it_runs(train, query):
+    import my_own_module
+
+    return my_own_module.go(train, query)
+
+
+def test_a_module_of_the_users_is_told_by_its_file_and_by_what_it_holds(own_module, counts, tmp_path):
+    module = own_module(1)
+
+    def method(train, query):
+        return module.go(train, query)
+
+    before, also = made_with(method), made_with(imports_as_it_runs)
+    assert UNTOLD not in before.values()
+    validate(counts, method, tmp_path / "runs")
+    own_module(2)
+    assert {"module", "module.Holds"} <= {name for name in before if before[name] != made_with(method)[name]}
+    assert also != made_with(imports_as_it_runs)
+    with pytest.raises(ValueError, match=r"a run of 'm' with other arguments: module, module.Holds.* differ"):
+        validate(counts, method, tmp_path / "runs")
+    own_module(1)
+    assert before == made_with(method)
+    module.go = constant
+    assert {name for name in before if before[name] != made_with(method)[name]} == {"module.go"}
 
 
 def test_what_changes_as_a_method_runs_has_no_print():

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from bleep_sc._output import locks
 from bleep_sc._output.locks import held
 
 HOLDS = """
@@ -123,3 +124,42 @@ def test_threads_are_told_apart(tmp_path):
         thread.start()
         thread.join()
     assert len(said) == 1
+
+
+def test_of_threads_that_come_at_once_one_holds_it(tmp_path, monkeypatch):
+    """Although the system gives a process its own locks again."""
+    inside, most, refused, all_came, take_at_once = [], [], [], threading.Barrier(4), locks.take
+
+    def take_late(file, **how):
+        done.wait(0.05)
+        take_at_once(file, **how)
+
+    def work():
+        all_came.wait()
+        try:
+            with held(tmp_path / "store"):
+                inside.append(1)
+                most.append(len(inside))
+                done.wait(0.05)
+                inside.pop()
+        except FileExistsError:
+            refused.append(1)
+
+    done = threading.Event()  # which never comes
+    monkeypatch.setattr(locks, "take", take_late)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
+    assert len(refused) == 3
+    assert names(tmp_path) == []
+
+
+def test_a_path_that_could_not_be_taken_is_free_afterwards(tmp_path):
+    (tmp_path / "file").write_text("")
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"file") as error:
+            take(tmp_path / "file" / "store")
+        assert not isinstance(error.value, FileExistsError) or "is being written" not in str(error.value)

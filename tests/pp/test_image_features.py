@@ -1,4 +1,5 @@
 import errno
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from torch import nn
 
 import bleep_sc as bs
 from bleep_sc.training import features as features_module
+from bleep_sc.training.processes.group import Processes
 
 
 class Mean(nn.Module):
@@ -70,6 +72,23 @@ def test_a_finished_store_is_not_computed_again(toy, tmp_path, small_blocks, mon
     features = np.asarray(stored(toy, tmp_path / "f.zarr"))
     monkeypatch.setattr(features_module, "encode", lambda *args, **how: pytest.fail("it is complete"))
     np.testing.assert_array_equal(stored(toy, tmp_path / "f.zarr"), features)
+
+
+def test_processes_do_as_the_first_of_them_saw_it_where_others_complete_a_store(toy, tmp_path, monkeypatch):
+    """To the second of two it is complete already, to the first only when it has waited for those who write it."""
+    features, asked = np.asarray(stored(toy, tmp_path / "f.zarr")), []
+
+    class Second(Processes):
+        def require_same(self, facts):
+            pass
+
+        def first_says(self, value):
+            asked.append(value)
+            return len(asked) > 1
+
+    monkeypatch.setattr(features_module, "together", lambda: nullcontext((Second(1, 2), lambda: None)))
+    np.testing.assert_array_equal(stored(toy, tmp_path / "f.zarr"), features)
+    assert asked == [True, True]
 
 
 def test_a_store_of_other_features_is_never_taken_for_these(toy, tmp_path, small_blocks):

@@ -1,6 +1,7 @@
 """The same patch is cut from the same tissue, however it is stored."""
 
 import logging
+import tracemalloc
 
 import dask.array as da
 import numpy as np
@@ -229,3 +230,16 @@ def test_regions_must_lie_inside(pixels):
     for region in ((-1, 0, 5, 5), (0, 0, WIDTH + 1, 5), (0, HEIGHT - 2, 5, 5), (0, 0, 0, 5)):
         with pytest.raises(ValueError, match=r"leaves level 0 of 'array', which is 900 px wide"):
             slide.read_region(*region)
+
+
+@pytest.mark.parametrize("compression", ["deflate", "jpeg"])
+def test_of_a_large_strip_its_headers_alone_are_read_before_its_pixels_are(compression, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (1600, 1600, 3), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", noise, photometric="rgb", compression=compression, rowsperstrip=1600)
+    assert (tmp_path / "a.tif").stat().st_size > 2 * 2**20
+    tracemalloc.start()
+    try:
+        open_slide(tmp_path / "a.tif").close()
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * 2**20
+    finally:
+        tracemalloc.stop()

@@ -17,6 +17,10 @@ def pixels():
 def write(path, pixels, missing, **kwargs):
     """Write a TIFF in which ``missing`` says by number which strips or tiles were never written."""
     tifffile.imwrite(path, pixels, photometric="rgb", **kwargs)
+    return without(path, missing)
+
+
+def without(path, missing):
     with tifffile.TiffFile(path, mode="r+b") as file:
         tags, kind = file.pages[0].tags, "Tile" if file.pages[0].is_tiled else "Strip"
         for tag in (tags[f"{kind}Offsets"], tags[f"{kind}ByteCounts"]):
@@ -67,3 +71,16 @@ def test_tiles_that_a_scanner_left_out_read_white_and_that_is_said(planarconfig,
         "3 of 35 tiles (between x = 0 and 256, y = 0 and 192) of level 0 were never written, and read white"
         in caplog.text
     )
+
+
+def test_glass_below_the_tissue_of_a_pyramid_is_left_out_by_a_scanner_and_reads_white(pixels, tmp_path, caplog):
+    path, how = tmp_path / "a.tif", {"photometric": "rgb", "tile": (64, 64), "compression": "zlib"}
+    with tifffile.TiffWriter(path) as file:
+        file.write(pixels, subifds=1, **how)
+        file.write(pixels[::2, ::2], subfiletype=1, **how)
+    without(path, lambda i: i >= 28)
+    expected = pixels.copy()
+    expected[256:] = 255
+    with caplog.at_level("WARNING", logger="bleep_sc"), open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read_region(0, 0, WIDTH, HEIGHT), expected)
+    assert "7 of 35 tiles (between x = 0 and 400, y = 256 and 300) of level 0 were never written" in caplog.text

@@ -44,21 +44,13 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 """What a part of an annotation admits, and how it is called. Of what is not here, nothing is asked."""
 COUNTS = {
-    *("size", "side", "batch_size", "n_neighbors", "n_seeds", "n_slices", "n_patches", "n_genes"),
+    *("size", "side", "batch_size", "n_seeds", "n_slices", "n_patches", "n_genes"),
     *("n_top", "n_modules", "n_resamples", "max_spots"),
 }
-FROM_ZERO = {"n_top_genes", "random_state", "num_workers", "n_draws", "min_sharpness", "min_predictability"}
+FROM_ZERO = {"n_top_genes", "random_state", "num_workers", "n_draws", "min_sharpness"}
 POSITIVE = {
-    "size_um",
-    "mpp",
-    "pitch_um",
-    "radius_um",
-    "resolution",
-    "target_sum",
-    "perplexity",
-    "spacing",
+    *("size_um", "mpp", "pitch_um", "radius_um", "resolution", "target_sum", "perplexity", "spacing", "width", "height")
 }
-POSITIVE |= {"width", "height"}
 SHARES = {"min_tissue"}
 BETWEEN = {"share"}
 PICTURES = {"image", "source"}

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -19,6 +20,8 @@ TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 """What a lock that another process has is refused with; what else is said comes from file systems without locks."""
 MINE: set[Path] = set()
 """What this process holds: it would be given its own locks a second time."""
+ALONE = threading.Lock()
+"""Held while a thread looks into ``MINE`` and adds to it."""
 
 
 @contextmanager
@@ -28,19 +31,22 @@ def held(path: Path) -> Iterator[None]:
     The lock is a file beside it, which goes with the block; one that a killed process left is taken over.
     """
     path = path.resolve()
-    if path in MINE:
-        raise _taken(path, _name())
-    with open_to_writing(path.parent), room(lambda: "Make room and call again."):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    place = path.with_name(f".bleep_sc-{path.name}.lock")
-    with _locked(place, path):
+    with ALONE:
+        if path in MINE:
+            raise _taken(path, _name())
         MINE.add(path)
-        try:
-            yield
-        finally:
-            MINE.discard(path)
-            with suppress(OSError):  # of systems that keep what is open, where it stays and is in nobody's way
-                place.unlink()
+    try:
+        with open_to_writing(path.parent), room(lambda: "Make room and call again."):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        place = path.with_name(f".bleep_sc-{path.name}.lock")
+        with _locked(place, path):
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # of systems that keep what is open, where it stays and is in nobody's way
+                    place.unlink()
+    finally:
+        MINE.discard(path)
 
 
 @contextmanager

@@ -25,6 +25,8 @@ def near_twins(
     values: NDArray[Any], slides: NDArray[np.str_], groups: NDArray[np.str_], *, relative: bool, random_state: int = 0
 ) -> dict[str, tuple[int, int]]:
     """Return for every slide how many spots have a twin in another group, and of how many that were looked at."""
+    if not len(values):
+        return {}
     values = _standardised(values, slides, relative=relative)
     if values.shape[1] < 3:  # in one or two dimensions some spot is always near
         return {}

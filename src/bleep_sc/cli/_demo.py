@@ -41,7 +41,7 @@ def demo(data: str, out: Path, seed: int, overwrite: bool) -> None:
 
     "toy" is generated on the spot; "her2st" is real breast tumour, from the folder BLEEP_SC_DATA or downloaded.
     """
-    require_free(*(out / name for name in WRITTEN), reads=(), overwrite=overwrite)
+    require_free(*(out / name for name in WRITTEN), overwrite=overwrite)
     held_out = HELD_OUT[data]
     click.echo(f"Preparing {data} tissue; slide {held_out} is held out.")
     adata = _prepare(data, seed)

@@ -11,7 +11,7 @@ from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.h5ad import read_h5ad
 from bleep_sc._output.disk import is_there
 from bleep_sc._output.locks import held
-from bleep_sc.cli._files import ENCODER, FILE, OUT_FOLDER, require_free, write_h5ad
+from bleep_sc.cli._files import ENCODER, FILE, OUT_FOLDER, require_free, require_unread, write_h5ad
 from bleep_sc.cli._processes import work_through
 
 
@@ -49,7 +49,8 @@ def embed(
     if twice:
         raise click.UsageError(f"Several slides are called {', '.join(twice)}, and --out has one of each name.")
     outs = [out / name for name in names]
-    require_free(*outs, reads=[*slides, ref], overwrite=True)  # those that are there are done
+    require_unread(*outs, reads=[*slides, ref])
+    require_free(*outs, overwrite=True)  # those that are there are done
     reference = read_h5ad(ref)
     require_model(reference, key)
 

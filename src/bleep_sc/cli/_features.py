@@ -57,7 +57,7 @@ def features(
     if step()[1] > 1 and store is None:
         raise click.UsageError(f"{step()[1]} processes share features out in a store. Pass --store.")
     if out is not None:
-        require_free(out, reads=(), overwrite=overwrite)  # it has all that the file has
+        require_free(out, overwrite=overwrite)  # it has all that the file has
     with held(out or file) if writes else nullcontext():
         adata = read_h5ad(file)
         if out is None and key in adata.obsm and not overwrite:

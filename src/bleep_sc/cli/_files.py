@@ -30,15 +30,30 @@ ENCODER = click.option(
 )
 
 
-def require_free(*files: Path, store: Path | None = None, reads: Iterable[Path | None], overwrite: bool) -> None:
-    """Refuse to write where something is, unless it is to be replaced; then too, where it is of another kind.
+def require_unread(*outs: Path, reads: Iterable[Path | None]) -> None:
+    """Refuse to replace what is read, asked for or not: by its name, by a link, or as the folder that it lies in."""
+    read: dict[Path | tuple[int, int], Path] = {}  # by path, by the folders above, and by number
+    for each in reads:
+        if each is not None:
+            whole = each.resolve()
+            read |= dict.fromkeys((whole, *whole.parents, *_number(each)), each)
+    for out in outs:
+        for place in (out.resolve(), *_number(out)):
+            if place in read:
+                raise click.UsageError(f"{out} would replace {read[place]}, which is read. Pass another --out.")
 
-    Nothing replaces what is read, asked for or not: by its name, by a link, or as the folder that it lies in.
-    """
+
+def _number(path: Path) -> list[tuple[int, int]]:
+    """Return what a file system knows a file by, whatever its names are, where it is there."""
+    if not path.exists():
+        return []
+    said = path.stat()
+    return [(said.st_dev, said.st_ino)]
+
+
+def require_free(*files: Path, store: Path | None = None, overwrite: bool) -> None:
+    """Refuse to write where something is, unless it is to be replaced; then too, where it is of another kind."""
     for out in (*files, *([] if store is None else [store])):
-        for each in reads:
-            if each is not None and _are_one(out, each):
-                raise click.UsageError(f"{out} would replace {each}, which is read. Pass another --out.")
         if is_there(out) and not overwrite:
             raise click.UsageError(f"{out} exists already. Pass another --out, or --overwrite.")
         if out.exists() and out.is_dir() != (out == store):
@@ -52,12 +67,6 @@ def beside(store: Path, *, geojson: bool) -> list[Path]:
     """Return the files that are written beside the store of a slide: its page, its picture, and its outlines."""
     ends = (".html", ".png", ".geojson")[: 2 + geojson]
     return [store.with_name(store.name.removesuffix(".zarr") + end) for end in ends]
-
-
-def _are_one(out: Path, read: Path) -> bool:
-    """Tell whether a file is what is written, or in it."""
-    there = out.exists() and read.exists() and out.samefile(read)
-    return there or out.resolve() in (read.resolve(), *read.resolve().parents)
 
 
 def write_h5ad(adata: AnnData, out: Path, *, replace: bool = True, **how: Any) -> None:

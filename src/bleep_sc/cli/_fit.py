@@ -83,7 +83,7 @@ def fit(
     config = _config(paper, settings)
     writes = first_of_group()
     if out is not None:
-        require_free(out, reads=(), overwrite=overwrite)  # it has all that the reference has
+        require_free(out, overwrite=overwrite)  # it has all that the reference has
     with held(out or reference) if writes else nullcontext():
         adata = read_h5ad(reference)
         if out is None and key in adata.uns and not overwrite:

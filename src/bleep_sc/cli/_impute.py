@@ -15,7 +15,7 @@ from bleep_sc._adata.h5ad import read_h5ad
 from bleep_sc._output import html
 from bleep_sc._output.disk import all_appear, is_there
 from bleep_sc._output.locks import held
-from bleep_sc.cli._files import ENCODER, FILE, OUT_FILE, OVERWRITE, beside, require_free, write_h5ad
+from bleep_sc.cli._files import ENCODER, FILE, OUT_FILE, OVERWRITE, beside, require_free, require_unread, write_h5ad
 from bleep_sc.cli._genes import genes_of
 from bleep_sc.cli._processes import require_alone, work_through
 from bleep_sc.cli._sheet import free_column, read_sheet, slide_name
@@ -54,7 +54,8 @@ def tile(slide: Path, ref: Path | None, out: Path, overwrite: bool, **options: A
     """Lay tiles over the tissue of SLIDE, and write them as h5ad with a picture beside it."""
     require_alone("one slide")
     picture = out.with_name(f"{out.name.removesuffix('.h5ad')}.png")
-    require_free(out, picture, reads=(slide, ref, options["region"]), overwrite=overwrite)
+    require_unread(out, picture, reads=(slide, ref, options["region"]))
+    require_free(out, picture, overwrite=overwrite)
     with held(out):
         tiles = _tile(slide, None if ref is None else read_h5ad(ref), {**options, "library_id": slide_name(slide)})
         drawn = html.png(bs.pl.patches(tiles)[0].figure)
@@ -135,18 +136,16 @@ def impute(
     }
     if slide is not None:
         require_alone("one slide")
-        require_free(
-            *beside(out, geojson=geojson), store=out, reads=(slide, ref, options["region"]), overwrite=overwrite
-        )
+        require_unread(*beside(out, geojson=geojson), out, reads=(slide, ref, options["region"]))
+        require_free(*beside(out, geojson=geojson), store=out, overwrite=overwrite)
         _impute(slide, reference, out, {**options, "library_id": slide_name(slide)}, **one)
         return
     stores = [out / f"{row.name}.zarr" for row in rows]
     read = [ref, sheet, options["region"], *(row.slide for row in rows), *(row.region for row in rows)]
+    others = {store: beside(store, geojson=geojson) for store in stores if overwrite or not is_there(store)}
+    require_unread(*stores, *(file for files in others.values() for file in files), reads=read)
     for store in stores:
-        done = is_there(store) and not overwrite
-        require_free(
-            *(() if done else beside(store, geojson=geojson)), store=store, reads=read, overwrite=overwrite or done
-        )
+        require_free(*others.get(store, ()), store=store, overwrite=overwrite or store not in others)
 
     def work(i: int) -> None:
         row = rows[i]

@@ -25,6 +25,8 @@ LARGE = 128 * 2**20
 """Decoded bytes of one strip or tile above which it is kept, not decoded again for every region."""
 RAW_CHUNK = (64, 64)
 """What regions of uncompressed files may be aligned to; nothing is decoded there."""
+BEGINNING = 2**20
+"""Bytes of a strip or tile that hold its headers, a colour profile among them; of a large one the rest is not read."""
 LZW, DEFLATE = 5, (8, 32946)
 DIFFERENCES = 2
 """The predictor of which a row is the sum."""
@@ -113,11 +115,13 @@ class Plane:
         return iter([(self.page.dataoffsets[0] + (self.sample or 0) * n_bytes, n_bytes * is_there)])
 
     def first_segment(self) -> bytes:
-        """Return the first strip or tile that is in the file, not decoded."""
+        """Return the beginning of the first strip or tile that is in the file, not decoded, where it has headers."""
+        if self.keyframe.compression not in (*JPEG, *JPEG_2000):
+            return b""
         offset, length = next((extent for extent in self.extents() if min(extent) > 0), (0, 0))
         handle = self.keyframe.parent.filehandle
         handle.seek(offset)
-        return bytes(handle.read(0 if self.is_raw else length))
+        return bytes(handle.read(min(length, BEGINNING)))
 
     def read_into(self, region: NDArray[np.uint8], x: int, y: int, pool: ThreadPoolExecutor) -> None:
         """Fill a region (height, width, channels) whose upper left px is (x, y)."""

@@ -18,13 +18,20 @@ if TYPE_CHECKING:
 
 
 def check_is_written(path: Path, levels: list[list[Plane]]) -> None:
-    """Refuse strips that were never written, and tiles if they are the last; others read white, which is logged."""
+    """Refuse strips that were never written, and the last tiles of a lone level; others read white, which is logged.
+
+    Of a pyramid the later levels were written, so that whoever wrote it came to an end.
+    """
     for level, planes in enumerate(levels):
         missing = np.logical_or.reduce([_missing(path, plane) for plane in planes])
         if not missing.any():
             continue
         said = _said(planes[0], missing)
-        if missing.all() or not planes[0].keyframe.is_tiled or (level == 0 and _is_interrupted(planes[0], missing)):
+        if (
+            missing.all()
+            or not planes[0].keyframe.is_tiled
+            or (len(levels) == 1 and _is_interrupted(planes[0], missing))
+        ):
             raise broken(path, " as TIFF", f"{said} were never written")
         logger.warning("%s: %s of level %d were never written, and read white.", path, said, level)
 

@@ -76,7 +76,7 @@ def store_features(
     path = Path(path)
     with together() as (processes, wait):
         processes.require_same({"store": str(path), **recipe})
-        if is_complete(path, recipe, "features"):
+        if processes.first_says(is_complete(path, recipe, "features")):
             logger.info("The features in %s are complete already.", path)
             return path / FEATURES
         with held(path) if processes.is_first else nullcontext():
