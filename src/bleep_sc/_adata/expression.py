@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 UNEVEN = 3.0
 """Ratio of totals between slides that normalisation would not leave."""
-FEW = 256
+FIRST_SPOTS = 256
 """Spots that are looked at to tell what values are."""
 
 
@@ -58,7 +58,7 @@ def require_one_unit(adata: AnnData, layer: str | None, slides: NDArray[np.str_]
     """Refuse slides whose expression means different things, by a few spots of each, and warn of uneven totals."""
     matrix = require_layer(adata, layer, "Pass layer=, the layer with logarithms.")
     noted = {name: adata.uns[name] for name in (keys.LOG1P,) if name in adata.uns}
-    few = {str(name): np.flatnonzero(slides == name)[:FEW] for name in np.unique(slides)}
+    few = {str(name): np.flatnonzero(slides == name)[:FIRST_SPOTS] for name in np.unique(slides)}
     each = {name: units(type(adata)(matrix[rows], uns=noted), None) for name, rows in few.items()}
     by_meaning = {
         kind["transform"]: f"slide {name!r} holds {logs.named(kind)}" for name, kind in reversed(each.items())
@@ -75,7 +75,7 @@ def require_one_unit(adata: AnnData, layer: str | None, slides: NDArray[np.str_]
 
 def _are_whole(matrix: Any) -> bool:
     """Tell whether values are logarithms of whole counts, of the first spots and with more than one different count."""
-    some = matrix[:FEW]
+    some = matrix[:FIRST_SPOTS]
     linear = np.expm1((some.data if sparse.issparse(some) else np.asarray(some)).astype(np.float64)).ravel()
     return bool(linear.size and linear.max() > 1.5 and np.allclose(linear, np.rint(linear), rtol=1e-4, atol=1e-3))
 

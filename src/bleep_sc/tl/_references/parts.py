@@ -26,7 +26,7 @@ SPOTS, OF_SLIDE, OF_SLIDE_ON_DISK = 64, 16, 4
 """Spots that are embedded again, and how many of a slide at least."""
 NEAR = 0.02
 """Embeddings of the same spot are nearer than this share of their length, also from another device."""
-ALIKE, FEW = 0.5, 8
+ALIKE, ALIKE_SPOTS = 0.5, 8
 """Least correlation of the image embeddings of a slide with what they are made of, of so many spots at least. It is
 not one where a slide was cut since: features are in units of all of its spots that are there."""
 TOGETHER = (
@@ -133,7 +133,7 @@ def _check_images(ref: Spots, key: str, own: Description, model: BLEEP, rows: ND
         here = ref.slides[rows] == slide
         one, other = (each[here] - each[here].mean(axis=0) for each in (again, stored))
         size = np.linalg.norm(one) * np.linalg.norm(other)
-        if here.sum() >= FEW and size > 0 and (one * other).sum() < ALIKE * size:
+        if here.sum() >= ALIKE_SPOTS and size > 0 and (one * other).sum() < ALIKE * size:
             raise ValueError(
                 f"obsm[{name!r}] of {called} is not what uns[{key!r}] makes of {listed(reps)} on slide {str(slide)!r} "
                 f"(r = {(one * other).sum() / size:.2f}): the model, the features or their order are others than when "
