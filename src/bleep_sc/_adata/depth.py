@@ -93,8 +93,8 @@ def warn_of_shallow_slides(depths: Mapping[str, Depth], shallow: list[str], cons
     genes, counts = (np.median([getattr(each, what) for each in others]) for what in ("genes", "counts"))
     said = [_range(depths[name].genes for name in shallow), _range(depths[name].counts for name in shallow)]
     warn(
-        f"{listed(shallow)} of the reference: far fewer genes are detected in a spot, {said[0]} ({said[1]} counts), than "
-        f"on the other slides, {genes:,.0f} ({counts:,.0f} counts). {consequence}"
+        f"{listed(shallow)} of the reference: far fewer genes are detected in a spot, {said[0]} ({said[1]} counts), "
+        f"than on the other slides, {genes:,.0f} ({counts:,.0f} counts). {consequence}"
     )
 
 

@@ -34,8 +34,13 @@ def record_of(adata: AnnData, layer: str | None) -> dict[str, Any] | None:
     return next((record for name, record in adata.uns.items() if str(name).endswith(keys.imputed(""))), {})
 
 
-def units(ref: AnnData, layer: str | None, target_rep: str | None = None) -> dict[str, Any]:
-    """Say what the numbers of a reference mean: ``transform``, ``target_sum`` (0 where unknown) and ``corrected``."""
+def units(
+    ref: AnnData, layer: str | None, target_rep: str | None = None, *, presumed: str | None = None
+) -> dict[str, Any]:
+    """Say what the numbers of a reference mean: ``transform``, ``target_sum`` (0 where unknown) and ``corrected``.
+
+    ``presumed`` is the transform of logarithms whose base neither a common total nor ``uns["log1p"]`` tells.
+    """
     if target_rep is not None:
         # Only what Harmony corrected in gene space is still expression.
         corrected = "var_names" in ref.uns.get(target_rep, {})
@@ -50,7 +55,8 @@ def units(ref: AnnData, layer: str | None, target_rep: str | None = None) -> dic
         return {"transform": "unknown", "target_sum": 0.0, "corrected": False}
     if values.min() < 0 or (keys.LOG1P not in ref.uns and values.max() > LARGEST_LOG):
         return {"transform": "unknown", "target_sum": 0.0, "corrected": False}
-    base, total = logs.base_and_total(matrix, ref.uns.get(keys.LOG1P))
+    unless_noted = {"base": None if presumed is None else logs.base_of(presumed)}
+    base, total = logs.base_and_total(matrix, ref.uns.get(keys.LOG1P, unless_noted))
     return {"transform": logs.transform_of(base), "target_sum": total, "corrected": False}
 
 
@@ -147,7 +153,7 @@ def _check_units(adata: AnnData, layer: str, measured: object, truth: str | None
             "(sc.pp.normalize_total, sc.pp.log1p), or pass truth=, a layer with logarithms."
         )
     if is_log:
-        own = units(adata, truth)
+        own = units(adata, truth, presumed=transform)
         if logs.base_of(own["transform"]) is not None and own["transform"] != transform:
             raise ValueError(
                 f"{name} holds {logs.named(own)}, but layers[{layer!r}] {logs.named(record)}. Take logarithms of the "

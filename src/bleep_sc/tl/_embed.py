@@ -140,7 +140,8 @@ def _expression(
         )
     if model.params["target_rep"] is not None:
         return values
-    found, wanted = units(adata, layer), fitted_units(ref, model)
+    wanted = fitted_units(ref, model)
+    found = units(adata, layer, presumed=wanted["transform"])
     if logs.are_alike(found, wanted):
         return values
     if not logs.can_convert(found, wanted):

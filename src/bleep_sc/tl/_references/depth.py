@@ -15,7 +15,7 @@ from bleep_sc._adata.depth import N_LOOKED_AT, Depth, depths_of, evenly, shallow
 from bleep_sc._adata.expression import record_of
 from bleep_sc._arrays.blocks import in_memory
 from bleep_sc.tl._models.in_uns import read_description
-from bleep_sc.tl._references.on_disk import LAYER, read_rows
+from bleep_sc.tl._references.on_disk import LAYER, has_layer, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,12 +49,8 @@ def _depths(reference: Reference, key: str) -> dict[str, Depth]:
     for ref, layer in zip(refs, reference.layers, strict=True):
         slides = reference.slides[first : first + ref.n_obs]
         first += ref.n_obs
-        is_there = ref.X is not None if layer is None else layer in ref.layers
-        if (
-            is_there
-            and read_description(ref.uns[key], key).params["target_rep"] is None
-            and record_of(ref, layer) is None
-        ):
+        is_expression = read_description(ref.uns[key], key).params["target_rep"] is None
+        if is_expression and has_layer(ref, layer) and record_of(ref, layer) is None:
             columns = None if len(genes) == ref.n_vars else ref.var_names.get_indexer(genes)
             result |= depths_of(slides, _reader(unread_layer(ref, layer, LAYER), columns))
     return result

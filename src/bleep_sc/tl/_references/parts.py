@@ -8,7 +8,7 @@ import numpy as np
 
 from bleep_sc._adata import keys, logs
 from bleep_sc._adata.expression import units
-from bleep_sc._arrays.blocks import in_memory
+from bleep_sc._arrays.blocks import in_memory, row_blocks
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._references.on_disk import has_layer, some_spots, take_rows
@@ -81,7 +81,8 @@ def _check_values(adata: AnnData, key: str, model: BLEEP, called: str) -> None:
                 f"obsm[{name!r}] of {called} has shape {values.shape}, but uns[{key!r}] embeds in {len(largest)} "
                 f"dimensions: they do not belong together. {TOGETHER.format(key=key)}"
             )
-        if in_memory(values) and (np.abs(np.asarray(values)) > 1.01 * largest + 1e-3).any():
+        most = 1.01 * largest + 1e-3
+        if in_memory(values) and any((np.abs(block) > most).any() for _, block in row_blocks(values)):
             raise ValueError(
                 f"obsm[{name!r}] of {called} holds values that uns[{key!r}] cannot give: it is damaged, or of another "
                 f"model. {TOGETHER.format(key=key)}"
