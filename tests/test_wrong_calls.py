@@ -94,6 +94,7 @@ FINE = {
     "tl.impute": {"ref": [["a"]], "ref_weights": [[1.0, -1.0], WRONG["ref_weights"][-1]]},
     "bm.methods": {"use_rep": ["none-such", ["none-such"]], "patches_key": ["none-such"]},
     "bm.cross_validate": {"patches_key": ["none-such"]},
+    "metrics.crps": {"prediction": [None]},
 }
 """What is right for one function, or is not read by it with the arguments of ``CALLS``."""
 VALUES = np.random.default_rng(0).normal(size=(12, 5))

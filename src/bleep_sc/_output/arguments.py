@@ -44,16 +44,15 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 """What a part of an annotation admits, and how it is called. Of what is not here, nothing is asked."""
 COUNTS = {
-    *("size", "side", "batch_size", "n_top_genes", "n_neighbors", "n_seeds", "n_slices", "n_patches", "n_genes"),
+    *("size", "side", "batch_size", "n_neighbors", "n_seeds", "n_slices", "n_patches", "n_genes"),
     *("n_top", "n_modules", "n_resamples", "max_spots"),
 }
-FROM_ZERO = {"random_state", "num_workers", "n_draws", "min_sharpness", "min_predictability"}
+FROM_ZERO = {"n_top_genes", "random_state", "num_workers", "n_draws", "min_sharpness", "min_predictability"}
 POSITIVE = {
     "size_um",
     "mpp",
     "pitch_um",
     "radius_um",
-    "spacing_um",
     "resolution",
     "target_sum",
     "perplexity",
@@ -106,6 +105,8 @@ def check(name: str, value: Any, kinds: Sequence[str], default: Any = inspect.Pa
         if not (isinstance(value, str) and value in texts) and not any(
             KINDS[kind][0](value) for kind in kinds if kind in KINDS
         ):
+            if isinstance(value, str) and value and texts:
+                raise ValueError(f"{name}={shown(value)} is not known; use {', '.join(map(repr, texts))}.{remedy}")
             wanted = " or ".join([KINDS[kind][1] for kind in kinds if kind in KINDS] + [repr(text) for text in texts])
             error = ValueError if isinstance(value, str) and (texts or "str" in kinds) else TypeError
             raise error(f"{name}={shown(value)} must be {wanted}, and is {_called(value)}.{remedy}")
@@ -152,10 +153,13 @@ def _check_number(name: str, value: Any, remedy: str) -> None:
         wanted = f"be at least {least}, and at most {LARGEST}"
     elif name in POSITIVE and not (0 < value < math.inf):
         wanted = "be positive and finite"
-    elif (name in SHARES and not 0 <= value <= 1) or (name in BETWEEN and not 0 < value < 1):
+    elif name in SHARES and not 0 <= value <= 1:
+        raise ValueError(f"{name}={shown(value)} is a share: it must lie between 0 and 1.{remedy}")
+    elif name in BETWEEN and not 0 < value < 1:
         wanted = "lie between 0 and 1"
     if wanted is not None:
-        raise ValueError(f"{name}={shown(value)} must {wanted}.{remedy}")
+        unit = " px" if name in ("size", "side") else ""
+        raise ValueError(f"{name}={shown(value)}{unit} must {wanted}.{remedy}")
 
 
 def shown(value: Any) -> str:
@@ -211,8 +215,8 @@ def _is_array(value: Any) -> bool:
         return True
     if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__len__"):
         return False
-    array = np.asarray(value)
-    return array.ndim > 0 and array.dtype.kind in "biuf"
+    array = value if hasattr(value, "dtype") and hasattr(value, "shape") else np.asarray(value)  # as it is, on disk
+    return len(array.shape) > 0 and array.dtype.kind in "biuf"
 
 
 def _is_list_of(value: Any, kind: Any = object) -> bool:

@@ -74,8 +74,9 @@ def cross_validate(
     group_key
         Column of ``obs`` that names what is held out. Groups must hold whole slides.
     use_rep
-        Keys of image features in ``obsm``, made of each image alone. What is known to come from expression is refused;
-        features without a record of how they were made are taken on trust.
+        Keys of image features in ``obsm``, made of each image alone. What is known to come from expression is refused,
+        and so is what tells more of the expression of its own spots than images do, measured within patches of
+        neighbouring spots. Averages over wide surroundings hide from that.
     patches_key
         Key of the patches in ``obsm``; passed on where it is there.
     layer
@@ -114,7 +115,13 @@ def cross_validate(
     Raises
     ------
     ValueError
-        When a slide is too small, groups share tissue, or a method returns something else than what is described.
+        When a slide is too small, groups share tissue, features hold expression, or a method returns something else
+        than what is described.
+
+    Warns
+    -----
+    UserWarning
+        Where features may have been computed from expression.
 
     Examples
     --------

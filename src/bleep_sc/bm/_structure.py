@@ -72,6 +72,8 @@ def structure(
     >>> bs.bm.structure(slide, ["ridge"])["metric"].nunique() > 5
     True
     """
+    if n_top_genes < 1:
+        raise ValueError(f"n_top_genes={n_top_genes} must be at least 1.")
     names = libraries(adata, keys.LIBRARY)
     known = np.all([predicted_genes(adata, layer) for layer in layers], axis=0)
     if not known.any():

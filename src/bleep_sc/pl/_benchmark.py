@@ -83,7 +83,7 @@ def _part(table: pd.DataFrame, gene_set: str, genes_from: str) -> pd.DataFrame:
     part = table[(table["gene_set"] == gene_set) & (fixed | (table["genes_from"] == genes_from))]
     if part.empty:
         raise KeyError(
-            f"gene_sets={gene_set!r}, genes_from={genes_from!r} is not in the table (it has: "
-            f"{listed(table['gene_set'].unique())}, from {listed(table['genes_from'].unique())})."
+            f"gene_sets={gene_set!r} is not in the table (it has: {listed(table['gene_set'].unique())}) with "
+            f"genes_from={genes_from!r} (it has: {listed(table['genes_from'].unique())})."
         )
     return part.set_index("method")

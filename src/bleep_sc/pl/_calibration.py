@@ -52,12 +52,13 @@ def calibration(
 
     remedy = "Run bleep_sc.tl.impute(adata, ref=..., interval=0.9), from a reference of several slides."
     confidence = require_obs(adata, keys.confidence(layer), remedy).to_numpy(dtype=np.float64)
+    truths = require_layer(adata, truth, "Pass truth=, the layer with the measured expression.")
     lower = np.asarray(require_layer(adata, keys.lower(layer), remedy))
     genes = np.isfinite(lower).all(axis=0)
     predicted, lower, upper = (
         np.asarray(adata.layers[name])[:, genes] for name in (layer, keys.lower(layer), keys.upper(layer))
     )
-    measured = dense(require_layer(adata, truth, "Pass truth=, the layer with the measured expression.")[:, genes])
+    measured = dense(truths[:, genes])
     axes = axes_for(ax, 1, 3, (2.25, 2.4)).ravel()
 
     variance = np.maximum(measured.var(axis=0), 1e-12)

@@ -180,8 +180,8 @@ def _why_none(name: str, counts: Mapping[str, int], min_tissue: float, min_sharp
 
 
 def _check(spacing_um: float, layout: str, min_tissue: float, size: int, size_um: float | None) -> None:
-    if not spacing_um > 0 or size < 1 or (size_um is not None and not size_um > 0):
-        raise ValueError(f"spacing_um={spacing_um}, size={size} and size_um={size_um} must be positive.")
+    if not 0 < spacing_um < np.inf or size < 1 or (size_um is not None and not size_um > 0):
+        raise ValueError(f"spacing_um={spacing_um}, size={size} and size_um={size_um} must be positive and finite.")
     if layout not in ("hexagonal", "square"):
         raise ValueError(f"layout={layout!r} is not known; use 'hexagonal' or 'square'.")
     if not 0 <= min_tissue <= 1:
