@@ -152,3 +152,13 @@ def test_one_fit_takes_one_unit(slides):
             bs.tl.fit(both, config=CONFIG, **keys)
         with pytest.raises(ValueError, match=r"adata\.X means different things"):
             bs.tl.fit_ridge(both, use_rep="X_stain_stats")
+
+
+def test_x_may_hold_anything_where_it_is_not_learnt_on(slides):
+    import anndata as ad
+
+    first, other, _ = slides
+    both = ad.concat([first, in_units(other, 1e4, 2)], uns_merge="first", index_unique="-")
+    both.obsm["X_corrected"] = np.random.default_rng(0).normal(size=(both.n_obs, 5)).astype(np.float32)
+    bs.tl.fit(both, use_rep="X_stain_stats", target_rep="X_corrected", config=CONFIG, show_progress_bar=False)
+    assert both.obsm["X_bleep_expression"].shape == (both.n_obs, 32)
