@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from bleep_sc._adata.depth import Depth, depths_of, evenly, shallow_slides, slide_depth
+from bleep_sc._adata.depth import Depth, depths_of, evenly, shallow_slides, slide_depth, warn_of_shallow_slides
 
 
 def logs(counts, target_sum=1e4):
@@ -23,6 +23,19 @@ def test_the_counts_are_those_before_spots_were_normalised(counts, target_sum):
         assert found.genes == np.median((counts > 0).sum(axis=1))
 
 
+def test_half_precision_has_the_depth_of_its_values(counts):
+    half = logs(counts[:, :40]).astype(np.float16)
+    assert slide_depth(half, 60) == slide_depth(half.astype(np.float32), 60)
+
+
+def test_many_shallow_slides_are_described_by_their_range():
+    depths = {f"s{i}": Depth(100.0 + i, 50.0, 10) for i in range(8)} | {"deep": Depth(9000.0, 800.0, 100)}
+    with pytest.warns(
+        UserWarning, match=r"detected in a spot, 50 \(100 to 107 counts\), than on .* 800 \(9,000 counts"
+    ):
+        warn_of_shallow_slides(depths, [f"s{i}" for i in range(8)], "So.")
+
+
 def test_what_is_no_scaled_count_has_no_depth(counts):
     smooth = logs(counts) @ np.full((400, 400), 1 / 400, dtype=np.float32) + logs(counts)
     assert np.isnan(slide_depth(smooth, 60).counts)
@@ -31,13 +44,20 @@ def test_what_is_no_scaled_count_has_no_depth(counts):
     assert shallow_slides({"a": slide_depth(smooth, 60), "b": slide_depth(logs(counts), 60)}) == []
 
 
-def test_a_slide_is_shallow_beside_the_deeper_ones_that_hold_a_quarter_of_the_spots():
+def test_a_slide_is_shallow_beside_the_deeper_ones_that_hold_two_fifths_of_the_spots():
     def shallow(**slides):
         return shallow_slides({name: Depth(counts, 100.0, n) for name, (counts, n) in slides.items()})
 
     assert shallow(a=(1000, 100), b=(150, 100)) == ["b"]
     assert shallow(a=(1000, 100), b=(250, 100)) == []
-    assert shallow(a=(1000, 100), b=(90, 100), c=(80, 100)) == ["b", "c"]
+    assert shallow(a=(1000, 100), b=(150, 104)) == ["b"]
+    assert shallow(a=(1000, 200), b=(90, 100), c=(80, 100)) == ["b", "c"]
+    assert shallow(a=(1000, 100), b=(90, 100), c=(80, 100)) == []
+    frozen, fixed = (
+        {f"{kind}{i}": (depth, 3000) for i in range(n)} for kind, depth, n in [("a", 2e4, 3), ("b", 3900, 9)]
+    )
+    assert shallow(**frozen, **fixed) == []  # most of a cohort is not left out for a few that are deeper
+    assert shallow(**{f"c{i}": (2e4, 3000) for i in range(6)}, **frozen, b=(3900, 3000)) == ["b"]
     assert shallow(a=(1000, 100), b=(90, 900)) == []  # one small slide that is deeper makes the others no worse
     assert shallow(a=(1000, 100), b=(np.nan, 100)) == []
     assert shallow() == []

@@ -1,3 +1,5 @@
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -24,6 +26,27 @@ def test_what_claims_more_than_the_file_can_hold_is_refused_unread(file):
     with h5py.File(file, "a") as content:
         content.create_dataset("obsm/X_huge", shape=(5, 10**12), chunks=(5, 1000), dtype="f4")
     with pytest.raises(ValueError, match=r"a.h5ad' is damaged: 'obsm/X_huge' claim more values than the file can hold"):
+        read_h5ad(file)
+
+
+def test_what_is_elsewhere_in_use_or_large_is_not_called_damaged(file, tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"none\.h5ad"):
+        read_h5ad(tmp_path / "none.h5ad")
+    with pytest.raises(IsADirectoryError):
+        read_h5ad(tmp_path)
+    if sys.platform != "win32":
+        import fcntl
+
+        with file.open("r+b") as writer:
+            fcntl.flock(writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with pytest.raises(BlockingIOError, match=r"a.h5ad' is open for writing in another process\. Wait"):
+                read_h5ad(file)
+
+    def full(path):
+        raise MemoryError("Unable to allocate 3 TiB")
+
+    monkeypatch.setattr("anndata.read_h5ad", full)
+    with pytest.raises(MemoryError, match="3 TiB"):
         read_h5ad(file)
 
 

@@ -55,6 +55,37 @@ def test_the_noted_base_counts_where_totals_tell_nothing():
         units(some, None)
 
 
+@pytest.mark.parametrize("base", [2, 10])
+def test_what_is_presumed_counts_where_nothing_is_noted_and_totals_tell_nothing(base):
+    whole = normalised(1e4, base)
+    some = whole[:, :20].copy()
+    assert units(some, None, presumed="log1p")["transform"] == f"log{base}(1+x)"  # it is noted
+    del whole.uns["log1p"], some.uns["log1p"]
+    assert units(some, None)["transform"] == "log1p"
+    assert units(some, None, presumed=f"log{base}(1+x)")["transform"] == f"log{base}(1+x)"
+    assert units(whole, None, presumed="log1p")["transform"] == f"log{base}(1+x)"  # the total tells it
+
+
+def test_some_spots_tell_the_base(monkeypatch):
+    looked_at, totals = [], logs.linear_totals
+    monkeypatch.setattr(logs, "N_TOLD_BY", 7)
+    monkeypatch.setattr(logs, "linear_totals", lambda matrix, base: looked_at.append(matrix) or totals(matrix, base))
+    assert logs.base_and_total(normalised(1e4, 10).X, None) == (10.0, 1e4)
+    assert {each.shape for each in looked_at} == {(7, 30)}
+
+
+@pytest.mark.parametrize(
+    "name", ["logx(1+x)", "log-1(1+x)", "log1(1+x)", "log0.5(1+x)", "log(1+x)", "loginf(1+x)", "log2"]
+)
+def test_what_is_called_by_no_base_is_no_logarithm(name):
+    assert logs.base_of(name) is None
+
+
+def test_every_base_is_known_by_its_name():
+    for base in (1.5, 2.0, 7.0, 10.0, 1e7, math.e):
+        assert logs.base_of(logs.transform_of(base)) == base
+
+
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
 @pytest.mark.parametrize(("total", "base"), [(1e6, None), (1e4, 2), (1e6, 10)])
 def test_conversion_is_exact(total, base, form):

@@ -467,3 +467,26 @@ def test_no_hub_is_asked_unless_the_user_names_the_encoder(reference, query, mon
     if trained:
         with pytest.raises(ValueError, match="fetched from a hub"):
             bs.tl.load_model(reference)
+
+
+def test_a_name_is_of_the_features_that_it_made_alone(reference, query, monkeypatch):
+    """And several hubs may be named, each for its own."""
+    from bleep_sc.models import encoders
+
+    load, hubs = encoders.load_encoder, {}
+    for i in (1, 2):
+        name = f"hf-hub:someone/model{i}"
+        hubs[name] = encoders.Encoder(nn.Sequential(nn.AdaptiveAvgPool2d(i), nn.Flatten()), nn.Identity(), name=name)
+        bs.pp.image_features(reference, hubs[name], key_added=f"X_{i}", show_progress_bar=False)
+    monkeypatch.setattr(encoders, "load_encoder", lambda name, **how: hubs[name] if name in hubs else load(name, **how))
+    del query.obsm["X_stain_stats"]
+    first, second = hubs
+    for reps, named in ((["X_stain_stats", "X_1"], first), (["X_stain_stats", "X_1", "X_2"], [first, second])):
+        bs.tl.fit(reference, use_rep=reps, config=QUICK, show_progress_bar=False)
+        with pytest.raises(ValueError, match="would be fetched from a hub"):
+            bs.tl.impute(query, ref=reference)
+        with pytest.raises(ValueError, match=r"encoder='resnet18' has other weights than .* 'stain_stats', 'hf-hub"):
+            bs.tl.impute(query, ref=reference, encoder="resnet18")
+        bs.tl.impute(query, ref=reference, encoder=named)
+    with pytest.raises(ValueError, match=f"names the encoder '{second}'"):
+        bs.tl.impute(query, ref=reference, encoder=first)

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from bleep_sc._adata.expression import LARGEST_LOG
+from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
 SHALLOW = 0.2
-"""Share of the counts of the deeper slides below which a slide is shallow."""
-DEEPER = 0.25
-"""The deeper slides are those that hold this share of all spots, the deepest first."""
-FEW = 128
+"""Share of the depth of the others below which a slide is shallow."""
+DEEPER = 0.4
+"""Share of all spots on slides of at least that depth: the median nearly, as of two slides alike the deeper counts."""
+N_LOOKED_AT = 128
 """Spots of a slide that are looked at."""
-LARGEST = 50.0
-"""No logarithm of an expression is above."""
 SMALL, OFF, WHOLE = 50, 0.05, 0.8
 """Of numbers so small, this share must be whole up to so much, or they are no counts."""
 
@@ -45,11 +45,12 @@ def slide_depth(expression: Any, n_spots: int) -> Depth:
     The least value above zero is that of a single count in nearly every spot, so that the total over it is the number
     of counts, whatever total the spots were brought to.
     """
-    matrix = sparse.csr_matrix(expression)
+    # SciPy has no sparse float16.
+    matrix = sparse.csr_matrix(expression if sparse.issparse(expression) else dense(expression))
     matrix.eliminate_zeros()
     genes = np.diff(matrix.indptr)
     matrix, found = matrix[genes > 0], genes[genes > 0]
-    if not len(found) or matrix.data.min() < 0 or matrix.data.max() > LARGEST:
+    if not len(found) or matrix.data.min() < 0 or matrix.data.max() > LARGEST_LOG:
         return Depth(np.nan, float(np.median(genes)) if len(genes) else 0.0, n_spots)
     linear = np.expm1(matrix.data.astype(np.float64))
     counts = linear / np.repeat(np.minimum.reduceat(linear, matrix.indptr[:-1]), found)
@@ -67,7 +68,7 @@ def depths_of(slides: NDArray[np.str_], read: Callable[[NDArray[np.intp]], Any])
 
 def evenly(rows: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return a few of many rows."""
-    return rows[np.linspace(0, len(rows) - 1, min(FEW, len(rows))).astype(np.intp)]
+    return rows[np.linspace(0, len(rows) - 1, min(N_LOOKED_AT, len(rows))).astype(np.intp)]
 
 
 def shallow_slides(depths: Mapping[str, Depth]) -> list[str]:
@@ -90,8 +91,13 @@ def warn_of_shallow_slides(depths: Mapping[str, Depth], shallow: list[str], cons
         return
     others = [each for name, each in depths.items() if name not in shallow and np.isfinite(each.counts)]
     genes, counts = (np.median([getattr(each, what) for each in others]) for what in ("genes", "counts"))
-    said = ", ".join(f"{depths[name].genes:,.0f} ({depths[name].counts:,.0f} counts)" for name in shallow)
+    said = [_range(depths[name].genes for name in shallow), _range(depths[name].counts for name in shallow)]
     warn(
-        f"{listed(shallow)} of the reference: far fewer genes are detected in a spot, {said}, than on the other "
-        f"slides, {genes:,.0f} ({counts:,.0f} counts). {consequence}"
+        f"{listed(shallow)} of the reference: far fewer genes are detected in a spot, {said[0]} ({said[1]} counts), "
+        f"than on the other slides, {genes:,.0f} ({counts:,.0f} counts). {consequence}"
     )
+
+
+def _range(numbers: Iterable[float]) -> str:
+    ends = [f"{end(each):,.0f}" for each in [list(numbers)] for end in (min, max)]
+    return " to ".join(dict.fromkeys(ends))

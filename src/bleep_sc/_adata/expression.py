@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 UNEVEN = 3.0
 """Ratio of totals between slides that normalisation would not leave."""
-FEW = 256
+FIRST_SPOTS = 256
 """Spots that are looked at to tell what values are."""
 
 
@@ -34,8 +34,13 @@ def record_of(adata: AnnData, layer: str | None) -> dict[str, Any] | None:
     return next((record for name, record in adata.uns.items() if str(name).endswith(keys.imputed(""))), {})
 
 
-def units(ref: AnnData, layer: str | None, target_rep: str | None = None) -> dict[str, Any]:
-    """Say what the numbers of a reference mean: ``transform``, ``target_sum`` (0 where unknown) and ``corrected``."""
+def units(
+    ref: AnnData, layer: str | None, target_rep: str | None = None, *, presumed: str | None = None
+) -> dict[str, Any]:
+    """Say what the numbers of a reference mean: ``transform``, ``target_sum`` (0 where unknown) and ``corrected``.
+
+    ``presumed`` is the transform of logarithms whose base neither a common total nor ``uns["log1p"]`` tells.
+    """
     if target_rep is not None:
         # Only what Harmony corrected in gene space is still expression.
         corrected = "var_names" in ref.uns.get(target_rep, {})
@@ -50,7 +55,8 @@ def units(ref: AnnData, layer: str | None, target_rep: str | None = None) -> dic
         return {"transform": "unknown", "target_sum": 0.0, "corrected": False}
     if values.min() < 0 or (keys.LOG1P not in ref.uns and values.max() > LARGEST_LOG):
         return {"transform": "unknown", "target_sum": 0.0, "corrected": False}
-    base, total = logs.base_and_total(matrix, ref.uns.get(keys.LOG1P))
+    unless_noted = {"base": None if presumed is None else logs.base_of(presumed)}
+    base, total = logs.base_and_total(matrix, ref.uns.get(keys.LOG1P, unless_noted))
     return {"transform": logs.transform_of(base), "target_sum": total, "corrected": False}
 
 
@@ -58,7 +64,7 @@ def require_one_unit(adata: AnnData, layer: str | None, slides: NDArray[np.str_]
     """Refuse slides whose expression means different things, by a few spots of each, and warn of uneven totals."""
     matrix = require_layer(adata, layer, "Pass layer=, the layer with logarithms.")
     noted = {name: adata.uns[name] for name in (keys.LOG1P,) if name in adata.uns}
-    few = {str(name): np.flatnonzero(slides == name)[:FEW] for name in np.unique(slides)}
+    few = {str(name): np.flatnonzero(slides == name)[:FIRST_SPOTS] for name in np.unique(slides)}
     each = {name: units(type(adata)(matrix[rows], uns=noted), None) for name, rows in few.items()}
     by_meaning = {
         kind["transform"]: f"slide {name!r} holds {logs.named(kind)}" for name, kind in reversed(each.items())
@@ -75,7 +81,7 @@ def require_one_unit(adata: AnnData, layer: str | None, slides: NDArray[np.str_]
 
 def _are_whole(matrix: Any) -> bool:
     """Tell whether values are logarithms of whole counts, of the first spots and with more than one different count."""
-    some = matrix[:FEW]
+    some = matrix[:FIRST_SPOTS]
     linear = np.expm1((some.data if sparse.issparse(some) else np.asarray(some)).astype(np.float64)).ravel()
     return bool(linear.size and linear.max() > 1.5 and np.allclose(linear, np.rint(linear), rtol=1e-4, atol=1e-3))
 
@@ -147,7 +153,7 @@ def _check_units(adata: AnnData, layer: str, measured: object, truth: str | None
             "(sc.pp.normalize_total, sc.pp.log1p), or pass truth=, a layer with logarithms."
         )
     if is_log:
-        own = units(adata, truth)
+        own = units(adata, truth, presumed=transform)
         if logs.base_of(own["transform"]) is not None and own["transform"] != transform:
             raise ValueError(
                 f"{name} holds {logs.named(own)}, but layers[{layer!r}] {logs.named(record)}. Take logarithms of the "

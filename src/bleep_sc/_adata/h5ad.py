@@ -22,8 +22,11 @@ def read_h5ad(path: str | Path) -> AnnData:
     from anndata import read_h5ad as read
 
     place = repr(str(path))
-    with undamaged(place, "the file", Exception):
-        claims = _claims(Path(path))
+    try:
+        with undamaged(place, "the file", Exception):
+            claims = _claims(Path(path))
+    except BlockingIOError as error:
+        raise BlockingIOError(f"{place} is open for writing in another process. Wait until it is closed.") from error
     if claims:
         raise damaged(place, f"{listed(claims, 3)} claim more values than the file can hold")
     with undamaged(place, "the file", Exception):  # of HDF5 and of anndata

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from bleep_sc._arrays.blocks import stored_values
+from bleep_sc._arrays.blocks import row_blocks, stored_values
 from bleep_sc._output.damage import undamaged
 
 NATURAL = "log1p"
 BASES = (math.e, 2.0, 10.0)
 """Bases that are tried where nothing says which it is."""
+N_TOLD_BY = 1024
+"""Spots that tell the base and the total of all, evenly spread."""
 SAME_TOTAL = 0.05
 """Totals that differ by less are of the same normalisation."""
 
@@ -28,14 +31,16 @@ def base_of(transform: str) -> float | None:
     """Return the base of logarithms by what they are called; None for what are none."""
     if transform == NATURAL:
         return math.e
-    if not (transform.startswith("log") and transform.endswith("(1+x)")):
-        return None
-    return float(transform.removeprefix("log").removesuffix("(1+x)"))
+    named = re.fullmatch(r"log([\d.]+(?:e\+\d+)?)\(1\+x\)", transform)
+    with undamaged("The record of expression", f"transform={transform!r}"):
+        base = None if named is None else float(named[1])
+    return None if base is None or not 1 < base < math.inf else base
 
 
 def linear_totals(matrix: Any, base: float = math.e) -> Any:
     """Return the total of every spot before the logarithm, (n,)."""
-    return np.asarray(_mapped(matrix, lambda values: np.expm1(values * math.log(base))).sum(axis=1)).ravel()
+    linear = (_mapped(block, lambda values: np.expm1(values * math.log(base))) for _, block in row_blocks(matrix))
+    return np.concatenate([np.empty(0), *(np.asarray(block.sum(axis=1)).ravel() for block in linear)])
 
 
 def base_and_total(matrix: Any, noted: Any) -> tuple[float, float]:
@@ -49,9 +54,11 @@ def base_and_total(matrix: Any, noted: Any) -> tuple[float, float]:
         base = math.e if told is None else float(told)
     if not (math.isfinite(base) and base > 1):
         raise ValueError(f"uns['log1p'] says base={told!r}, which is no base of logarithms. Mend or delete it.")
+    n = matrix.shape[0]
+    some = matrix if n <= N_TOLD_BY else matrix[np.linspace(0, n - 1, N_TOLD_BY).astype(np.intp)]
     for each in dict.fromkeys((base, *BASES)):
         with np.errstate(over="ignore"):
-            totals = linear_totals(matrix, each)
+            totals = linear_totals(some, each)
         if len(totals) > 1 and np.isfinite(totals).all() and np.ptp(totals) < 1e-3 * totals.mean():
             return each, round(float(totals.mean()), 1)
     return base, 0.0

@@ -35,6 +35,8 @@ def row_blocks(
     ``within`` are the rows to begin and end at. Of a block in which some rows are ``needed``, (n_rows,), those from the
     first to the last are given; others are not read.
     """
+    if sparse.issparse(values) and values.format == "csc":
+        values = values.tocsr()  # of columns, every block would look through all values
     n_rows = max(1, BLOCK_BYTES // (4 * max(1, values.shape[1])))
     first, end = (0, values.shape[0]) if within is None else (within.start, within.stop)
     for start in range(first, end, n_rows):
@@ -82,7 +84,7 @@ class _Squares:
 
 
 def some_rows(values: Any, rows: NDArray[np.intp]) -> Any:
-    """Return rows, in ascending order, of an array; of what is not in memory those are read that lie between."""
+    """Return rows, in ascending order, of an array; what is not in memory is read when it is needed."""
     return values[rows] if in_memory(values) else _SomeRows(values, rows)
 
 
@@ -95,8 +97,16 @@ class _SomeRows:
 
     def __getitem__(self, index: slice) -> Any:
         rows = self.rows[index]
-        start, stop = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
-        return self.values[start:stop][rows - start]
+        if not len(rows):
+            return self.values[0:0]
+        # However far apart the rows lie, no more are read at once than are asked for.
+        runs = np.split(rows, np.flatnonzero(np.diff(rows // len(rows))) + 1)
+        return together([self.values[int(run[0]) : int(run[-1]) + 1][run - run[0]] for run in runs])
+
+
+def together(parts: list[Any]) -> Any:
+    """Return parts one after another, as CSR where all of them are sparse."""
+    return sparse.vstack(parts, format="csr") if all(map(sparse.issparse, parts)) else np.concatenate(parts)
 
 
 def stored_values(matrix: Any) -> NDArray[Any]:

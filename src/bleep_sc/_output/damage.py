@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-WRONG = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
+WRONG = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 """What libraries raise where bytes, names or sizes are wrong; too deep a nesting is a RuntimeError."""
+
+SOUND = (FileNotFoundError, IsADirectoryError, PermissionError, BlockingIOError, MemoryError)
+"""What says nothing against what is stored: it is elsewhere, not ours, in use or large."""
 
 
 class DamagedError(ValueError):
@@ -23,7 +26,7 @@ def undamaged(place: str, part: str, *more: type[BaseException]) -> Iterator[Non
     """Say that a part of what is stored is damaged, where reading it fails with ``WRONG`` or ``more``."""
     try:
         yield
-    except DamagedError:
+    except (DamagedError, *SOUND):
         raise
     except (*WRONG, *more) as error:  # type: ignore[misc]
         said = str(error).strip().splitlines() or [""]

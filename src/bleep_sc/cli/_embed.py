@@ -33,7 +33,7 @@ def embed(
     key: str,
     expression: bool,
     layer: str | None,
-    encoder: str | None,
+    encoder: tuple[str, ...],
     overwrite: bool,
 ) -> None:
     """Place slides with image features or patches in the joint embedding of a trained reference.
@@ -57,7 +57,7 @@ def embed(
     def work(i: int) -> None:
         with held(outs[i]):
             adata = read_h5ad(slides[i])
-            bs.tl.embed(adata, reference, key=key, expression=expression, layer=layer, encoder=encoder)
+            bs.tl.embed(adata, reference, key=key, expression=expression, layer=layer, encoder=encoder or None)
             write_h5ad(adata, outs[i], replace=overwrite)
         click.echo(f"{adata.n_obs:,} spots embedded. Written: {names[i]}")
 

@@ -25,8 +25,9 @@ NUM_WORKERS = click.option(
 
 ENCODER = click.option(
     "--encoder",
-    default=None,
-    help="Name of the encoder of the reference, where it is one of a hub: nothing is fetched from there unless named.",
+    multiple=True,
+    help="Name of the encoder of the reference, where it is one of a hub: nothing is fetched from there unless named. "
+    "May be given several times.",
 )
 
 

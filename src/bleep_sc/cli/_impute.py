@@ -102,7 +102,7 @@ def impute(
     genes: str,
     draw: str,
     index: Index,
-    encoder: str | None,
+    encoder: tuple[str, ...],
     geojson: bool,
     overwrite: bool,
     **options: Any,
@@ -188,7 +188,7 @@ def _impute(
     genes: list[str],
     draw: list[str],
     index: Index,
-    encoder: str | None,
+    encoder: tuple[str, ...],
     geojson: bool,
     overwrite: bool,
 ) -> None:
@@ -196,7 +196,7 @@ def _impute(
     key = options["key"]
     with held(out):
         tiles = _tile(slide, ref, options)
-        bs.tl.impute(tiles, ref=ref, key=key, genes=genes, index=index, encoder=encoder)
+        bs.tl.impute(tiles, ref=ref, key=key, genes=genes, index=index, encoder=encoder or None)
         for column, said in options.get("notes", {}).items():
             tiles.obs[free_column(column, tiles)] = pd.Categorical([said] * tiles.n_obs)
         shown = draw or varied_genes(tiles, key)

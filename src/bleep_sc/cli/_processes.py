@@ -12,7 +12,7 @@ from bleep_sc._output.messages import logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-FAILURES = (ValueError, KeyError, OSError, ImportError, RuntimeError)
+FAILURES = (ValueError, KeyError, OSError, ImportError, RuntimeError, MemoryError)
 """Errors whose message says what to do."""
 
 

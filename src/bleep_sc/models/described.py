@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from types import UnionType
@@ -79,6 +80,10 @@ def check_description(description: Description, place: str) -> None:
         for part in ("architecture", "params"):
             _check_kinds(getattr(description, part), PARTS[part], part, place)
         _check_kinds(description.params.get("units", {}), PARTS["units"], "params['units']", place)
+        transform = description.params.get("units", {}).get("transform", "unknown")
+        base = re.fullmatch(r"(?:log1p|counts|unknown|log([\d.]+(?:e\+\d+)?)\(1\+x\))", transform)
+        if base is None or not 1 < float(base[1] or math.e) < math.inf:
+            raise damaged(place, f"params['units'] has transform={transform[:80]!r}")
         _check_recipe(description.recipe, place)
         _check_config(description, place)
         infinite = [name for part in ("architecture", "config") for name in _not_finite(getattr(description, part))]

@@ -137,7 +137,7 @@ def is_on_hub(name: str, *, pretrained: bool = False) -> bool:
 
 def require_consent(name: str, encoder: object) -> None:
     """Refuse to fetch an encoder that a stored model names from a hub, unless the user named it, or gave a module."""
-    if isinstance(encoder, nn.Module) or encoder == name:
+    if isinstance(encoder, nn.Module) or encoder == name or (isinstance(encoder, list | tuple) and name in encoder):
         return
     raise ValueError(
         f"The model names the encoder {name!r}, which would be fetched from a hub (encoder={encoder!r}). If you trust "

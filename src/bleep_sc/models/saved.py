@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -27,7 +27,7 @@ def from_bytes(
     description: Description,
     weights: bytes,
     *,
-    encoder: str | nn.Module | None = None,
+    encoder: str | Sequence[str] | nn.Module | None = None,
     place: str = "The model",
 ) -> FittedModel:
     """Build a fitted model from its description and its weights, which are stored at ``place``.
@@ -46,7 +46,7 @@ def from_bytes(
     return FittedModel(module.eval(), description, **contents.learnt_from(learnt, description, place))
 
 
-def _network(name: str, encoder: str | nn.Module | None) -> nn.Module:
+def _network(name: str, encoder: str | Sequence[str] | nn.Module | None) -> nn.Module:
     """Return what a trained encoder is built from: its name, or the module given by hand where it has none."""
     if not name and not isinstance(encoder, nn.Module):
         raise ValueError(

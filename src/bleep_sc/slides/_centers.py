@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 ELSE = "The image and obsm['spatial'] belong to different resolutions or slides: pass the full-resolution image."
-FEW, MANY = 0.1, 0.5
+CROPPED, ANOTHER = 0.1, 0.5
 """Share of spots outside an image up to which it may have been cropped, and above which it is another one."""
 
 
@@ -46,9 +46,9 @@ def check_centers(
         return
     low, high, share = centers.min(axis=0), centers.max(axis=0), outside.mean()
     reason = _diagnosis(centers, extent, scale_factors or {})
-    if not reason and few_may_leave and share <= MANY:
+    if not reason and few_may_leave and share <= ANOTHER:
         return
-    if not reason and share <= FEW:
+    if not reason and share <= CROPPED:
         reason = (
             "The others lie inside, so this may be a scan that was cropped: leave these out, by pad='drop' or with "
             "adata[...].copy(). If all spots look shifted, it is the image of another slide or resolution."

@@ -17,6 +17,8 @@ from bleep_sc.tl._references.checksums import measured_by, spot_checksums
 from bleep_sc.tl._references.values import fitted_units
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
     from torch import nn
@@ -31,7 +33,7 @@ def embed(
     key: str = "bleep",
     expression: bool = False,
     layer: str | None = None,
-    encoder: str | nn.Module | None = None,
+    encoder: str | Sequence[str] | nn.Module | None = None,
     device: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -140,7 +142,8 @@ def _expression(
         )
     if model.params["target_rep"] is not None:
         return values
-    found, wanted = units(adata, layer), fitted_units(ref, model)
+    wanted = fitted_units(ref, model)
+    found = units(adata, layer, presumed=wanted["transform"])
     if logs.are_alike(found, wanted):
         return values
     if not logs.can_convert(found, wanted):

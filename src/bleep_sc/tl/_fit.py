@@ -164,7 +164,8 @@ def fit(
     values, genes = inputs.expression(adata, layer, target_rep)
     spots = Spots.to_learn_on(adata, library_key)
     slides = spots.slides
-    require_one_unit(adata, layer, slides)
+    if target_rep is None:
+        require_one_unit(adata, layer, slides)
     deep = _deep_enough(adata, layer, target_rep, slides)
     if use_rep is not None and config.stain_jitter:
         raise ValueError("use_rep= gives features, whose stains are settled; stain_jitter needs patches to change.")

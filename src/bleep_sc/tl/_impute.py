@@ -45,7 +45,7 @@ def impute(
     gene_key: str | None = None,
     interval: float | None = None,
     index: Index = "exact",
-    encoder: str | nn.Module | None = None,
+    encoder: str | Sequence[str] | nn.Module | None = None,
     store: str | Path | None = None,
     key_added: str | None = None,
     copy: bool = False,
@@ -100,7 +100,7 @@ def impute(
     encoder
         A module that the reference was given by hand; it must have the same weights. Or the name of an encoder on a hub
         (timm's, ``"hf-hub:owner/model"``), as the reference names it, where the query has no features yet: its weights
-        are fetched from there only where you name it.
+        are fetched from there only where you name it. A list names several, where features of several were trained on.
     store
         A folder for the predicted layer, which is then written block by block and never held in memory: a zarr array
         that ``layers[key_added]`` wraps as a dask array. It must not exist, and appears when it is complete.

@@ -17,6 +17,8 @@ from bleep_sc.tl._references.genes import columns_of
 from bleep_sc.tl._references.same_slide import same_spots, warn_of_shared_slides
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from torch import nn
 
@@ -26,7 +28,7 @@ def predict(
     ref: AnnData,
     *,
     key: str,
-    encoder: str | nn.Module | None = None,
+    encoder: str | Sequence[str] | nn.Module | None = None,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:

@@ -62,18 +62,36 @@ def test_a_model_is_fitted_without_a_shallow_slide(parts, toy):
     np.testing.assert_allclose(query.layers["bleep"], bs.tl.impute(query, deep, copy=True).layers["bleep"], atol=1e-4)
 
 
-def test_a_shallow_slide_on_disk_is_known_as_well(parts, tmp_path):
+@pytest.mark.parametrize("kind", ["h5ad", "zarr"])
+def test_a_shallow_slide_on_disk_is_known_as_well(parts, tmp_path, kind):
     import anndata as ad
 
     deep, shallow, query = parts
     bs.tl.fit(deep, use_rep="X_stain_stats", config=CONFIG, show_progress_bar=False)
     bs.tl.embed(shallow, deep, expression=True)
-    shallow.write_h5ad(tmp_path / "shallow.h5ad")
-    stored = ad.read_h5ad(tmp_path / "shallow.h5ad", backed="r")
+    assert sparse.issparse(shallow.X)
+    if kind == "h5ad":
+        shallow.write_h5ad(tmp_path / "shallow.h5ad")
+        stored = ad.read_h5ad(tmp_path / "shallow.h5ad", backed="r")
+    else:
+        shallow.write_zarr(tmp_path / "shallow.zarr")
+        stored = ad.experimental.read_lazy(tmp_path / "shallow.zarr")
     with pytest.warns(UserWarning, match=FEW):
         bs.tl.impute(query, [deep, stored])
-    stored.file.close()
+    if kind == "h5ad":
+        stored.file.close()
     assert json.loads(query.uns["bleep_imputed"]["shares"])["slice2"] == 0
+
+
+def test_expression_may_be_of_half_precision(parts):
+    deep, _, query = parts
+    whole, half = deep.copy(), deep.copy()
+    half.X = half.X.toarray().astype(np.float16)
+    whole.X = half.X.astype(np.float32)
+    for ref in (whole, half):
+        bs.tl.fit(ref, use_rep="X_stain_stats", config=CONFIG, show_progress_bar=False)
+        bs.tl.impute(query, ref, key_added=f"of_{ref.X.dtype}")
+    np.testing.assert_allclose(query.layers["of_float16"], query.layers["of_float32"], atol=1e-4)
 
 
 def test_a_slide_of_a_third_of_the_depth_is_read_off(toy):

@@ -257,3 +257,16 @@ def test_another_layer_may_be_averaged_when_x_is_replaced(apart):
         one.X = x
         bs.tl.impute(query, ref=one, layer="logs", key_added="logs")
         np.testing.assert_array_equal(query.layers["logs"], expected)
+
+
+def test_numbers_of_spots_are_the_same_whatever_is_read_at_once(quick, monkeypatch):
+    from bleep_sc._arrays import blocks
+    from bleep_sc.tl._references.checksums import spot_checksums
+
+    stored = quick.obs["bleep_checksum"].to_numpy()
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * quick.n_vars * 50)
+    for form in ("tocsr", "tocsc", "toarray"):
+        other = quick.copy()
+        other.X = getattr(quick.X, form)()
+        np.testing.assert_array_equal(spot_checksums(other, None, other.obsm["X_bleep_expression"]), stored)
+    assert spot_checksums(quick[:0], None, quick.obsm["X_bleep_expression"][:0]).shape == (0,)

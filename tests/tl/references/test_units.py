@@ -76,6 +76,25 @@ def test_a_reference_in_log2_says_so_wherever_it_goes(slides, tmp_path):
     np.testing.assert_allclose(other.obsm["X_bleep_expression"], own.obsm["X_bleep_expression"], atol=1e-3)
 
 
+@pytest.mark.parametrize("base", [2, 10])
+def test_a_reference_in_log2_may_lose_genes_though_nothing_notes_its_base(slides, base):
+    """Without a common total what the model recorded counts, and not the base e."""
+    first, other, query = slides
+    first, other = in_units(first, 1e4, base), in_units(other, 1e4, base)
+    del first.uns["log1p"], other.uns["log1p"]
+    bs.tl.fit(first, use_rep="X_stain_stats", config=CONFIG, show_progress_bar=False)
+    bs.tl.embed(other, first, expression=True)
+    whole = bs.tl.impute(query, ref=[first, other], copy=True)
+    fewer = [each[:, first.var["highly_variable"]].copy() for each in (first, other)]
+    found, held = bs.tl.impute(query, ref=fewer, copy=True), fewer[0].var_names
+    np.testing.assert_allclose(found[:, held].layers["bleep"], whole[:, held].layers["bleep"], atol=1e-5)
+    assert found.uns["bleep_imputed"]["transform"] == f"log{base}(1+x)"
+    wrong = fewer[0].copy()
+    wrong.X = wrong.X / 2
+    with pytest.raises(ValueError, match="is not what"):
+        bs.tl.impute(query, ref=wrong)
+
+
 def in_units_with(query, base):
     other = in_units(query, 1e4, base)
     other.uns["bleep_imputed"] = query.uns["bleep_imputed"]
@@ -133,3 +152,13 @@ def test_one_fit_takes_one_unit(slides):
             bs.tl.fit(both, config=CONFIG, **keys)
         with pytest.raises(ValueError, match=r"adata\.X means different things"):
             bs.tl.fit_ridge(both, use_rep="X_stain_stats")
+
+
+def test_x_may_hold_anything_where_it_is_not_learnt_on(slides):
+    import anndata as ad
+
+    first, other, _ = slides
+    both = ad.concat([first, in_units(other, 1e4, 2)], uns_merge="first", index_unique="-")
+    both.obsm["X_corrected"] = np.random.default_rng(0).normal(size=(both.n_obs, 5)).astype(np.float32)
+    bs.tl.fit(both, use_rep="X_stain_stats", target_rep="X_corrected", config=CONFIG, show_progress_bar=False)
+    assert both.obsm["X_bleep_expression"].shape == (both.n_obs, 32)

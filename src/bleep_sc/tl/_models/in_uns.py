@@ -12,7 +12,7 @@ from bleep_sc._output.damage import damaged, from_json, undamaged
 from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -105,7 +105,9 @@ def read_description(record: Mapping[str, Any], key: str) -> Description:
     return read_stored(record, key)[0]
 
 
-def read_model(record: Mapping[str, Any], key: str, encoder: str | nn.Module | None = None) -> FittedModel:
+def read_model(
+    record: Mapping[str, Any], key: str, encoder: str | Sequence[str] | nn.Module | None = None
+) -> FittedModel:
     """Build the fitted model in ``uns[key]`` from what ``require_model`` returns."""
     from bleep_sc.models.saved import from_bytes
 

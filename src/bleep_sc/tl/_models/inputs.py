@@ -125,12 +125,15 @@ def array_positions_for(adata: AnnData, n_positions: int) -> NDArray[np.int64]:
     return positions
 
 
-def images_for(spots: Spots, recipe: dict[str, Any], encoder: str | nn.Module | None, device: Any) -> Any:
+def images_for(
+    spots: Spots, recipe: dict[str, Any], encoder: str | Sequence[str] | nn.Module | None, device: Any
+) -> Any:
     """Return the images of a query as a model of this recipe takes them, or refuse.
 
     Features are taken from ``obsm``, or made from patches by the recorded encoder; patches are returned as they are
     where the model holds its encoder itself.
     """
+    _require_named(recipe, encoder)
     if "use_rep" in recipe:
         made = zip(recipe["use_rep"], recipe["features"], strict=True)
         return np.concatenate([_feature_block(spots, key, trained, encoder, device) for key, trained in made], axis=1)
@@ -144,8 +147,19 @@ def images_for(spots: Spots, recipe: dict[str, Any], encoder: str | nn.Module | 
     return images if not recipe["fingerprint"] else _replay(images, recipe, encoder, device)
 
 
+def _require_named(recipe: dict[str, Any], encoder: str | Sequence[str] | nn.Module | None) -> None:
+    """Refuse the name of an encoder that a model does not name; one without any may be what a module was."""
+    names = [made.get("encoder", "") for made in recipe.get("features", [recipe])]
+    given = [encoder] if isinstance(encoder, str) else encoder if isinstance(encoder, list | tuple) else []
+    if others := [name for name in given if all(names) and name not in names]:
+        raise ValueError(
+            f"encoder={others[0]!r} has other weights than what the model was trained with, which is {listed(names)}. "
+            "Leave encoder= out, or pass the same encoder."
+        )
+
+
 def _feature_block(
-    spots: Spots, key: str, trained: dict[str, Any], encoder: str | nn.Module | None, device: Any
+    spots: Spots, key: str, trained: dict[str, Any], encoder: str | Sequence[str] | nn.Module | None, device: Any
 ) -> NDArray[np.float32]:
     """Return one of a model's features: as they are in ``obsm``, or made as they were made for the reference."""
     adata = spots.adata
@@ -178,18 +192,27 @@ def _how_made(trained: dict[str, Any]) -> str:
 
 
 def _replay(
-    images: NDArray[np.uint8] | Unread, recipe: dict[str, Any], encoder: str | nn.Module | None, device: Any
+    images: NDArray[np.uint8] | Unread,
+    recipe: dict[str, Any],
+    encoder: str | Sequence[str] | nn.Module | None,
+    device: Any,
 ) -> NDArray[np.float32]:
+    from torch import nn
+
     from bleep_sc.models.encode import encode
     from bleep_sc.models.encoders import is_on_hub, load_encoder, require_consent
 
-    if encoder is None and not recipe["encoder"]:
+    name = recipe["encoder"]
+    # A name consents to what the model names, and is not taken instead of it.
+    takes = nn.Module | str if not name else nn.Module if name != "stain_stats" else ()
+    given = encoder if isinstance(encoder, takes) else None
+    if not name and given is None:
         raise ValueError(
             "The model was trained on features of a module given by hand; pass the same module as encoder=."
         )
-    if is_on_hub(recipe["encoder"], pretrained=True):
-        require_consent(recipe["encoder"], encoder)
-    network = load_encoder(recipe["encoder"] if encoder is None else encoder)
+    if is_on_hub(name, pretrained=True):
+        require_consent(name, encoder)
+    network = load_encoder(name if given is None else given)
     if network.fingerprint() != recipe["fingerprint"]:
         raise ValueError(
             f"encoder={network.name or 'module'!r} has other weights, or another normalisation, than the one that the "

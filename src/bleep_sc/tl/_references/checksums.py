@@ -8,7 +8,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.records import names_hash
-from bleep_sc._arrays.blocks import in_memory, slices
+from bleep_sc._arrays.blocks import in_memory, row_blocks
 from bleep_sc._arrays.checksums import column_factors, row_checksums, shortened
 from bleep_sc._output.messages import warn
 from bleep_sc.tl._references.on_disk import has_layer, take_rows
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-BLOCK = 4096
-"""Spots that are read at once."""
 SOME = 64
 """Spots of a reference on disk that are read."""
 
@@ -34,12 +32,15 @@ def spot_checksums(
     ref: AnnData, layer: str | None, embedding: Any, rows: NDArray[np.intp] | None = None
 ) -> NDArray[np.uint32]:
     """Return a number of every spot, or of some, that changes with its expression and its embedding, (n,)."""
-    blocks = [rows] if rows is not None else [np.arange(ref.n_obs)[each] for each in slices(ref.n_obs, BLOCK)]
     parts = [(embedding, column_factors(map(str, range(embedding.shape[1]))))]
     if has_layer(ref, layer):
         parts.append((ref.X if layer is None else ref.layers[layer], column_factors(ref.var_names.astype(str))))
-    sums = [sum(row_checksums(take_rows(values, each), factors) for values, factors in parts) for each in blocks]
-    return shortened(np.concatenate(sums) if sums else np.empty(0, dtype=np.uint64))
+    return shortened(np.sum([_sums(values, factors, rows) for values, factors in parts], axis=0, dtype=np.uint64))
+
+
+def _sums(values: Any, factors: NDArray[np.uint64], rows: NDArray[np.intp] | None) -> NDArray[np.uint64]:
+    blocks = row_blocks(values) if rows is None else [(rows, take_rows(values, rows))]
+    return np.concatenate([np.empty(0, dtype=np.uint64), *(row_checksums(block, factors) for _, block in blocks)])
 
 
 def warn_of_changed_spots(ref: AnnData, key: str, params: Mapping[str, Any], called: str) -> None:

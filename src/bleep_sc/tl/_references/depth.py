@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,11 @@ import pandas as pd
 from scipy import sparse
 
 from bleep_sc._adata.checks import unread_layer
-from bleep_sc._adata.depth import FEW, Depth, depths_of, evenly, shallow_slides, warn_of_shallow_slides
+from bleep_sc._adata.depth import N_LOOKED_AT, Depth, depths_of, evenly, shallow_slides, warn_of_shallow_slides
 from bleep_sc._adata.expression import record_of
 from bleep_sc._arrays.blocks import in_memory
-from bleep_sc.tl._references.on_disk import LAYER, read_rows
+from bleep_sc.tl._models.in_uns import read_description
+from bleep_sc.tl._references.on_disk import LAYER, has_layer, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +49,8 @@ def _depths(reference: Reference, key: str) -> dict[str, Depth]:
     for ref, layer in zip(refs, reference.layers, strict=True):
         slides = reference.slides[first : first + ref.n_obs]
         first += ref.n_obs
-        is_there = ref.X is not None if layer is None else layer in ref.layers
-        if is_there and json.loads(ref.uns[key]["params"])["target_rep"] is None and record_of(ref, layer) is None:
+        is_expression = read_description(ref.uns[key], key).params["target_rep"] is None
+        if is_expression and has_layer(ref, layer) and record_of(ref, layer) is None:
             columns = None if len(genes) == ref.n_vars else ref.var_names.get_indexer(genes)
             result |= depths_of(slides, _reader(unread_layer(ref, layer, LAYER), columns))
     return result
@@ -63,8 +63,8 @@ def _reader(values: Any, columns: NDArray[np.intp] | None) -> Callable[[NDArray[
         if in_memory(values):
             some = values[evenly(rows)]
             return some if columns is None else some[:, columns]
-        some = rows[max(0, (len(rows) - FEW) // 2) :][:FEW]
-        some = some[some < some[0] + 4 * FEW]
+        some = rows[max(0, (len(rows) - N_LOOKED_AT) // 2) :][:N_LOOKED_AT]
+        some = some[some < some[0] + 4 * N_LOOKED_AT]
         part = read_rows(values, slice(int(some[0]), int(some[-1]) + 1), columns)
         return sparse.csr_matrix(part)[some - some[0]]
 

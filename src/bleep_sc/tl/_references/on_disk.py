@@ -14,7 +14,7 @@ from scipy import sparse
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model, unread_layer
 from bleep_sc._adata.libraries import library_column
-from bleep_sc._arrays.blocks import dense, in_memory, require_whole, stored_values
+from bleep_sc._arrays.blocks import dense, in_memory, require_whole, stored_values, together
 from bleep_sc.tl._models.in_uns import read_description
 
 if TYPE_CHECKING:
@@ -134,11 +134,7 @@ def take_rows(array: Any, rows: NDArray[np.intp]) -> Any:
     if in_memory(array):
         return read_rows(array[rows], slice(0, len(rows)))
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
-    return _together([read_rows(array, slice(int(run[0]), int(run[-1]) + 1)) for run in runs if len(run)])
-
-
-def _together(parts: list[Any]) -> Any:
-    return sparse.vstack(parts, format="csr") if all(map(sparse.issparse, parts)) else np.concatenate(parts)
+    return together([read_rows(array, slice(int(run[0]), int(run[-1]) + 1)) for run in runs if len(run)])
 
 
 def sampled(ref: AnnData, layer: str | None, target_rep: str | None = None) -> AnnData:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bleep_sc._adata import keys, logs
 from bleep_sc._adata.expression import units
-from bleep_sc._arrays.blocks import in_memory
+from bleep_sc._arrays.blocks import in_memory, row_blocks
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._references.on_disk import has_layer, some_spots, take_rows
@@ -26,7 +26,7 @@ SPOTS, OF_SLIDE, OF_SLIDE_ON_DISK = 64, 16, 4
 """Spots that are embedded again, and how many of a slide at least."""
 NEAR = 0.02
 """Embeddings of the same spot are nearer than this share of their length, also from another device."""
-ALIKE, FEW = 0.5, 8
+ALIKE, ALIKE_SPOTS = 0.5, 8
 """Least correlation of the image embeddings of a slide with what they are made of, of so many spots at least. It is
 not one where a slide was cut since: features are in units of all of its spots that are there."""
 TOGETHER = (
@@ -81,7 +81,8 @@ def _check_values(adata: AnnData, key: str, model: BLEEP, called: str) -> None:
                 f"obsm[{name!r}] of {called} has shape {values.shape}, but uns[{key!r}] embeds in {len(largest)} "
                 f"dimensions: they do not belong together. {TOGETHER.format(key=key)}"
             )
-        if in_memory(values) and (np.abs(np.asarray(values)) > 1.01 * largest + 1e-3).any():
+        most = 1.01 * largest + 1e-3
+        if in_memory(values) and any((np.abs(block) > most).any() for _, block in row_blocks(values)):
             raise ValueError(
                 f"obsm[{name!r}] of {called} holds values that uns[{key!r}] cannot give: it is damaged, or of another "
                 f"model. {TOGETHER.format(key=key)}"
@@ -133,7 +134,7 @@ def _check_images(ref: Spots, key: str, own: Description, model: BLEEP, rows: ND
         here = ref.slides[rows] == slide
         one, other = (each[here] - each[here].mean(axis=0) for each in (again, stored))
         size = np.linalg.norm(one) * np.linalg.norm(other)
-        if here.sum() >= FEW and size > 0 and (one * other).sum() < ALIKE * size:
+        if here.sum() >= ALIKE_SPOTS and size > 0 and (one * other).sum() < ALIKE * size:
             raise ValueError(
                 f"obsm[{name!r}] of {called} is not what uns[{key!r}] makes of {listed(reps)} on slide {str(slide)!r} "
                 f"(r = {(one * other).sum() / size:.2f}): the model, the features or their order are others than when "

@@ -113,7 +113,7 @@ def read_references(
     refs: list[AnnData],
     *,
     key: str,
-    encoder: str | nn.Module | None,
+    encoder: str | Sequence[str] | nn.Module | None,
     genes: Sequence[str] | None,
     gene_key: str | None,
     layer: str | None,

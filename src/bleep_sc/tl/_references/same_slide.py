@@ -14,6 +14,8 @@ from bleep_sc.tl._models import inputs
 from bleep_sc.tl._references.on_disk import stacked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anndata import AnnData
     from numpy.typing import NDArray
     from torch import nn
@@ -73,7 +75,7 @@ def place_images(
     images: Any,
     *,
     key: str,
-    encoder: str | nn.Module | None,
+    encoder: str | Sequence[str] | nn.Module | None,
     device: Any,
 ) -> tuple[NDArray[np.float32], Any]:
     """Return the image embeddings of the query, (n_obs, n_dims), and of the references, (n_reference, n_dims).

@@ -31,7 +31,10 @@ def in_common_units(
 
     ``fitted_on`` is what the values of the first one were called when the model was fitted, where these are meant.
     """
-    each = [units(sampled(ref, layer, target_rep), layer, target_rep) for ref, layer in zip(refs, layers, strict=True)]
+    each: list[dict[str, Any]] = []
+    for ref, layer in zip(refs, layers, strict=True):
+        presumed = each[0]["transform"] if each else fitted_on
+        each.append(units(sampled(ref, layer, target_rep), layer, target_rep, presumed=presumed))
     first = each[0]
     if fitted_on is not None and first["transform"] != fitted_on:
         raise ValueError(
@@ -55,7 +58,8 @@ def as_embedded(
     """Return the references with their own layers in the units that the model was fitted on, where they can be."""
     result = []
     for ref, name, layer in zip(refs, called, layers, strict=True):
-        own = units(sampled(ref, layer), layer) if has_layer(ref, layer) else wanted
+        some = sampled(ref, layer) if has_layer(ref, layer) else None
+        own = wanted if some is None else units(some, layer, presumed=wanted["transform"])
         as_it_is = logs.are_alike(own, wanted) or not logs.can_convert(own, wanted)
         result.append(ref if as_it_is else _converted(ref, layer, own, wanted, name))
     return result
