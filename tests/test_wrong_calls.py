@@ -145,6 +145,7 @@ class World:
         comparison = {"group_key": "library_id", "use_rep": "X_stain_stats", "n_top_genes": 20}
         self.compared = bs.bm.cross_validate(self.counts, methods, **comparison, return_predictions=True)
         self.methods, self.folder = methods, folder
+        bs.models.save(bs.tl.load_model(self.ref), folder / "model")
         self.image = self.query.uns["spatial"]["slice3"]["images"]["hires"]
 
     def calls(self):

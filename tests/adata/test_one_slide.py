@@ -131,6 +131,8 @@ def test_a_column_that_was_given_once_need_not_be_given_again():
     both.obs["batch"] = np.where((np.arange(72) % 2 > 0) & (np.arange(72) > 35), "1", "2")
     once = r"slide 'b' would be taken .*obs\['batch'\] names 2, .*If they are one slide, pass library_key='library_id'"
     both.uns["patches"] = {name: {"side_px": 8, **note(both, None, None, None)} for name in "ab"}
+    assert np.unique(libraries(both)).tolist() == ["a", "b"]  # every spot has a place of its own on the array
+    del both.obs["array_row"], both.obs["array_col"]
     with pytest.raises(ValueError, match=once):
         libraries(both)
     both.uns["patches"]["a"] |= note(both, "library_id", None, None)

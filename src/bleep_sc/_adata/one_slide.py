@@ -118,7 +118,8 @@ def _tells(adata: AnnData, slides: NDArray[np.str_], column: Any) -> bool:
 def _are_several(adata: AnnData, slides: NDArray[np.str_], column: str, name: Any) -> str | None:
     """Return the first slide that what is called as columns of slides are splits into parts over each other.
 
-    Without coordinates it is the first that is split, where nothing else names the slides.
+    Without coordinates it is the first that is split, where nothing else names the slides. A slide whose spots all have
+    a place of their own on the array is one, since of two some would share theirs.
     """
     from scipy.spatial import cKDTree
 
@@ -127,10 +128,11 @@ def _are_several(adata: AnnData, slides: NDArray[np.str_], column: str, name: An
     parts, slot = pd.factorize(adata.obs[name])[0], spatial_slot(adata)
     if not 1 < parts.max() + 1 <= adata.n_obs / LEAST_SPOTS:
         return None
+    doubtful = [slide for slide in np.unique(slides) if not _has_places(adata, slides == slide)]
     if slot not in adata.obsm:
-        return str(slides[0]) if column not in adata.obs else None
+        return str(doubtful[0]) if doubtful and column not in adata.obs else None
     places = np.asarray(adata.obsm[slot], dtype=np.float64)[:, :2]
-    for slide in np.unique(slides):
+    for slide in doubtful:
         rows = np.flatnonzero((slides == slide) & np.isfinite(places).all(axis=1))
         if len(np.unique(parts[rows])) < 2:
             continue
@@ -140,3 +142,9 @@ def _are_several(adata: AnnData, slides: NDArray[np.str_], column: str, name: An
         if np.mean(parts[nearest] != parts[some]) > INTERLEAVED:
             return str(slide)
     return None
+
+
+def _has_places(adata: AnnData, spots: NDArray[np.bool_]) -> bool:
+    """Tell whether all of some spots have a place on the array."""
+    names = [keys.ARRAY_ROW, keys.ARRAY_COL]
+    return set(names) <= set(adata.obs) and not adata.obs.loc[spots, names].isna().any(axis=None)

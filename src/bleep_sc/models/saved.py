@@ -36,6 +36,7 @@ def from_bytes(
     or one of a hub, whose name is then given again.
     """
     check_description(description, place)
+    _require_named(description, encoder)
     tensors, learnt = contents.split(contents.tensors_of(weights, place))
     contents.check_sizes(description, tensors, place)
     shape = dict(description.architecture)
@@ -44,6 +45,19 @@ def from_bytes(
     module: nn.Module = METHODS[description.method].load("network")(**shape)
     contents.fill(module, tensors, place)
     return FittedModel(module.eval(), description, **contents.learnt_from(learnt, description, place))
+
+
+def _require_named(description: Description, encoder: str | Sequence[str] | nn.Module | None) -> None:
+    """Refuse the name of an encoder that a model does not name; one without any may be what a module was."""
+    recipe = description.recipe
+    names = [str(made.get("encoder", "")) for made in recipe.get("features", [recipe])]
+    names += [description.architecture["encoder"]] if "encoder" in description.architecture else []
+    given = [encoder] if isinstance(encoder, str) else encoder if isinstance(encoder, list | tuple) else []
+    if others := [name for name in given if all(names) and name not in names]:
+        raise ValueError(
+            f"encoder={others[0]!r} is none of the encoders of the model ({listed(names)}). Leave encoder= out, or "
+            "pass one of them."
+        )
 
 
 def _network(name: str, encoder: str | Sequence[str] | nn.Module | None) -> nn.Module:

@@ -38,7 +38,7 @@ def impute(
     *,
     ref_weights: Sequence[float] | None = None,
     key: str = "bleep",
-    genes: Sequence[str] | None = None,
+    genes: str | Sequence[str] | None = None,
     n_neighbors: int | None = None,
     layer: str | None = None,
     target_rep: str | None = None,

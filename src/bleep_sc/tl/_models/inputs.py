@@ -133,7 +133,6 @@ def images_for(
     Features are taken from ``obsm``, or made from patches by the recorded encoder; patches are returned as they are
     where the model holds its encoder itself.
     """
-    _require_named(recipe, encoder)
     if "use_rep" in recipe:
         made = zip(recipe["use_rep"], recipe["features"], strict=True)
         return np.concatenate([_feature_block(spots, key, trained, encoder, device) for key, trained in made], axis=1)
@@ -145,17 +144,6 @@ def images_for(
     images = patches_of(adata, recipe["patches_key"])
     check_same_patches(patch_recipe(adata, recipe["patches_key"]), recipe)
     return images if not recipe["fingerprint"] else _replay(images, recipe, encoder, device)
-
-
-def _require_named(recipe: dict[str, Any], encoder: str | Sequence[str] | nn.Module | None) -> None:
-    """Refuse the name of an encoder that a model does not name; one without any may be what a module was."""
-    names = [made.get("encoder", "") for made in recipe.get("features", [recipe])]
-    given = [encoder] if isinstance(encoder, str) else encoder if isinstance(encoder, list | tuple) else []
-    if others := [name for name in given if all(names) and name not in names]:
-        raise ValueError(
-            f"encoder={others[0]!r} has other weights than what the model was trained with, which is {listed(names)}. "
-            "Leave encoder= out, or pass the same encoder."
-        )
 
 
 def _feature_block(

@@ -23,7 +23,9 @@ def check_interval(share: float, model: FittedModel, *, store: Any, layer: str |
     """Refuse intervals that cannot be had, before anything is computed."""
     params = model.description.params
     if not 0 < share <= 0.99:
-        raise ValueError(f"interval={share} is the share of measured values to hold: between 0 and 0.99, such as 0.9.")
+        raise ValueError(
+            f"interval={share} must lie between 0 and 0.99: the share of measured values to hold, such as 0.9."
+        )
     if model.calibration is None:
         raise ValueError(
             f"interval={share} needs slides of the reference that were held out when it was fitted. Fit on two slides "
