@@ -386,7 +386,7 @@ def test_confidence_lies_between_zero_and_one_and_is_lower_for_noise(fitted, que
 def test_intervals_that_cannot_be_had_are_refused_before_anything_is_written(fitted, query, tmp_path):
     before = snapshot(query)
     for share in (0, 1.0, -0.1):
-        with pytest.raises(ValueError, match="must lie between 0 and .*: the share of measured values"):
+        with pytest.raises(ValueError, match=r"must lie between 0 and .*: the share of measured values"):
             bs.tl.impute(query, ref=fitted, interval=share)
     with pytest.raises(ValueError, match="writes layers in memory"):
         bs.tl.impute(query, ref=fitted, interval=0.9, store=tmp_path / "x.zarr")
