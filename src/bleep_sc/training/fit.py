@@ -79,11 +79,7 @@ def fit_bleep(
     device = torch.device(device)
     config = replace(config, precision=_precision(config, device, trains_encoder=pairs.are_patches))
     every_gpu = range(torch.cuda.device_count())
-    with (
-        joined(device) as processes,
-        only_one(checkpoint_dir, processes),
-        torch.random.fork_rng(devices=every_gpu),
-    ):
+    with joined(device) as processes, only_one(checkpoint_dir, processes), torch.random.fork_rng(devices=every_gpu):
         size = min(len(pairs), config.batch_size)  # of every batch
         if size < processes.n:
             raise ValueError(f"Batches of {size} spots cannot be shared out over {processes.n} processes; start fewer.")
