@@ -120,7 +120,7 @@ def test_a_cohort_goes_on_after_a_slide_that_fails(files):
         (["--key", "other"], r"uns\['other'\] not found"),
         (["--genes", "NONE"], "asks for 'NONE'"),
         (["--draw", "NONE"], "--draw asks for NONE"),
-        (["--min-tissue", "7"], "min_tissue=7.0 must lie between 0 and 1"),
+        (["--min-tissue", "7"], "min_tissue=7.0 is a share"),
     ],
 )
 def test_errors_are_messages(files, arguments, message):

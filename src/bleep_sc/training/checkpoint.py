@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ from bleep_sc.models.fitted import apart
 from bleep_sc.training.processes.group import ALONE, Processes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
@@ -140,9 +142,25 @@ class Checkpoint:
         return tensors
 
 
-def only_one(folder: str | Path | None, processes: Processes) -> AbstractContextManager[None]:
-    """Refuse a second training that would replace the checkpoints of this one, while the block lasts."""
-    return held(Path(folder) / FILE) if folder is not None and processes.is_first else nullcontext()
+@contextmanager
+def only_one(folder: str | Path | None, processes: Processes) -> Iterator[None]:
+    """Refuse a second training that would replace the checkpoints of this one, while the block lasts.
+
+    The first process takes the folder, and all say why where it cannot: others would wait for it.
+    """
+    if folder is None:
+        yield
+        return
+    with ExitStack() as taken:
+        refused = None
+        if processes.is_first:
+            try:
+                taken.enter_context(held(Path(folder) / FILE))
+            except OSError as error:
+                refused = error
+        if said := processes.first_tells("" if refused is None else str(refused)):
+            raise refused or FileExistsError(said)
+        yield
 
 
 def fingerprint(

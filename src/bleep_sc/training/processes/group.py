@@ -79,6 +79,11 @@ class Processes:
         """Return what the first process says."""
         return bool(self.collect(torch.tensor(value, dtype=torch.uint8))[0])
 
+    def first_tells(self, text: str) -> str:
+        """Return what the first process tells the others, its first 1000 bytes."""
+        data = torch.frombuffer(bytearray(text.encode()[:1000].ljust(1000)), dtype=torch.uint8)
+        return bytes(self.collect(data)[0].tolist()).decode(errors="ignore").strip()
+
     def require_same(self, facts: Mapping[str, Any]) -> None:
         """Refuse to go on where processes differ in something that they have to agree on."""
         if self.n == 1:
