@@ -158,7 +158,10 @@ def failing(adata):
     ("module", "call"),
     [
         ("pp._extract_patches", lambda adata, ref: bs.pp.extract_patches(adata, size=200, pad="drop")),
-        ("pp._image_features", lambda adata, ref: bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)),
+        (
+            "pp._image_features",
+            lambda adata, ref: bs.pp.image_features(adata, "stain_stats", key_added="X_new", show_progress_bar=False),
+        ),
         ("pp._spatial_context", lambda adata, ref: bs.pp.spatial_context(adata, "X_stain_stats", radius_um=200)),
         ("pp._normalize_stains", lambda adata, ref: bs.pp.normalize_stains(adata)),
         ("pp._select_genes", lambda adata, ref: bs.pp.select_genes(adata, n_top_genes=10)),

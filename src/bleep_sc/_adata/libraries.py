@@ -69,7 +69,7 @@ def named(adata: AnnData, library_key: str | None = None, *of_model: str, requir
         slides = adata.obs[column]
         if slides.isna().any():
             raise ValueError(f"obs[{column!r}] is missing for {int(slides.isna().sum())} spots; name their slide.")
-        return slides.astype(str).to_numpy(dtype=str)
+        return np.asarray(slides, dtype=object).astype(str)
     known = list(adata.uns.get(keys.SPATIAL, {}))
     if column != keys.LIBRARY or (len(known) > 1 and required):
         require_obs(adata, column, "Pass library_key=, the column that names the slide of every spot.")

@@ -16,7 +16,7 @@ import numpy as np
 
 LONGEST = 120
 """Letters of a value in a message."""
-ARRAY, NUMBERS = "an array of numbers", re.compile(r"ndarray.*numpy\.(floating|number|integer)")
+ARRAY, NUMBERS = "an array of numbers", re.compile(r"(?:ndarray|NDArray).*numpy\.(floating|number|integer)")
 KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "None": (lambda value: value is None, "None"),
     "Pad": (lambda value: isinstance(value, str) and value in ("reflect", "constant"), "'reflect' or 'constant'"),
