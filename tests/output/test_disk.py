@@ -309,6 +309,23 @@ def test_a_full_disk_is_named_once(tmp_path):
     assert str(full.value).count("The disk is full") == 1
 
 
+def test_what_a_thread_writes_after_its_call_has_failed_is_removed_by_the_next(tmp_path, monkeypatch):
+    remove = shutil.rmtree
+
+    def too_early(path, **how):
+        remove(path, **how)
+        (path / "late").mkdir(parents=True)
+
+    monkeypatch.setattr("shutil.rmtree", too_early)
+    with pytest.raises(ValueError, match="stop"):
+        fail(tmp_path / "file", ValueError("stop"))
+    monkeypatch.undo()
+    assert len(names(tmp_path)) == 1
+    with appears(tmp_path / "file") as draft:
+        draft.touch()
+    assert names(tmp_path) == ["file"]
+
+
 def test_a_removal_that_was_killed_is_gone_on_with(tmp_path, monkeypatch):
     killed(tmp_path / "folder", "(draft / 'more').mkdir()")
     (left,) = tmp_path.iterdir()

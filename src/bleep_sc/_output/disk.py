@@ -217,4 +217,9 @@ def _put_away(drafts: Path) -> None:
     for part in drafts.glob("*"):
         if part.name != LOCK:  # last: what has none is nobody's, and would stay where this is killed
             shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(drafts, ignore_errors=True)
+    with suppress(OSError):
+        (drafts / LOCK).unlink(missing_ok=True)
+        try:
+            drafts.rmdir()
+        except OSError:  # a thread of a call that failed still writes: the next call knows it by its lock
+            (drafts / LOCK).write_text("0")
