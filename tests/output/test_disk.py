@@ -341,6 +341,7 @@ def test_a_removal_that_was_killed_is_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert names(left) == ["lock"]
     (tmp_path / f"{DRAFTS}abcd_123").mkdir()  # as where a call was killed before it had a lock
+    (tmp_path / f"{DRAFTS}abcd_456" / "drafts" / "late").mkdir(parents=True)  # by a thread, after all had been removed
     with appears(tmp_path / "file") as draft:
         draft.touch()
     assert names(tmp_path) == ["file"]

@@ -59,6 +59,8 @@ def all_appear(folder: Path, remedy: str, *, replace: bool = True) -> Iterator[P
             with suppress(OSError):  # another call is removing it, or at work in it
                 if _is_left(left):
                     _put_away(left)
+                elif [each.name for each in left.iterdir()] == ["drafts"]:  # made again by a thread, after all was gone
+                    shutil.rmtree(left)
                 elif len(left.name) == len(DRAFTS) + 8:  # as tempfile calls them
                     left.rmdir()  # which removes what is empty alone
         with open_to_writing(folder):
@@ -222,4 +224,5 @@ def _put_away(drafts: Path) -> None:
         try:
             drafts.rmdir()
         except OSError:  # a thread of a call that failed still writes: the next call knows it by its lock
-            (drafts / LOCK).write_text("0")
+            with (drafts / LOCK).open("w") as lock:
+                lock.truncate(1)  # which takes no room, on a disk that is full
