@@ -103,9 +103,9 @@ def off_tissue(adata: AnnData) -> NDArray[np.bool_]:
 
     Numbers, booleans, text and categories say it, as files and joins leave them.
     """
-    if "in_tissue" not in adata.obs:
+    if keys.IN_TISSUE not in adata.obs:
         return np.zeros(adata.n_obs, dtype=bool)
-    return np.asarray(adata.obs["in_tissue"].astype(str).str.lower().isin(OFF_TISSUE), dtype=bool)
+    return np.asarray(adata.obs[keys.IN_TISSUE].astype(str).str.lower().isin(OFF_TISSUE), dtype=bool)
 
 
 def warn_of_glass(adata: AnnData) -> None:

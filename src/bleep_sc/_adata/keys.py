@@ -11,6 +11,7 @@ HIGHLY_VARIABLE, CHOSEN_BY = "highly_variable", "highly_variable_nbatches"
 LOG1P = "log1p"
 IMPUTED = "imputed"
 N_SPOTS, PSEUDOBULK = "n_spots", "pseudobulk"
+IN_TISSUE = "in_tissue"
 ARRAY_ROW, ARRAY_COL = "array_row", "array_col"
 GENE_IDENTIFIERS = ("gene_ids", "gene_id", "ensembl_id", "gene_name", "gene_symbol")
 """Columns of var that are taken over from a reference."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ABOUT = {"technology": "Visium", "source": "GSE240429; Xie et al., NeurIPS 2023"}
 IMAGES = {"1": "A1", "2": "B1", "3": "C1", "4": "D1"}
 PITCH_UM, SPOT_DIAMETER_UM = 100.0, 55.0
-POSITION_COLUMNS = ["barcode", "in_tissue", keys.ARRAY_ROW, keys.ARRAY_COL, "pixel_y", "pixel_x"]
+POSITION_COLUMNS = ["barcode", keys.IN_TISSUE, keys.ARRAY_ROW, keys.ARRAY_COL, "pixel_y", "pixel_x"]
 
 
 def liver(path: str | Path | None = None, slices: str | Sequence[str] = ("1", "2", "3", "4")) -> AnnData:
@@ -90,9 +90,9 @@ def _read_slice(root: Path, name: str) -> AnnData:
     if positions["pixel_x"].isna().any():
         absent = int(positions["pixel_x"].isna().sum())
         raise ValueError(f"Slice {name}: {absent} barcodes of the matrix have no position: the files do not match.")
-    kept = ((positions["in_tissue"] == 1).to_numpy()) & (np.asarray(counts.sum(axis=1)).ravel() > 0)
+    kept = ((positions[keys.IN_TISSUE] == 1).to_numpy()) & (np.asarray(counts.sum(axis=1)).ravel() > 0)
     positions = positions[kept]
-    obs = positions[["in_tissue", keys.ARRAY_ROW, keys.ARRAY_COL]].astype(int)
+    obs = positions[[keys.IN_TISSUE, keys.ARRAY_ROW, keys.ARRAY_COL]].astype(int)
     obs.insert(0, keys.LIBRARY, pd.Categorical([name] * len(obs)))
     obs["patient"] = "C73"
     obs.index = pd.Index([f"{name}_{barcode}" for barcode in positions.index])

@@ -38,7 +38,7 @@ def read_section(counts: Path, spots: Path, image: Path, section: str, *, pitch_
         obs=pd.DataFrame(
             {
                 keys.LIBRARY: pd.Categorical([section] * len(kept)),
-                "in_tissue": 1,
+                keys.IN_TISSUE: 1,
                 keys.ARRAY_ROW: selection["y"].to_numpy(),
                 keys.ARRAY_COL: selection["x"].to_numpy(),
             },

@@ -109,7 +109,7 @@ def _slice(name: str, program: pd.Series, level: NDArray[np.float64], rng: np.ra
         obs=pd.DataFrame(
             {
                 keys.LIBRARY: name,
-                "in_tissue": 1,
+                keys.IN_TISSUE: 1,
                 keys.ARRAY_ROW: spots.row,
                 keys.ARRAY_COL: spots.column,
                 "zonation": signals["pericentral"],

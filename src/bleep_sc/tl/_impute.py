@@ -192,7 +192,7 @@ def impute(
         target_rep=target_rep,
         weights=ref_weights,
     )
-    reference = without_shallow_slides(reference, key)
+    reference = without_shallow_slides(reference)
     model, name = reference.model, key_added or key
     config, params = model.description.config, model.description.params
     layer = params["layer"] if layer is None and target_rep is None else layer

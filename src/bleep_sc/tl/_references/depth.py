@@ -14,7 +14,6 @@ from bleep_sc._adata.checks import unread_layer
 from bleep_sc._adata.depth import N_LOOKED_AT, Depth, depths_of, evenly, shallow_slides, warn_of_shallow_slides
 from bleep_sc._adata.expression import record_of
 from bleep_sc._arrays.blocks import in_memory
-from bleep_sc.tl._models.in_uns import read_description
 from bleep_sc.tl._references.on_disk import LAYER, has_layer, read_rows
 
 if TYPE_CHECKING:
@@ -30,9 +29,9 @@ CONSEQUENCE = (
 )
 
 
-def without_shallow_slides(reference: Reference, key: str) -> Reference:
+def without_shallow_slides(reference: Reference) -> Reference:
     """Return the reference with weights of zero for the spots of shallow slides, and warn of these."""
-    depths = _depths(reference, key)
+    depths = _depths(reference)
     shallow = shallow_slides(depths)
     if not shallow:
         return reference
@@ -41,16 +40,17 @@ def without_shallow_slides(reference: Reference, key: str) -> Reference:
     return replace(reference, weights=np.where(np.isin(reference.slides, shallow), np.float32(0), weights))
 
 
-def _depths(reference: Reference, key: str) -> dict[str, Depth]:
+def _depths(reference: Reference) -> dict[str, Depth]:
     """Return the depth of every slide, in what is averaged, by the genes that all references measured."""
+    if reference.model.description.params["target_rep"] is not None:
+        return {}
     refs, first = [each.adata for each in reference.spots], 0
     result: dict[str, Depth] = {}
     genes = reduce(pd.Index.intersection, [ref.var_names for ref in refs])
     for ref, layer in zip(refs, reference.layers, strict=True):
         slides = reference.slides[first : first + ref.n_obs]
         first += ref.n_obs
-        is_expression = read_description(ref.uns[key], key).params["target_rep"] is None
-        if is_expression and has_layer(ref, layer) and record_of(ref, layer) is None:
+        if has_layer(ref, layer) and record_of(ref, layer) is None:
             columns = None if len(genes) == ref.n_vars else ref.var_names.get_indexer(genes)
             result |= depths_of(slides, _reader(unread_layer(ref, layer, LAYER), columns))
     return result
