@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 """Of a full disk, and of a quota that is used up."""
-CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
-"""Of places where nothing may be written."""
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+"""Of places where nothing may be written, or in a file that was taken for a folder."""
 SAID = "The disk is full"
 
 
