@@ -89,7 +89,9 @@ def test_shrinkage_is_the_best_step_towards_the_regression():
     truth = retrieved + best * (regressed - retrieved) + 0.05 * rng.normal(size=(n, 3))
     truth[slides == "a"] += 3  # the level of a slide says nothing
     zeros = np.ones((n, 3), dtype=np.float32)
-    known = calibrate(HeldOut(slides, truth.astype(np.float32), retrieved, zeros, regressed, rng.uniform(size=n)))
+    known = calibrate(
+        HeldOut(slides, truth.astype(np.float32), retrieved, zeros, regressed, rng.uniform(size=n), np.arange(n))
+    )
     np.testing.assert_allclose(known.shrinkage, best, atol=0.03)
     assert 0.3 < known.typical_shrinkage < 0.7
 
@@ -101,7 +103,7 @@ def test_confidence_follows_the_expected_error():
     truth = (rng.normal(size=(n, 60)) * (0.2 + spread[:, None])).astype(np.float32)
     zeros = np.zeros_like(truth)
     variance = np.broadcast_to(np.square(spread)[:, None], truth.shape).astype(np.float32)
-    known = calibrate(HeldOut(np.repeat(["a", "b"], n // 2), truth, zeros, variance, zeros, similarity))
+    known = calibrate(HeldOut(np.repeat(["a", "b"], n // 2), truth, zeros, variance, zeros, similarity, np.arange(n)))
     confidence = known.confidence(similarity, disagreement(variance[:, known.monitored], known.std[known.monitored]))
     assert confidence.min() >= 0
     assert confidence.max() <= 1

@@ -61,6 +61,10 @@ restored = "{}_restored".format
 """Layer of a prediction whose genes vary as much as measured ones."""
 draw = "draw_{}".format
 """Layer of one of several imputations of the mean of a group of spots."""
+held_out = "{}_held_out".format
+"""Obsm key of the spots of a reference as models predicted them that had not seen their slide."""
+gene_sets = "{}_gene_sets".format
+"""Obsm key of the scores of sets of genes of a layer, and uns key of what is known about every set."""
 checksum = "{}_checksum".format
 """Obs key of what tells whether the expression and the embedding of a spot are those that a reference was made of."""
 typicality = "{}_typicality".format
@@ -85,5 +89,5 @@ PREDICTION: dict[str, tuple[Callable[[str], str], ...]] = {
     "uns": (imputed,),
 }
 """All that a prediction consists of, slot by slot: the functions give its keys from its name."""
-FROM_EXPRESSION = (image_embedding, expression_embedding, umap, weights)
+FROM_EXPRESSION = (image_embedding, expression_embedding, umap, weights, held_out, gene_sets)
 """Keys of obsm that are computed from expression; the image side of a joint embedding was bent towards it."""

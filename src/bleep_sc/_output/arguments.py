@@ -45,7 +45,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 """What a part of an annotation admits, and how it is called. Of what is not here, nothing is asked."""
 COUNTS = {
     *("size", "side", "batch_size", "n_neighbors", "n_seeds", "n_slices", "n_patches", "n_genes"),
-    *("n_top", "n_modules", "n_resamples", "max_spots"),
+    *("n_top", "n_modules", "n_resamples", "max_spots", "min_genes", "n_permutations"),
 }
 FROM_ZERO = {"n_top_genes", "random_state", "num_workers", "n_draws", "min_sharpness"}
 POSITIVE = {

@@ -31,7 +31,7 @@ def pearson(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> ND
     >>> bs.metrics.pearson(prediction, truth).round(3).tolist()
     [1.0, nan]
     """
-    a, b = (_unit(_centred(side)) for side in alike(prediction=prediction, truth=truth))
+    a, b = (unit_columns(side) for side in alike(prediction=prediction, truth=truth))
     return np.clip((a * b).sum(axis=0), -1.0, 1.0) if len(a) else np.full(a.shape[1:], np.nan)
 
 
@@ -88,13 +88,18 @@ def partial_pearson(
     >>> bs.metrics.partial_pearson(given + 0.1 * own, truth, given).round(3).tolist()
     [1.0]
     """
-    a, b, c = (_unit(_centred(side)) for side in alike(prediction=prediction, truth=truth, given=given))
+    a, b, c = (unit_columns(side) for side in alike(prediction=prediction, truth=truth, given=given))
     does_not_vary = np.isfinite(given).all(axis=0) & np.isnan(c).all(axis=0)
     residuals = [side - np.where(does_not_vary, 0.0, (side * c).sum(axis=0) * c) for side in (a, b)]
     left = [(residual**2).sum(axis=0) for residual in residuals]
     with np.errstate(divide="ignore", invalid="ignore"):
         r = (residuals[0] * residuals[1]).sum(axis=0) / np.sqrt(left[0] * left[1])
     return np.where((left[0] > EXPLAINED) & (left[1] > EXPLAINED), np.clip(r, -1.0, 1.0), np.nan)
+
+
+def unit_columns(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return columns less their mean, of length one; NaN where they do not vary or are not finite."""
+    return _unit(_centred(np.asarray(values, dtype=np.float64)))
 
 
 def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:

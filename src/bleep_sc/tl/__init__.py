@@ -17,6 +17,7 @@ from bleep_sc.tl._pseudobulk import pseudobulk
 from bleep_sc.tl._push_reference import push_reference
 from bleep_sc.tl._restore_variance import restore_variance
 from bleep_sc.tl._score import score
+from bleep_sc.tl._score_gene_sets import score_gene_sets
 from bleep_sc.tl._share_reference import share_reference
 from bleep_sc.tl._to_anndata import to_anndata
 from bleep_sc.tl._to_geojson import to_geojson
@@ -44,6 +45,7 @@ __all__ = [
     "push_reference",
     "restore_variance",
     "score",
+    "score_gene_sets",
     "share_reference",
     "to_anndata",
     "to_geojson",

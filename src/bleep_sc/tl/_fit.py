@@ -109,6 +109,10 @@ def fit(
     ``var["{key_added}_predictability"]`` : float32
         Pearson r of every gene of the panel on slides that were held out, mean over slides by their spots, and shrunk
         by what chance explains; where the reference has several slides, with ``FitConfig(cross_fit=True)``.
+    ``obsm["{key_added}_held_out"]`` : float32, (n_obs, n_genes)
+        The genes of the panel, as a model predicted them that had not seen the slide, where slides were held out: 4,000
+        spots at most of what one model predicts, and NaN for the others. :func:`bleep_sc.tl.score_gene_sets` judges
+        sets of genes by it.
     ``obs["{key_added}_checksum"]`` : uint32
         By which :func:`bleep_sc.tl.impute` tells whether expression and embedding of a spot changed since.
     ``uns[key_added]`` : dict
@@ -152,7 +156,7 @@ def fit(
     from bleep_sc.models.encode import encode
     from bleep_sc.models.fitted import Description, FittedModel
     from bleep_sc.models.methods import METHODS
-    from bleep_sc.training.calibration import calibrate
+    from bleep_sc.training.calibration import calibrate, held_out_prediction
     from bleep_sc.training.device import resolve_devices
     from bleep_sc.training.pairs import Pairs
     from bleep_sc.training.processes.group import is_first
@@ -195,6 +199,10 @@ def fit(
         trained = fit_reference(*learnt_on, device=device, **how)
     model = trained.model.to(device)
     calibration = None if trained.held_out is None else calibrate(trained.held_out)
+    held_out = None
+    if trained.held_out is not None:
+        held_out = np.full(values.shape, np.nan, dtype=np.float32)
+        held_out[np.flatnonzero(deep)[trained.held_out.rows]] = held_out_prediction(trained.held_out)
     typicality = learnt_typicality(spots, images, random_state)
     image_embedding = embed_images(model, images, slides, device=device, num_workers=num_workers)
     expression_embedding = embed_expression(model, values, device=device)
@@ -217,6 +225,9 @@ def fit(
         if calibration is not None:
             predictability = pd.Series(calibration.predictability, index=genes).reindex(adata.var_names)
             adata.var[keys.predictability(key_added)] = predictability.to_numpy(dtype=np.float32)
+        adata.obsm.pop(keys.held_out(key_added), None)  # of an earlier model of that name
+        if held_out is not None:
+            adata.obsm[keys.held_out(key_added)] = held_out
         adata.obsm[keys.image_embedding(key_added)] = image_embedding
         adata.obsm[keys.expression_embedding(key_added)] = expression_embedding
         adata.obs[keys.checksum(key_added)] = checksums

@@ -38,7 +38,7 @@ def calibrate(held_out: HeldOut) -> Calibration:
     """Learn from slides that were predicted without having been seen."""
     slides, truth = held_out.slides, held_out.truth
     typical, shrinkage, shrunk_elsewhere = _shrinkage(held_out)
-    predicted = held_out.retrieved + shrunk_elsewhere * (held_out.regressed - held_out.retrieved)
+    predicted = _moved(held_out, shrunk_elsewhere)
     std = truth.std(axis=0)
     scale = interval_scale(held_out.variance, std)
     genes = monitored_genes(truth, slides)
@@ -50,7 +50,7 @@ def calibrate(held_out: HeldOut) -> Calibration:
     return Calibration(
         shrinkage=shrinkage,
         typical_shrinkage=np.array(typical, dtype=np.float32),
-        predictability=_predictability(predicted, truth, slides),
+        predictability=predictability(predicted, truth, slides, slides),
         std=std.astype(np.float32),
         residuals=ends((truth - predicted) / scale, slides, from_others=True),
         levels=ends(truth, slides, from_others=False),
@@ -59,6 +59,16 @@ def calibrate(held_out: HeldOut) -> Calibration:
         error=coefficients,
         errors=np.maximum.accumulate(expected),
     )
+
+
+def held_out_prediction(held_out: HeldOut) -> NDArray[np.float32]:
+    """Return what would have been predicted for spots that a model had not seen, (n, n_genes)."""
+    return _moved(held_out, _shrinkage(held_out)[2])
+
+
+def _moved(held_out: HeldOut, shrinkage: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Move what was retrieved towards the regression, (n, n_genes)."""
+    return held_out.retrieved + shrinkage * (held_out.regressed - held_out.retrieved)
 
 
 def _shrinkage(held_out: HeldOut) -> tuple[float, NDArray[np.float32], NDArray[np.float32]]:
@@ -104,21 +114,23 @@ def _within_slides(values: NDArray[np.float32], slides: NDArray[np.str_]) -> NDA
     return result
 
 
-def _predictability(
-    predicted: NDArray[np.float32], truth: NDArray[np.float32], slides: NDArray[np.str_]
+def predictability(
+    predicted: NDArray[np.float32], truth: NDArray[np.float32], slides: NDArray[np.str_], units: NDArray[np.str_]
 ) -> NDArray[np.float32]:
-    """Return the correlation of every gene within slides, as far as it can be told from chance, (n_genes,).
+    """Return the correlation of every gene, or set of genes, within slides, less what is chance, (n_genes,).
 
     The mean over slides, weighed by the inverse variance of a correlation of n spots, 1 / (n - 3), so that three spots
-    say nothing. It is shrunk towards zero by the share of chance in it, which slides tell by their disagreement over
-    all genes: of many genes that nothing predicts, some correlate well on few spots.
+    say nothing. It is shrunk towards zero by the share of chance in it, which units tell by their disagreement over
+    all genes: of many genes that nothing predicts, some correlate well on few spots. That of a unit is the mean over
+    its slides, by the same weights.
     """
-    names, counts = np.unique(slides, return_counts=True)
+    names, first, counts = np.unique(slides, return_index=True, return_counts=True)
     r = np.stack([pearson(predicted[slides == name], truth[slides == name]) for name in names])  # (n_slides, n_genes)
     weight = np.where(np.isfinite(r), np.maximum(counts - 3.0, 0.0)[:, None], 0.0)
     total, r = weight.sum(axis=0), np.nan_to_num(r)
     known, result = total > 0, np.full(truth.shape[1], np.nan)
     result[known] = (weight * r).sum(axis=0)[known] / total[known]
+    r, weight = _by_unit(r, weight, units[first])
     several = known & ((weight > 0).sum(axis=0) > 1)
     if several.sum() >= FEWEST_GENES:
         apart = (weight * np.square(r - result)).sum(axis=0)[several] / ((weight > 0).sum(axis=0)[several] - 1)
@@ -126,6 +138,17 @@ def _predictability(
         signal = max(np.square(result[known]).mean() - noise.mean(), 0.0)
         result[known] *= signal / np.maximum(signal + noise, np.finfo(float).tiny)
     return result.astype(np.float32)
+
+
+def _by_unit(
+    r: NDArray[np.float64], weight: NDArray[np.float64], units: NDArray[np.str_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return correlations of slides, (n_slides, n_genes), averaged over those of a unit, and their weights summed."""
+    slides_of = [units == name for name in np.unique(units)]
+    total = np.stack([weight[own].sum(axis=0) for own in slides_of])  # (n_units, n_genes)
+    share = [np.divide(weight[own], of_unit, out=np.zeros_like(weight[own]), where=of_unit > 0)
+             for own, of_unit in zip(slides_of, total, strict=True)]  # fmt: skip
+    return np.stack([(part * r[own]).sum(axis=0) for part, own in zip(share, slides_of, strict=True)]), total
 
 
 def ends(values: NDArray[np.float32], slides: NDArray[np.str_], *, from_others: bool) -> NDArray[np.float32]:

@@ -43,6 +43,8 @@ class HeldOut:
     """By the regression on the embedding, (n, n_genes); what was retrieved, where there is none."""
     similarity: NDArray[np.float32]
     """Mean similarity of the neighbours, (n,)."""
+    rows: NDArray[np.intp]
+    """Which spots of the reference they are, (n,)."""
 
 
 def cross_fit(
@@ -77,11 +79,12 @@ def cross_fit(
         )
         spots = np.flatnonzero(is_held_out)
         kept = np.sort(rng.permutation(len(spots))[:MAX_SPOTS])
+        rows = spots[kept]
         # All spots are embedded, since features are in units of their slide.
         query = embed_images(model, pairs[is_held_out].images, groups[is_held_out], device=device)[kept]
         images = embed_images(model, reference.images, slides, device=device)
         keys = embed_expression(model, reference.expression, device=device)
-        held_out = pairs.expression[spots[kept]], groups[spots[kept]]
+        held_out = pairs.expression[rows], groups[rows], rows
         parts.append(_predict(query, keys, images, reference.expression, *held_out, config))
     return HeldOut(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(HeldOut)))
 
@@ -93,6 +96,7 @@ def _predict(
     expression: NDArray[np.float32],
     truth: NDArray[np.float32],
     slides: NDArray[np.str_],
+    rows: NDArray[np.intp],
     config: FitConfig,
 ) -> HeldOut:
     n_neighbors = min(config.n_neighbors, len(keys))
@@ -103,4 +107,4 @@ def _predict(
     regressed = retrieved
     if config.regression:
         regressed = EmbeddingRegression.fit(images, config.regression_penalty).predict(query, expression)
-    return HeldOut(slides, truth, retrieved, variance, regressed, retrieval.mean_similarity(similarity, weights))
+    return HeldOut(slides, truth, retrieved, variance, regressed, retrieval.mean_similarity(similarity, weights), rows)

@@ -237,12 +237,12 @@ def _judges(
     if not judges.any():
         return judges, None
     chosen = genes[judges].tolist()
-    parts = [_panel(each, chosen, layer, params["target_rep"]) for each, layer in zip(refs, layers, strict=True)]
+    parts = [panel_of(each, chosen, layer, params["target_rep"]) for each, layer in zip(refs, layers, strict=True)]
     arrays, columns = zip(*parts, strict=True)
     return judges, stacked(arrays, columns, [f"The expression of {name}" for name in called])
 
 
-def _panel(ref: AnnData, genes: list[str], layer: str | None, target_rep: str | None) -> tuple[Any, Any]:
+def panel_of(ref: AnnData, genes: list[str], layer: str | None, target_rep: str | None) -> tuple[Any, Any]:
     """Return an array with the expression of genes of the panel, and in which columns; None where these are all."""
     values = unread_layer(ref, layer, LAYER) if target_rep is None else require_obsm(ref, target_rep, "")
     some = sampled(ref, layer, target_rep)
