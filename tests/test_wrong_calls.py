@@ -49,7 +49,7 @@ WRONG = {
         COUNT,
     ),
     **dict.fromkeys(
-        ["n_modules", "n_resamples", "side"],
+        ["n_modules", "n_resamples", "side", "min_genes", "n_permutations"],
         COUNT,
     ),
     **dict.fromkeys(["random_state", "num_workers", "n_draws"], FROM_ZERO),
@@ -184,6 +184,7 @@ class World:
             "tl.push_reference": {"path": self.folder / "reference", "repo_id": "a/b"},
             "tl.restore_variance": pair,
             "tl.score": one,
+            "tl.score_gene_sets": {**pair, "gene_sets": {"zonation": ["CYP3A4", "CYP2E1", "FABP1", "HAL", "ALB"]}},
             "tl.share_reference": {"adata": ref, "path": out},
             "tl.to_anndata": one,
             "tl.to_geojson": {**one, "path": out, "genes": "CYP3A4"},

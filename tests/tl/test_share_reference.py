@@ -122,7 +122,7 @@ def test_nothing_tells_slides_and_spots(fitted, tmp_path):
     for secret in secrets:
         assert not any(secret in text for text in written), secret
     assert set(ref.obs) == {"library_id", "bleep_checksum"}
-    assert set(ref.obsm) == {"X_bleep_image", "X_bleep_expression"}
+    assert set(ref.obsm) == {"X_bleep_image", "X_bleep_expression", "bleep_held_out"}
     assert set(ref.uns) == {"bleep", "log1p"}
     assert set(ref.layers) - {None} == set()
     assert ref.obs_names[[0, -1]].tolist() == [

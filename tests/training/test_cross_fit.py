@@ -28,6 +28,8 @@ def held_out(linked):
 def test_every_spot_is_predicted_by_a_model_that_has_not_seen_its_slide(linked, held_out):
     pairs, groups = linked
     assert sorted(held_out.slides) == sorted(groups)
+    np.testing.assert_array_equal(held_out.truth, pairs.expression[held_out.rows])
+    np.testing.assert_array_equal(held_out.slides, groups[held_out.rows])
     changed = pairs.expression.copy()
     changed[groups == "a"] = np.random.default_rng(5).normal(size=changed[groups == "a"].shape)
     again = cross_fit(Pairs(pairs.images, changed), groups, config=CONFIG, show_progress_bar=False)

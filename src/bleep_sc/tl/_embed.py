@@ -111,6 +111,8 @@ def embed(
         adata.obsm[keys.image_embedding(key)] = embedding
         if embedded_expression is not None:
             adata.obsm[keys.expression_embedding(key)] = embedded_expression
+            if key not in adata.uns:
+                adata.obsm.pop(keys.held_out(key), None)  # by another model, which is gone
             adata.obs[keys.checksum(key)] = checksums
             adata.uns[key] = own_record
     return adata if copy else None

@@ -85,7 +85,7 @@ def score_gene_sets(
     None, or the changed copy with ``copy=True``. Written are, with ``"measured"`` for ``layer=None``:
 
     ``obsm["{layer}_gene_sets"]`` : pandas.DataFrame of float32, (n_obs, n_sets)
-        The scores; NaN for sets that cannot be scored.
+        The scores; NaN for sets that cannot be scored. Files of h5ad hold up to 4,000 sets, zarr any number.
     ``uns["{layer}_gene_sets"]`` : pandas.DataFrame
         A row for every set: ``gene_set``; ``n_genes`` that were given and ``n_used`` that are at hand;
         ``predictability``, Pearson r of predicted and measured scores within slides that were held out, mean over

@@ -61,10 +61,11 @@ def share_reference(
 ) -> None:
     """Write a trained reference to a folder that can be given away: what imputation needs, and a model card.
 
-    Kept are the model, the expression that is read off, the joint embeddings, the names of the genes, and which spots
-    are of one slide. Slides and spots get neutral names. Patches, features, coordinates, images, paths, all other
-    columns of ``obs`` and ``var`` and everything that was predicted are left out. :func:`bleep_sc.tl.load_reference`
-    reads the folder, and :func:`bleep_sc.tl.impute` predicts from it what it predicts from ``adata``.
+    Kept are the model, the expression that is read off, what was predicted of spots that were held out, the joint
+    embeddings, the names of the genes, and which spots are of one slide. Slides and spots get neutral names. Patches,
+    features, coordinates, images, paths, all other columns of ``obs`` and ``var`` and all other predictions are left
+    out. :func:`bleep_sc.tl.load_reference` reads the folder, and :func:`bleep_sc.tl.impute` predicts from it what it
+    predicts from ``adata``.
 
     **What remains is data of donors**: the expression profile of every spot, and the embeddings of that profile and of
     its image. The card says so, and how many. Whether they may be given away is for the consent of the donors and
@@ -189,6 +190,8 @@ def _reduced(adata: AnnData, genes: pd.DataFrame, key: str, description: Descrip
         shared.layers[layer] = matrix
     for name in (keys.image_embedding(key), keys.expression_embedding(key)):
         shared.obsm[name] = embedding_of(adata, name)
+    if keys.held_out(key) in adata.obsm:
+        shared.obsm[keys.held_out(key)] = embedding_of(adata, keys.held_out(key))
     if keys.checksum(key) in adata.obs:
         shared.obs[keys.checksum(key)] = adata.obs[keys.checksum(key)].to_numpy()
     if target_rep is not None:

@@ -135,7 +135,7 @@ def check_made_by(record: Mapping[str, Any], ref: AnnData, key: str, layer: str)
         )
     if record["method"] != "bleep" or record["model_hash"] != model_hash(require_model(ref, key)):
         raise ValueError(
-            f"ref= with uns[{key!r}] is not what layers[{layer!r}] was imputed from. Pass that reference, and key=, the "
+            f"ref= with uns[{key!r}] is not what layers[{layer!r}] was imputed from. Pass that one, and key=, the "
             "name of its model; or leave out ref= for scores without predictability."
         )
     fitted: Description = read_description(require_model(ref, key), key)

@@ -115,7 +115,7 @@ def place_images(
 
 
 def embedding_of(ref: AnnData, name: str) -> Any:
-    """Return a joint embedding of a reference, (n_obs, n_dims), in memory or where it is."""
+    """Return a joint embedding of a reference, or what it held out, (n_obs, n_dims), in memory or where it is."""
     remedy = "Run bleep_sc.tl.fit(adata_ref) first, or bleep_sc.tl.embed(other, adata_ref, expression=True)."
     values = require_obsm(ref, name, remedy)
     return np.asarray(values, dtype=np.float32) if in_memory(values) else values

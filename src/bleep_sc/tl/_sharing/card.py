@@ -44,8 +44,9 @@ LIMITS = """\
 """
 REMOVED = """\
 Removed were the names of slides and spots (replaced by numbers), coordinates, images, patches and features, paths,
-every other column of `obs` and `var`, and everything that was predicted. The order of the spots was kept. Nothing was
-added to hide the profiles: who has other expression data of a donor can find them, and profiles tell a donor's sex.
+every other column of `obs` and `var`, and all predictions but those of spots that were held out. The order of the
+spots was kept. Nothing was added to hide the profiles: who has other expression data of a donor can find them, and
+profiles tell a donor's sex.
 """
 CITATION = """\
 Xie et al., Spatially Resolved Gene Expression Prediction from H&E Histology Images via Bi-modal Contrastive Learning,
