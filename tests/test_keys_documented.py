@@ -76,7 +76,9 @@ def pipeline(tmp_path_factory):
     bs.tl.gene_correlation(query)
     bs.tl.joint_umap(query, ref)
     for layer in ("bleep", None):
-        bs.tl.score_gene_sets(query, {"zonation": ["CYP3A4", "CYP2E1", "FABP1", "HAL", "ALB"]}, layer=layer)
+        bs.tl.score_gene_sets(
+            query, {"zonation": ["CYP3A4", "CYP2E1", "FABP1", "HAL", "ALB"]}, layer=layer, min_genes=2
+        )
     plain = bs.tl.impute(query, ref=ref, copy=True)
     bs.tl.restore_variance(plain, ref)
     bulk = bs.tl.pseudobulk(plain, sample_key="library_id", min_predictability=None, n_draws=1, ref=ref)

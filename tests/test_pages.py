@@ -188,6 +188,20 @@ def units(toy, **_):
 
 
 @setup
+def gene_sets(toy, **_):
+    ref = toy[toy.obs["library_id"] != "slice3"].copy()
+    bs.tl.fit(ref, use_rep="X_stain_stats")
+    query = toy[toy.obs["library_id"] == "slice3"].copy()
+    bs.tl.impute(query, ref=ref)
+
+    def check(names):
+        assert names["adata"].uns["bleep_gene_sets"]["pvalue"].notna().all()
+        assert set(names["believed"]) <= set(names["adata"].obs)
+
+    return {"adata": query, "adata_ref": ref}, check
+
+
+@setup
 def growing_reference(toy, **_):
     toy = toy.copy()
     ref = toy[toy.obs["library_id"] == "slice1"].copy()

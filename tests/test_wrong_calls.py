@@ -92,6 +92,7 @@ FINE = {
     "tl.fit": {"patches_key": ["none-such"], "encoder": ["none-such"]},
     "tl.fit_stnet": {"patches_key": ["none-such"], "encoder": ["none-such"]},
     "tl.impute": {"ref": [["a"]], "ref_weights": [[1.0, -1.0], WRONG["ref_weights"][-1]]},
+    "tl.score_gene_sets": {"ref": [None]},
     "bm.methods": {"use_rep": ["none-such", ["none-such"]], "patches_key": ["none-such"]},
     "bm.cross_validate": {"patches_key": ["none-such"]},
     "metrics.crps": {"prediction": [None]},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bleep_sc.metrics.correlation import unit_columns
+from bleep_sc.metrics._alike import unit_columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

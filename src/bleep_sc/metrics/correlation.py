@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from bleep_sc.metrics._alike import alike, mean_over_spots
+from bleep_sc.metrics._alike import alike, centred, mean_over_spots, unit_columns
 
 EXPLAINED = 1e-9
 """A share of the variance as small as this is the rounding of float32."""
@@ -62,7 +62,7 @@ def concordance(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -
     [0.571]
     """
     sides = alike(prediction=prediction, truth=truth)
-    a, b = map(_centred, sides)
+    a, b = map(centred, sides)
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = mean_over_spots(sides[0]) - mean_over_spots(sides[1])
         spread = mean_over_spots(a**2) + mean_over_spots(b**2) + distance**2
@@ -95,25 +95,3 @@ def partial_pearson(
     with np.errstate(divide="ignore", invalid="ignore"):
         r = (residuals[0] * residuals[1]).sum(axis=0) / np.sqrt(left[0] * left[1])
     return np.where((left[0] > EXPLAINED) & (left[1] > EXPLAINED), np.clip(r, -1.0, 1.0), np.nan)
-
-
-def unit_columns(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return columns less their mean, of length one; NaN where they do not vary or are not finite."""
-    return _unit(_centred(np.asarray(values, dtype=np.float64)))
-
-
-def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Subtract the mean of every column: zeros where it does not vary, NaN where it is not finite."""
-    finite = np.isfinite(values).all(axis=0)
-    known = np.where(finite, values, 0.0)
-    centred = known - mean_over_spots(known)
-    # Rounding leaves crumbs of a constant column, which would correlate with anything.
-    varies = known.max(axis=0, initial=-np.inf) > known.min(axis=0, initial=np.inf)
-    return np.where(finite, np.where(varies, centred, 0.0), np.nan)
-
-
-def _unit(centred: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale every column to length one; NaN where there is none. By its largest entry first: squares overflow."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = centred / np.abs(centred).max(axis=0, initial=0.0)
-        return scaled / np.sqrt((scaled**2).sum(axis=0))
