@@ -90,7 +90,8 @@ def score_gene_sets(
         A row for every set: ``gene_set``; ``n_genes`` that were given and ``n_used`` that are at hand;
         ``predictability``, Pearson r of predicted and measured scores within slides that were held out, mean over
         slides by their spots, less what is chance; ``pvalue``, one-sided, and ``qvalue``; ``basis``, which says what
-        was held out (``"donors"``, ``"slides"``), or why nothing is known; and ``note``, why a set has no score. Where
+        was held out (``"donors"``, ``"slides of one donor"``, or ``"slides"``, whose donors were not told), or why
+        nothing is known; and ``note``, why a set has no score. Where
         ``var["{layer}_predictability"]`` promises nothing for genes, nothing is promised for sets. A reference without
         coordinates, such as one of :func:`bleep_sc.tl.load_reference`, gives no p-values.
 

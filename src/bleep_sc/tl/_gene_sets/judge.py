@@ -156,6 +156,8 @@ def _called(ref: AnnData, panel: pd.Index, gene_key: str | None) -> pd.Index:
 
 def _units(slides: NDArray[np.str_], donors: Mapping[str, str] | None) -> tuple[NDArray[np.str_], str]:
     """Return what was held out as a whole, and what it is called: donors where several are known."""
-    if donors is None or len(set(donors.values())) < 2 or not set(slides.tolist()) <= set(donors):
+    if not donors or not set(slides.tolist()) <= set(donors):
         return slides, "slides"
+    if len(set(donors.values())) < 2:
+        return slides, "slides of one donor"
     return np.array([donors[slide] for slide in slides.tolist()]), "donors"
