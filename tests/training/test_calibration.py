@@ -18,7 +18,7 @@ def held_out():
     truth = np.linspace(1, 0, 8) * shown + noise + (slides == "a")[:, None]
     retrieved, regressed = np.linspace(1, 0, 8) * shown + 0.7 * retrieval, np.linspace(1, 0, 8) * shown + regression
     arrays = (truth, retrieved, rng.uniform(0.1, 2, size=(90, 8)), regressed, rng.uniform(size=90))
-    return HeldOut(slides, *(array.astype(np.float32) for array in arrays))
+    return HeldOut(slides, slides, *(array.astype(np.float32) for array in arrays))
 
 
 def predicted(held_out):
@@ -98,7 +98,7 @@ def simulated(random, sizes, n_genes, apart=0.0, shown=0.0):
     signal = random.normal(size=level.shape)
     parts = [level + signal, known + shown * signal + 0.3 * random.normal(size=level.shape), np.ones_like(level)]
     parts.append(known + shown * signal + 0.3 * random.normal(size=level.shape))
-    return HeldOut(slides, *(part.astype(np.float32) for part in parts), np.ones(len(slides), dtype=np.float32))
+    return HeldOut(slides, slides, *(part.astype(np.float32) for part in parts), np.ones(len(slides), dtype=np.float32))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def linked():
 
 @pytest.fixture(scope="module")
 def held_out(linked):
-    return cross_fit(*linked, config=CONFIG, show_progress_bar=False)
+    return cross_fit(*linked, units=linked[1], config=CONFIG, show_progress_bar=False)
 
 
 def test_every_spot_is_predicted_by_a_model_that_has_not_seen_its_slide(linked, held_out):
@@ -30,7 +30,7 @@ def test_every_spot_is_predicted_by_a_model_that_has_not_seen_its_slide(linked, 
     assert sorted(held_out.slides) == sorted(groups)
     changed = pairs.expression.copy()
     changed[groups == "a"] = np.random.default_rng(5).normal(size=changed[groups == "a"].shape)
-    again = cross_fit(Pairs(pairs.images, changed), groups, config=CONFIG, show_progress_bar=False)
+    again = cross_fit(Pairs(pairs.images, changed), groups, units=groups, config=CONFIG, show_progress_bar=False)
     is_a = held_out.slides == "a"
     np.testing.assert_array_equal(again.retrieved[is_a], held_out.retrieved[is_a])
     np.testing.assert_array_equal(again.regressed[is_a], held_out.regressed[is_a])
@@ -89,19 +89,21 @@ def test_shrinkage_is_the_best_step_towards_the_regression():
     truth = retrieved + best * (regressed - retrieved) + 0.05 * rng.normal(size=(n, 3))
     truth[slides == "a"] += 3  # the level of a slide says nothing
     zeros = np.ones((n, 3), dtype=np.float32)
-    known = calibrate(HeldOut(slides, truth.astype(np.float32), retrieved, zeros, regressed, rng.uniform(size=n)))
+    known = calibrate(
+        HeldOut(slides, slides, truth.astype(np.float32), retrieved, zeros, regressed, rng.uniform(size=n))
+    )
     np.testing.assert_allclose(known.shrinkage, best, atol=0.03)
     assert 0.3 < known.typical_shrinkage < 0.7
 
 
 def test_confidence_follows_the_expected_error():
     rng = np.random.default_rng(0)
-    n = 4000
+    n, slides = 4000, np.repeat(["a", "b"], 2000)
     similarity, spread = rng.uniform(size=n).astype(np.float32), rng.uniform(0.5, 2, size=n).astype(np.float32)
     truth = (rng.normal(size=(n, 60)) * (0.2 + spread[:, None])).astype(np.float32)
     zeros = np.zeros_like(truth)
     variance = np.broadcast_to(np.square(spread)[:, None], truth.shape).astype(np.float32)
-    known = calibrate(HeldOut(np.repeat(["a", "b"], n // 2), truth, zeros, variance, zeros, similarity))
+    known = calibrate(HeldOut(slides, slides, truth, zeros, variance, zeros, similarity))
     confidence = known.confidence(similarity, disagreement(variance[:, known.monitored], known.std[known.monitored]))
     assert confidence.min() >= 0
     assert confidence.max() <= 1
