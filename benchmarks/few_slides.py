@@ -51,7 +51,8 @@ def draw(random: np.random.Generator, sizes: list[int], apart: float) -> dict[st
     slides = [spots(random, *each) for each in zip(levels, others, sizes, strict=True)]
     parts = {name: np.concatenate([each[name] for each in slides]) for name in slides[0]}
     names = np.repeat([f"slide{i}" for i in range(len(sizes))], sizes)
-    known = calibrate(HeldOut(names, **parts, similarity=random.random(len(names)).astype(np.float32)))
+    similarity, rows = random.random(len(names)).astype(np.float32), np.arange(len(names))
+    known = calibrate(HeldOut(names, names, **parts, similarity=similarity, rows=rows))
     further = spots(random, apart * random.normal(size=N_GENES), levels.mean(axis=0), N_FURTHER)
     predicted = further["retrieved"] + known.shrinkage * (further["regressed"] - further["retrieved"])
     scale = interval_scale(further["variance"], known.std)

@@ -120,6 +120,7 @@ def test_columns_are_kept_under_names_that_are_free():
     assert free_column("spot_id", tiles) == "sheet_spot_id"
     assert free_column("=1+1", tiles) == "1_1"
     assert free_column("", tiles) == "column"
+    assert free_column("bleep_confidence", tiles, "bleep_confidence") == "sheet_bleep_confidence"  # written later
 
 
 def test_every_file_of_a_cohort_is_looked_up_once(tmp_path, monkeypatch):

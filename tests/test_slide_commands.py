@@ -29,6 +29,10 @@ def files(fitted, query, tmp_path):
     return tmp_path
 
 
+MPP = 1
+"""Of the toy's image."""
+
+
 def run(*arguments):
     return CliRunner().invoke(cli.main, list(map(str, arguments)))
 
@@ -72,6 +76,30 @@ def test_the_page_of_a_slide_that_the_reference_knows_does_not_cry_wolf(files, f
     page = (files / "page.html").read_text()
     assert 'class="alarm"' not in page
     assert "0% of the tiles; of slides like the reference's own 5%" in page.replace("&#x27;", "'")
+
+
+def test_a_sheet_says_whose_the_slides_are_and_the_page_what_is_promised(files, fitted):
+    """Of the two sections of one donor that were fitted on, something is known for a third one alone."""
+    fitted.obs["Patient"] = "P1"
+    bs.tl.fit(fitted, use_rep="X_stain_stats", config=bs.tl.FitConfig(max_epochs=2), show_progress_bar=False)
+    fitted.write_h5ad(files / "ref.h5ad")
+    lines = [f"new.png;{MPP};{name};{donor};x" for name, donor in (("same", "P1"), ("other", "P2"), ("unknown", ""))]
+    (files / "sheet.csv").write_text("\n".join(["slide;mpp;name;patient;bleep_confidence", *lines]))
+    sheet = ["--sheet", files / "sheet.csv", "--ref", files / "ref.h5ad", "--out", files / "all"]
+    result = run("impute", *sheet, "--spacing", 300)
+    assert result.exit_code == 0, result.output
+    pages = {name: (files / "all" / f"{name}.html").read_text() for name in ("same", "other", "unknown")}
+    assert "learnt on another section of the same donor" in pages["same"]
+    assert "not promised: the reference is of one donor" in pages["other"]
+    assert "the query is of" in pages["other"]
+    assert "whose the query is was not told" in pages["unknown"]
+    import spatialdata as sd
+
+    tables = {name: sd.read_zarr(files / "all" / f"{name}.zarr").tables["table"] for name in pages}
+    assert tables["same"].var["bleep_predictability"].notna().any()
+    assert tables["other"].var["bleep_predictability"].isna().all()
+    assert (tables["same"].obs["sheet_bleep_confidence"] == "x").all()
+    assert tables["same"].obs["bleep_confidence"].dtype.kind == "f"
 
 
 def test_genes_that_show_the_same_are_not_drawn_twice():

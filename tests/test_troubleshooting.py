@@ -289,6 +289,13 @@ def weights_without_a_network(toy, monkeypatch, tmp_path, **_):
 
 
 @mistake
+def a_slide_of_two_donors(toy, **_):
+    part = one(toy)
+    part.obs["patient"] = np.resize(["A", "B"], part.n_obs)
+    fit(part)
+
+
+@mistake
 def a_name_of_no_encoder(toy, **_):
     bs.pp.image_features(toy, "uni")
 

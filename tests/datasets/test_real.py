@@ -76,3 +76,44 @@ def test_one_section_is_enough_and_none_is_too_few(data_folder):
     for sections in ([], ["MOB1", "MOB1"]):
         with pytest.raises(ValueError, match="must name at least one section, and none twice"):
             bs.datasets.mob(sections)
+
+
+def test_all_sections_of_an_animal_are_of_one_and_others_of_none(data_folder, tmp_path, monkeypatch):
+    adata = bs.datasets.mob(["MOB1", "MOB2", "MOB3", "MOB4"])
+    animals = dict(zip(adata.obs["library_id"], adata.obs["animal"], strict=True))
+    assert animals == {"MOB1": "1", "MOB2": "1", "MOB3": "2", "MOB4": "2"}
+    (tmp_path / "mob").mkdir()
+    for name in ("{}.tsv", "alignment_table_{}.tsv", "{}.jpg"):
+        (tmp_path / "mob" / name.format("own")).symlink_to(data_folder / "mob" / name.format("MOB4"))
+    monkeypatch.setenv("BLEEP_SC_DATA", str(tmp_path))
+    with pytest.warns(UserWarning, match=r"The animal of 'own' is not known, .*Say it: adata.obs\['animal'\]"):
+        own = bs.datasets.mob("own")
+    assert "animal" not in own.obs
+    assert own.n_obs == (adata.obs["library_id"] == "MOB4").sum()
+
+
+def test_animals_of_the_bulb_are_held_out_as_wholes(data_folder, monkeypatch):
+    import scanpy as sc
+
+    from bleep_sc.training import cross_fit as module
+
+    adata = bs.datasets.mob(["MOB1", "MOB2", "MOB3", "MOB4"])
+    sc.pp.filter_cells(adata, min_counts=100)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    adata.obsm["X_place"] = np.random.default_rng(0).normal(size=(adata.n_obs, 4)).astype(np.float32)
+    held_out = []
+
+    def folds(units, *how):
+        held_out.extend(own(units, *how))
+        return held_out
+
+    own = module.folds
+    monkeypatch.setattr(module, "folds", folds)
+    config = bs.tl.FitConfig(max_epochs=1, n_dims=8, n_models=1)
+    bs.tl.fit(adata, use_rep="X_place", config=config, show_progress_bar=False)
+    slides = [sorted(adata.obs["library_id"][rows].unique()) for rows in held_out]
+    assert sorted(slides) == [["MOB1", "MOB2"], ["MOB3", "MOB4"]]
+    model = bs.tl.load_model(adata)
+    assert model.basis == "donors"
+    assert np.median(np.abs(adata.var["bleep_predictability"].dropna())) < 0.1  # of features that show nothing

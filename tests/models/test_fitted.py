@@ -21,7 +21,10 @@ def test_what_fit_left_behind_can_be_read(fitted):
     assert facts["expression"] == "X, log1p of counts per 10,000"
     assert facts["slides"] == f"2 with {fitted.n_obs} spots: slice1 ({counts['slice1']}), slice2 ({counts['slice2']})"
     assert facts["genes"].startswith(f"{len(r)}: ")
-    assert facts["held out"].startswith(f"median Pearson r {r.median():.2f} over {len(r)} genes; best {r.idxmax()} (")
+    assert facts["held out"].startswith(
+        "other slides; whose they are was not told: "
+        f"median Pearson r {r.median():.2f} over {len(r)} genes; best {r.idxmax()} ("
+    )
     assert facts["fitted"] == f"with bleep_sc {bs.__version__}"
 
 

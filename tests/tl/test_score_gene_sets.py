@@ -11,7 +11,6 @@ from scipy import stats
 
 import bleep_sc as bs
 from bleep_sc.tl._gene_sets.given import read_gene_sets
-from bleep_sc.tl._gene_sets.judge import _units
 from bleep_sc.training.calibration import predictability
 
 PROGRAMS = ("pericentral", "periportal", "bile_duct", "stroma")
@@ -214,22 +213,67 @@ def test_what_is_not_promised_of_genes_is_not_promised_of_sets(ref, imputed):
     bs.tl.score_gene_sets(imputed, sets, ref=ref, **HOW)
     table = table_of(imputed)
     assert table[["predictability", "pvalue", "qvalue"]].isna().all(axis=None)
-    assert (table["basis"] == "var['bleep_predictability'] promises nothing of any gene").all()
+    assert (table["basis"] == "of none of these genes anything was learnt").all()
     assert imputed.obsm["bleep_gene_sets"].notna().all(axis=None)
     imputed.uns["bleep_imputed"]["predictability_of"] = "the query is of another donor"
     bs.tl.score_gene_sets(imputed, sets, ref=ref, **HOW)
     assert (table_of(imputed)["basis"] == "the query is of another donor").all()
 
 
-def test_donors_are_what_was_held_out_where_several_are_known():
-    slides = np.array(["a1", "a2", "b1"])
-    units, basis = _units(slides, {"a1": "a", "a2": "a", "b1": "b"})
-    assert (units.tolist(), basis) == (["a", "a", "b"], "donors")
-    for donors in (None, {"a1": "a", "a2": "b"}):
-        units, basis = _units(slides, donors)
-        assert (units.tolist(), basis) == (slides.tolist(), "slides")
-    units, basis = _units(slides, dict.fromkeys(slides.tolist(), "a"))
-    assert (units.tolist(), basis) == (slides.tolist(), "slides of one donor")
+@pytest.fixture(scope="module")
+def slices():
+    """Four slices of toy tissue: two of one donor, one of another, and a query."""
+    adata = bs.datasets.toy(n_slices=4)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    bs.pp.extract_patches(adata, size=24, size_um=112)
+    bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+    whose = {"slice1": "Ada", "slice2": "Ada", "slice3": "Bea", "slice4": "Cleo"}
+    adata.obs["patient"] = adata.obs["library_id"].map(whose).astype("category")
+    return adata
+
+
+def of_donors(slices, *names):
+    """A reference of the slices of these names, the query, and sets of which chance is told."""
+    ref, query = (slices[slices.obs["library_id"].isin(each)].copy() for each in (names, ["slice4"]))
+    config = bs.tl.FitConfig(max_epochs=5, n_dims=16, n_models=1, n_neighbors=20)
+    bs.tl.fit(ref, use_rep="X_stain_stats", config=config, show_progress_bar=False)
+    bs.tl.impute(query, ref=ref)
+    return ref, query, {f"set {i}": query.var_names[i::20].tolist() for i in range(20)}
+
+
+def test_donors_are_what_was_held_out_where_there_are_several(slices):
+    ref, query, sets = of_donors(slices, "slice1", "slice2", "slice3")
+    bs.tl.score_gene_sets(query, sets, ref=ref, method="mean", n_permutations=99)
+    assert (table_of(query)["basis"] == "donors").all()
+    measured = number(ref.X)
+    std = measured.std(axis=0)
+    columns = [ref.var_names.get_indexer(genes) for genes in sets.values()]
+    sides = [
+        np.stack([(values[:, own] / std[own]).mean(axis=1) for own in columns], axis=1).astype(np.float32)
+        for values in (ref.obsm["bleep_held_out"], measured)
+    ]
+    slides, donors = (ref.obs[name].to_numpy().astype(str) for name in ("library_id", "patient"))
+    slow, by_slide = (predictability(*sides, slides, units) for units in (donors, slides))
+    np.testing.assert_allclose(table_of(query)["predictability"], slow, atol=1e-4)
+    assert not np.allclose(slow, by_slide, atol=1e-3)
+    ref.obs["library_id"] = "new " + ref.obs["library_id"].astype(str)
+    with pytest.raises(ValueError, match=r"called 'new slice1'.* on 'slice1', 'slice2', 'slice3'\. Name them"):
+        bs.tl.score_gene_sets(query, sets, ref=ref)
+
+
+def test_a_reference_of_one_donor_promises_nothing_of_another(slices):
+    ref, query, sets = of_donors(slices, "slice1", "slice2")
+    bs.tl.score_gene_sets(query, sets, ref=ref, n_permutations=99)
+    table = table_of(query)
+    assert table[["predictability", "pvalue", "qvalue"]].isna().all(axis=None)
+    assert table["basis"].str.startswith("the reference is of one donor, 'Ada', and the query is of 'Cleo'").all()
+    query.obs["patient"] = "Ada"
+    bs.tl.impute(query, ref=ref)
+    bs.tl.score_gene_sets(query, sets, ref=ref, n_permutations=99)
+    table = table_of(query)
+    assert table[["predictability", "pvalue", "qvalue"]].notna().all(axis=None)
+    assert (table["basis"] == "slides of one donor").all()
 
 
 def test_chance_is_told_by_donors():
@@ -368,8 +412,9 @@ def test_a_prediction_is_not_called_measured(imputed):
 
 
 def test_real_tissue(data_folder):
-    """What two sections of a bulb say of sets of genes holds in that of another animal."""
+    """What two sections of a bulb say of sets of genes holds in that of another animal, where it is asked for."""
     adata = bs.datasets.mob(["MOB1", "MOB2", "MOB3"])
+    del adata.obs["animal"]  # or nothing would be promised
     sc.pp.filter_cells(adata, min_counts=100)
     sc.pp.normalize_total(adata, target_sum=1e4)
     sc.pp.log1p(adata)

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def held_out():
     truth = np.linspace(1, 0, 8) * shown + noise + (slides == "a")[:, None]
     retrieved, regressed = np.linspace(1, 0, 8) * shown + 0.7 * retrieval, np.linspace(1, 0, 8) * shown + regression
     arrays = (truth, retrieved, rng.uniform(0.1, 2, size=(90, 8)), regressed, rng.uniform(size=90))
-    return HeldOut(slides, *(array.astype(np.float32) for array in arrays), np.arange(len(slides)))
+    return HeldOut(slides, slides, *(array.astype(np.float32) for array in arrays), np.arange(len(slides)))
 
 
 def predicted(held_out):
@@ -100,6 +100,7 @@ def simulated(random, sizes, n_genes, apart=0.0, shown=0.0):
     parts.append(known + shown * signal + 0.3 * random.normal(size=level.shape))
     return HeldOut(
         slides,
+        slides,
         *(part.astype(np.float32) for part in parts),
         np.ones(len(slides), dtype=np.float32),
         np.arange(len(slides)),
@@ -178,3 +179,74 @@ def test_where_nothing_can_be_known_nothing_is_said(held_out):
             assert np.isfinite(getattr(known, each.name)).all(), each.name
     same = HeldOut(**{**{each.name: getattr(few, each.name) for each in fields(HeldOut)}, "regressed": few.retrieved})
     assert calibrate(same).typical_shrinkage == 0.5
+
+
+@pytest.fixture
+def of_donors():
+    """Five slides of two donors, of which the first has three; genes are shown to different degrees."""
+    random = np.random.default_rng(1)
+    parts = simulated(random, [60, 90, 40, 50, 70], 30, apart=0.5, shown=0.4)
+    donors = dict(zip([f"slide{i}" for i in range(5)], "xxyxy", strict=True))
+    return replace(parts, units=np.array([donors[name] for name in parts.slides]))
+
+
+def test_what_a_donor_is_judged_by_was_learnt_on_others(of_donors):
+    """Not on the other slides of the same donor: those would know it."""
+    typical, shrunk, elsewhere = _shrinkage(of_donors)
+    whole = _shrinkage(replace(of_donors, units=of_donors.slides))
+    assert typical == pytest.approx(whole[0], rel=1e-6)  # all spots teach the same, whoever they are of
+    np.testing.assert_allclose(shrunk, whole[1], rtol=1e-5)
+    for donor in "xy":
+        out = of_donors.units == donor
+        others = HeldOut(*(getattr(of_donors, each.name)[~out] for each in fields(HeldOut)))
+        np.testing.assert_allclose(elsewhere[out], np.broadcast_to(_shrinkage(others)[1], (out.sum(), 30)), rtol=1e-4)
+
+
+def test_predictability_is_the_mean_over_slides_less_what_donors_disagree_by(of_donors):
+    """By the slow version: correlations within slides, averaged within donors, then over them."""
+    _, _, elsewhere = _shrinkage(of_donors)
+    own = of_donors.retrieved + elsewhere * (of_donors.regressed - of_donors.retrieved)
+    r, weight = {}, {}
+    for donor in "xy":
+        slides = np.unique(of_donors.slides[of_donors.units == donor])
+        rows = [of_donors.slides == name for name in slides]
+        weights = [some.sum() - 3 for some in rows]
+        r[donor] = np.average([pearson(own[some], of_donors.truth[some]) for some in rows], axis=0, weights=weights)
+        weight[donor] = sum(weights)
+    mean = np.average(list(r.values()), axis=0, weights=list(weight.values()))
+    apart = sum(weight[donor] * np.square(r[donor] - mean) for donor in "xy")  # of two donors, by one degree of freedom
+    noise = apart.mean() / sum(weight.values())
+    signal = np.square(mean).mean() - noise
+    np.testing.assert_allclose(calibrate(of_donors).predictability, mean * signal / (signal + noise), rtol=1e-4)
+
+
+def test_donors_are_what_differs_in_the_ends_of_intervals(of_donors):
+    known = calibrate(of_donors)
+    np.testing.assert_array_equal(known.levels, ends(of_donors.truth, of_donors.units, from_others=False))
+    by_slide = calibrate(replace(of_donors, units=of_donors.slides))
+    assert not np.array_equal(known.levels, by_slide.levels)
+
+
+def test_intervals_hold_what_they_say_on_a_further_donor_and_not_where_slides_were_held_out():
+    """Three slides of each of four donors, who lie apart: slides of a donor know its level."""
+    held = {"donors": [], "slides": []}
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        levels = random.normal(size=(4, 40))
+        units = np.repeat(list("wxyz"), 150)
+        level = np.repeat(levels, 150, axis=0)
+        slides = np.char.add(units, np.tile(np.repeat(list("123"), 50), 4))
+        truth = level + random.normal(size=level.shape)
+        for basis, known in (("donors", (levels.sum(axis=0) - level) / 3), ("slides", level)):
+            blurred = known + 0.3 * random.normal(size=level.shape)
+            arrays = [truth, blurred, np.ones_like(truth), blurred, np.ones(600)]
+            of = units if basis == "donors" else slides
+            held_out = HeldOut(slides, of, *(array.astype(np.float32) for array in arrays), np.arange(600))
+            calibration = calibrate(held_out)
+            own = random.normal(size=40) + random.normal(size=(50, 40))  # of a further donor
+            prediction = (levels.mean(axis=0) + 0.3 * random.normal(size=(50, 40))).astype(np.float32)
+            scale = interval_scale(np.ones_like(prediction), calibration.std)
+            low, high = (calibration.end(probability, prediction, scale) for probability in (0.05, 0.95))
+            held[basis].append(((own >= low) & (own <= high)).mean())
+    assert 0.87 < np.mean(held["donors"]) < 0.96
+    assert np.mean(held["slides"]) < 0.85

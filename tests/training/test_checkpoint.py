@@ -197,12 +197,19 @@ def test_saving_takes_a_small_share_of_the_time(pairs, tmp_path, monkeypatch):
         ({"random_state": 1}, "random_state was 0 and is 1"),
         ({"groups": np.repeat(["a", "c"], 20)}, "slides was '2 of 40 spots .*' and is '2 of 40 spots"),
         ({"groups": np.repeat(["a", "b"], [10, 30])}, "slides was "),
+        ({"units": np.tile(["x", "y"], 20)}, "training: donors was None and is '2 of 40 spots"),
     ],
 )
 def test_another_training_is_refused_by_name(pairs, tmp_path, change, message):
     run(pairs, tmp_path)
     with pytest.raises(ValueError, match=message):
         run(pairs, tmp_path, **change)
+
+
+def test_slides_as_what_is_held_out_are_nothing_that_differs(pairs, tmp_path):
+    """As of an earlier version, which knew nothing else."""
+    run(pairs, tmp_path)
+    run(pairs, tmp_path, units=np.repeat(["a", "b"], 20))
 
 
 def test_other_data_are_refused_by_name(pairs, tmp_path):

@@ -6,6 +6,8 @@ from bleep_sc.training.calibration import calibrate
 from bleep_sc.training.config import FitConfig
 from bleep_sc.training.cross_fit import HeldOut, cross_fit
 from bleep_sc.training.pairs import Pairs
+from bleep_sc.training.reference import fit_reference
+from bleep_sc.training.validation import units_to_hold_out
 
 CONFIG = FitConfig(max_epochs=30, n_models=1)
 
@@ -22,7 +24,7 @@ def linked():
 
 @pytest.fixture(scope="module")
 def held_out(linked):
-    return cross_fit(*linked, config=CONFIG, show_progress_bar=False)
+    return cross_fit(*linked, units=linked[1], config=CONFIG, show_progress_bar=False)
 
 
 def test_every_spot_is_predicted_by_a_model_that_has_not_seen_its_slide(linked, held_out):
@@ -32,7 +34,7 @@ def test_every_spot_is_predicted_by_a_model_that_has_not_seen_its_slide(linked, 
     np.testing.assert_array_equal(held_out.slides, groups[held_out.rows])
     changed = pairs.expression.copy()
     changed[groups == "a"] = np.random.default_rng(5).normal(size=changed[groups == "a"].shape)
-    again = cross_fit(Pairs(pairs.images, changed), groups, config=CONFIG, show_progress_bar=False)
+    again = cross_fit(Pairs(pairs.images, changed), groups, units=groups, config=CONFIG, show_progress_bar=False)
     is_a = held_out.slides == "a"
     np.testing.assert_array_equal(again.retrieved[is_a], held_out.retrieved[is_a])
     np.testing.assert_array_equal(again.regressed[is_a], held_out.regressed[is_a])
@@ -92,7 +94,9 @@ def test_shrinkage_is_the_best_step_towards_the_regression():
     truth[slides == "a"] += 3  # the level of a slide says nothing
     zeros = np.ones((n, 3), dtype=np.float32)
     known = calibrate(
-        HeldOut(slides, truth.astype(np.float32), retrieved, zeros, regressed, rng.uniform(size=n), np.arange(n))
+        HeldOut(
+            slides, slides, truth.astype(np.float32), retrieved, zeros, regressed, rng.uniform(size=n), np.arange(n)
+        )
     )
     np.testing.assert_allclose(known.shrinkage, best, atol=0.03)
     assert 0.3 < known.typical_shrinkage < 0.7
@@ -100,12 +104,12 @@ def test_shrinkage_is_the_best_step_towards_the_regression():
 
 def test_confidence_follows_the_expected_error():
     rng = np.random.default_rng(0)
-    n = 4000
+    n, slides = 4000, np.repeat(["a", "b"], 2000)
     similarity, spread = rng.uniform(size=n).astype(np.float32), rng.uniform(0.5, 2, size=n).astype(np.float32)
     truth = (rng.normal(size=(n, 60)) * (0.2 + spread[:, None])).astype(np.float32)
     zeros = np.zeros_like(truth)
     variance = np.broadcast_to(np.square(spread)[:, None], truth.shape).astype(np.float32)
-    known = calibrate(HeldOut(np.repeat(["a", "b"], n // 2), truth, zeros, variance, zeros, similarity, np.arange(n)))
+    known = calibrate(HeldOut(slides, slides, truth, zeros, variance, zeros, similarity, np.arange(n)))
     confidence = known.confidence(similarity, disagreement(variance[:, known.monitored], known.std[known.monitored]))
     assert confidence.min() >= 0
     assert confidence.max() <= 1
@@ -113,3 +117,42 @@ def test_confidence_follows_the_expected_error():
     errors = np.square(truth).mean(axis=1)
     by_quintile = [errors[q].mean() for q in np.array_split(np.argsort(confidence), 5)]
     assert (np.diff(by_quintile) < 0).all()
+
+
+def test_donors_are_held_out_where_there_are_several_and_else_slides():
+    slides = np.repeat(["a", "b", "c"], 2)
+    assert units_to_hold_out(slides, None) is slides
+    assert units_to_hold_out(slides, {"a": "1", "b": "1", "c": "1"}) is slides
+    found = units_to_hold_out(slides, {"a": "1", "b": "2", "c": "1"})
+    np.testing.assert_array_equal(found, list("112211"))
+
+
+def test_no_model_that_predicts_a_donor_has_seen_another_slide_of_it(linked, monkeypatch):
+    """Slides of the donors are not neighbours in any order, and a slide is predicted in its own units."""
+    from bleep_sc.training import cross_fit as module
+
+    pairs, _ = linked
+    slides = np.repeat(list("abcdef"), 40)
+    units = units_to_hold_out(slides, dict(zip("abcdef", "xyzxyz", strict=True)))
+    seen = []
+    own = module.fit_bleep
+
+    def fit_bleep(reference, groups, *, units, **how):
+        seen.append((set(groups), set(units)))
+        return own(reference, groups, units=units, **how)
+
+    monkeypatch.setattr(module, "fit_bleep", fit_bleep)
+    config = FitConfig(max_epochs=2, n_models=1)
+    held_out = fit_reference(pairs, slides, units=units, config=config, show_progress_bar=False).held_out
+    assert sorted(map(sorted, (of_slides for of_slides, _ in seen))) == [list("abde"), list("acdf"), list("bcef")]
+    assert all(len(of_units) == 2 for _, of_units in seen)
+    np.testing.assert_array_equal(np.sort(held_out.slides), slides)
+    assert set(zip(held_out.slides, held_out.units, strict=True)) == set(zip("abcdef", "xyzxyz", strict=True))
+
+
+def test_one_donor_of_several_slides_is_held_out_slide_by_slide(linked, held_out):
+    pairs, slides = linked
+    units = units_to_hold_out(slides, dict.fromkeys("abc", "one"))
+    again = cross_fit(pairs, slides, units=units, config=CONFIG, show_progress_bar=False)
+    for name, array in vars(held_out).items():
+        np.testing.assert_array_equal(getattr(again, name), array)

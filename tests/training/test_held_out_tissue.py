@@ -22,3 +22,20 @@ def test_percentiles_are_those_of_slides_that_were_held_out():
     )
     whole = KnownTissue.fit(features, around, np.ones(190, dtype=bool), 0)
     np.testing.assert_array_equal(known.distance(features, around), whole.distance(features, around))
+
+
+def test_whole_donors_are_left_out():
+    rng = np.random.default_rng(0)
+    donors = np.tile(["x", "y"], 60)
+    features = (rng.normal(size=(120, 5)) + 2 * (donors == "y")[:, None]).astype(np.float32)
+
+    def around(values):
+        return values
+
+    distances = [
+        KnownTissue.fit(features, around, donors != donor, 0).distance(features, around)[donors == donor]
+        for donor in "xy"
+    ]
+    known = learn_typicality(features, donors, around)
+    expected = np.quantile(np.concatenate(distances), np.linspace(0, 1, 201))
+    np.testing.assert_allclose(known.percentiles, expected, rtol=1e-5)

@@ -62,7 +62,7 @@ restored = "{}_restored".format
 draw = "draw_{}".format
 """Layer of one of several imputations of the mean of a group of spots."""
 held_out = "{}_held_out".format
-"""Obsm key of the spots of a reference as models predicted them that had not seen their slide."""
+"""Obsm key of the spots of a reference as models predicted them that had not seen their donor, or slide."""
 gene_sets = "{}_gene_sets".format
 """Obsm key of the scores of sets of genes of a layer, and uns key of what is known about every set."""
 checksum = "{}_checksum".format

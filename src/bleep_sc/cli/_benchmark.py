@@ -9,6 +9,7 @@ import click
 
 import bleep_sc as bs
 from bleep_sc._adata import keys
+from bleep_sc._adata.donors import USUAL, donor_column, donors_of_slides
 from bleep_sc._adata.libraries import libraries
 from bleep_sc.cli._demo import ENCODER, MIN_COUNTS, N_TOP_GENES
 from bleep_sc.tl._score import MARKERS
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 PATCH_SIZES = {"toy": (112, 112.0), "mob": (224, 560.0)}
 """Side in px and in µm; other tissue has 224 px of the full-resolution image, as in the paper."""
-PATIENTS = ("patient", "donor", "animal")
-"""Columns of obs that name the patient, where no other is given."""
 ALWAYS = ("mean", "location")
 
 
@@ -41,7 +40,7 @@ ALWAYS = ("mean", "location")
 @click.option(
     "--patient-key",
     default=None,
-    help="Column of obs that names the patient, for the intervals. Default: patient, donor or animal, if there is one.",
+    help=f"Column of obs that names the patient, for the intervals. Default: the first there is of {', '.join(USUAL)}.",
 )
 @click.option("--paper/--small", default=True, show_default=True, help="Networks as published, or small ones.")
 @click.option("--batch-correct", is_flag=True, help="Train BLEEP on Harmony's output, as the paper does.")
@@ -127,11 +126,7 @@ def _patients(adata: AnnData, patient_key: str | None) -> dict[str, str] | None:
     """Return the patient of every slide; None where nothing says."""
     if patient_key is not None:
         _check_column(adata, patient_key, "--patient-key")
-    present = [name for name in PATIENTS if name in adata.obs]
-    key = patient_key or (present[0] if present else None)
-    if key is None:
-        return None
-    return dict(zip(libraries(adata), adata.obs[key].astype(str), strict=True))
+    return donors_of_slides(adata, libraries(adata), donor_column(adata, patient_key))
 
 
 def _markers(adata: AnnData, data: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import click
 
 import bleep_sc as bs
+from bleep_sc._adata.donors import USUAL
 from bleep_sc._adata.h5ad import read_h5ad
 from bleep_sc._output.locks import held
 from bleep_sc.cli._files import FILE, NUM_WORKERS, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
@@ -43,6 +44,11 @@ CONSTANTS = {"true": True, "false": False, "none": None}
     "--library-key",
     default=None,
     help="Column of obs that names the slide. Default: what patches were cut by, else library_id.",
+)
+@click.option(
+    "--donor-key",
+    default=None,
+    help=f"Column of obs that names the donor of a spot. Default: the first there is of {', '.join(USUAL)}.",
 )
 @click.option("--key", default="bleep", show_default=True, help="Name of the model.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything that is random.")

@@ -196,9 +196,10 @@ def _impute(
     key = options["key"]
     with held(out):
         tiles = _tile(slide, ref, options)
+        written = [of_name(key) for of_name in keys.PREDICTION["obs"]]
+        for column, said in options.get("notes", {}).items():  # among them whose the slide is
+            tiles.obs[free_column(column, tiles, *written)] = pd.Categorical([said] * tiles.n_obs)
         bs.tl.impute(tiles, ref=ref, key=key, genes=genes, index=index, encoder=encoder or None)
-        for column, said in options.get("notes", {}).items():
-            tiles.obs[free_column(column, tiles)] = pd.Categorical([said] * tiles.n_obs)
         shown = draw or varied_genes(tiles, key)
         page, picture, outlines = (path.name for path in beside(out, geojson=True))
         remedy = f"Nothing was written for {out.name}: make room and call again."

@@ -69,11 +69,14 @@ def slide_name(slide: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", slide.name.split(".")[0] or slide.name).strip("_.") or "slide"
 
 
-def free_column(column: str, tiles: AnnData) -> str:
-    """Return under which name a column of a sheet is kept in obs: none that files know not, or that is taken."""
+def free_column(column: str, tiles: AnnData, *written: str) -> str:
+    """Return under which name a column of a sheet is kept in obs: none that files know not, or that is taken.
+
+    ``written`` are names that are taken later.
+    """
     name = re.sub(r"[^\w.-]+", "_", column).strip("_") or "column"
-    taken = {SPOT_ID, "_index", *(each.lower() for each in tiles.obs)}
-    return name if name.lower() not in taken else free_column(f"sheet_{name}", tiles)
+    taken = {SPOT_ID, "_index", *(each.lower() for each in (*tiles.obs, *written))}
+    return name if name.lower() not in taken else free_column(f"sheet_{name}", tiles, *written)
 
 
 def _row(cells: dict[str, str], folder: Path) -> Row:

@@ -15,6 +15,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.patches import has_patches, patches_of
+from bleep_sc._adata.promise import FIELD, why_not_promised
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output import html
 from bleep_sc._output.disk import all_appear
@@ -126,9 +127,26 @@ class SlideReport:
             else record["transform"],
             "reference": f"{self.ref.n_obs:,} spots" + (f" of {len(slides)} slides ({', '.join(slides)})"),
             "model": f"{record['model_hash']}, on {features}; {params_of(record, self.key)['n_neighbors']} neighbours",
+            "predictability": self._predictability(),
             "confidence": self._confidence(),
             "tissue unlike the reference": self._foreign(),
         }
+
+    def _predictability(self) -> str:
+        """Say how well genes can be expected to be predicted here, or why that is not known."""
+        from bleep_sc.models.basis import BASES
+
+        if why := why_not_promised(self.tiles, self.key):
+            return f"not promised: {why}"
+        key = keys.predictability(self.key)
+        if key not in self.tiles.var:
+            return "not known: the reference has one slide, or was fitted without holding slides out"
+        known = self.tiles.var[key].dropna()
+        said = self.tiles.uns[keys.imputed(self.key)][FIELD]
+        return (
+            f"median Pearson r {known.median():.2f} over {len(known):,} genes, best {known.idxmax()} "
+            f"({known.max():.2f}); learnt on {BASES[said]}"
+        )
 
     def _confidence(self) -> str:
         """Say how far to trust the tiles, among spots that the reference held out."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bleep_sc._adata import keys
+from bleep_sc._output.messages import listed, warn
 from bleep_sc.datasets._fetch import Remote, Source
 from bleep_sc.datasets._original_st import read_sections
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 ARRAY_STEP_UM = 100.0
-ANIMALS = {"MOB1": "1", "MOB2": "1", "MOB3": "2"}
+ANIMALS = {"MOB1": "1", "MOB2": "1", "MOB3": "2", "MOB4": "2"}
 CITATION = "STUtility 1.1.1 (MIT), github.com/jbergenstrahle/STUtility, inst/extdata"
 SOURCE = Source(
     name="mob",
@@ -41,10 +42,11 @@ SOURCE = Source(
 def mob(sections: str | Sequence[str] = ("MOB1", "MOB2", "MOB3")) -> AnnData:
     """Load sections of mouse olfactory bulb (original Spatial Transcriptomics, 1000 genes, H&E).
 
-    MOB1 and MOB2 are from one animal, MOB3 is from another, which makes a test of transfer between donors. The files
-    are taken from the folder ``mob`` below ``BLEEP_SC_DATA`` (``MOB1.tsv``, ``alignment_table_MOB1.tsv``,
-    ``MOB1.jpg``), where any section laid out the same way is accepted; without that variable they are downloaded once
-    and checked.
+    MOB1 and MOB2 are from one animal, MOB3 and MOB4 from another, which makes a test of transfer between donors. The
+    files are taken from the folder ``mob`` below ``BLEEP_SC_DATA`` (``MOB1.tsv``, ``alignment_table_MOB1.tsv``,
+    ``MOB1.jpg``), where MOB4 and any section laid out the same way are accepted; without that variable MOB1 to MOB3
+    are downloaded once and checked. Whose a section of another name is, is not guessed: a section that counts as an
+    animal of its own is a leak where it is none, and ``animal`` is left out.
 
     The spots stand on every second place of their array. µm per px, about 4.4, assume that one array step is 100 µm
     on average, which is an estimate.
@@ -57,9 +59,14 @@ def mob(sections: str | Sequence[str] = ("MOB1", "MOB2", "MOB3")) -> AnnData:
     Returns
     -------
     Raw counts: ``X`` is CSR float32, (n_spots, n_genes). ``obs``: ``library_id`` (the section itself), ``array_row``,
-    ``array_col``, ``in_tissue`` and ``animal``. ``var["gene_ids"]``: Ensembl ids without the version that
-    ``var_names`` have. ``obsm["spatial"]`` and ``uns["spatial"]`` are as in :func:`bleep_sc.datasets.her2st`,
-    and so are the errors.
+    ``array_col``, ``in_tissue`` and ``animal``, where it is known of all sections. ``var["gene_ids"]``: Ensembl ids
+    without the version that ``var_names`` have. ``obsm["spatial"]`` and ``uns["spatial"]`` are as in
+    :func:`bleep_sc.datasets.her2st`, and so are the errors.
+
+    Warns
+    -----
+    UserWarning
+        When a section is not one of MOB1 to MOB4, so that ``animal`` is left out.
 
     Examples
     --------
@@ -67,6 +74,12 @@ def mob(sections: str | Sequence[str] = ("MOB1", "MOB2", "MOB3")) -> AnnData:
     >>> adata = bs.datasets.mob("MOB3")  # doctest: +SKIP
     """
     adata = read_sections(SOURCE, sections, pitch_um=ARRAY_STEP_UM, citation=CITATION)
-    adata.obs["animal"] = [ANIMALS.get(section, section) for section in adata.obs[keys.LIBRARY]]
+    unknown = [section for section in adata.obs[keys.LIBRARY].unique() if section not in ANIMALS]
+    if unknown:
+        warn(
+            f"The animal of {listed(unknown)} is not known, and obs has no column animal. Say it: adata.obs['animal']."
+        )
+    else:
+        adata.obs["animal"] = [ANIMALS[section] for section in adata.obs[keys.LIBRARY]]
     adata.var["gene_ids"] = adata.var_names.str.replace(r"\.\d+$", "", regex=True)
     return adata

@@ -26,8 +26,8 @@ class Calibration:
     typical_shrinkage: NDArray[np.float32]
     """The same over all genes, for genes outside the panel; a scalar."""
     predictability: NDArray[np.float32]
-    """Pearson r of a gene on a slide that was held out, mean over slides, less what chance explains, (n_genes,); NaN
-    where it never varied, or on no more than three spots."""
+    """Pearson r of a gene within slides that were held out, less what chance explains, (n_genes,); NaN where it never
+    varied, or on no more than three spots."""
     std: NDArray[np.float32]
     """Standard deviation of a gene over the reference, (n_genes,)."""
     residuals: NDArray[np.float32]

@@ -21,6 +21,8 @@ PARTS: dict[str, dict[str, Any]] = {
         "library_key": str,
         "spatial_key": str,
         "pitch_um": NUMBER | None,
+        "donor_key": str | None,
+        "donors": dict | None,
         "layer": str | None,
         "target_rep": str | None,
         "reference_layer": str | None,
@@ -84,6 +86,9 @@ def check_description(description: Description, place: str) -> None:
         base = re.fullmatch(r"(?:log1p|counts|unknown|log([\d.]+(?:e\+\d+)?)\(1\+x\))", transform)
         if base is None or not 1 < float(base[1] or math.e) < math.inf:
             raise damaged(place, f"params['units'] has transform={transform[:80]!r}")
+        donors = description.params.get("donors") or {}
+        if not all(isinstance(name, str) for name in donors.values()):
+            raise damaged(place, f"params has donors={str(donors)[:80]!r}")
         _check_recipe(description.recipe, place)
         _check_config(description, place)
         infinite = [name for part in ("architecture", "config") for name in _not_finite(getattr(description, part))]

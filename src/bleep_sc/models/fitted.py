@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bleep_sc._output import html
+from bleep_sc.models.basis import BASES, basis
 from bleep_sc.models.calibration import Calibration
 from bleep_sc.models.known_tissue import KnownTissue
 from bleep_sc.models.methods import METHODS
@@ -51,9 +52,14 @@ class FittedModel:
     """BLEEP, StNet, HisToGene, or a linear layer for ridge regression."""
     description: Description
     calibration: Calibration | None = None
-    """What it knows about its own predictions, where slides were held out."""
+    """What it knows about its own predictions, where donors or slides were held out."""
     typicality: KnownTissue | None = None
-    """What it knows about the tissue of its reference, where slides were held out."""
+    """What it knows about the tissue of its reference, where donors or slides were held out."""
+
+    @property
+    def basis(self) -> str:
+        """What was held out when it was fitted, one of :data:`bleep_sc.models.basis.BASES`."""
+        return basis(self.description.params, held_out=not (self.calibration is None and self.typicality is None))
 
     def __repr__(self) -> str:
         """Say what it is, a fact a line."""
@@ -99,7 +105,8 @@ def summary(model: FittedModel) -> dict[str, str]:
         "expression": expression_of(description),
         "genes": f"{len(description.genes):,}: {some(description.genes)}",
         "slides": slides_of(description),
-        "held out": held_out(model.calibration, description.genes),
+        "donors": donors_of(description),
+        "held out": held_out(model),
         "parameters": f"{sum(each.numel() for each in model.module.parameters()):,}",
         "fitted": fitted,
     }
@@ -150,16 +157,29 @@ def slides_of(description: Description) -> str:
     return f"{len(counts)} with {sum(counts.values()):,} spots: {named}"
 
 
-def held_out(calibration: Calibration | None, genes: Sequence[str]) -> str:
-    """Say how well genes were predicted on slides that were held out."""
+def donors_of(description: Description) -> str:
+    """Say whose the slides are; nothing where that was not told."""
+    donors = description.params.get("donors")
+    if not donors:
+        return ""
+    names, counts = np.unique(list(donors.values()), return_counts=True)
+    return f"{len(names)}: {some([f'{name} (slides: {count})' for name, count in zip(names, counts, strict=True)])}"
+
+
+def held_out(model: FittedModel) -> str:
+    """Say how well genes were predicted on what was held out, and what that was."""
+    calibration, genes = model.calibration, model.description.genes
     if calibration is None:
         return "no slide: neither predictability nor confidence nor intervals are known"
     r = np.asarray(calibration.predictability, dtype=np.float64)
     known = np.isfinite(r)
     if not known.any():
-        return "no gene varied"
+        return f"{BASES[model.basis]}: no gene varied"
     best = [f"{genes[i]} ({r[i]:.2f})" for i in np.argsort(-np.where(known, r, -np.inf), kind="stable")[:SHOWN]]
-    return f"median Pearson r {np.median(r[known]):.2f} over {known.sum():,} genes; best {', '.join(best)}"
+    return (
+        f"{BASES[model.basis]}: median Pearson r {np.median(r[known]):.2f} over {known.sum():,} genes; best "
+        + ", ".join(best)
+    )
 
 
 def some(names: Sequence[str]) -> str:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_obs
+from bleep_sc._adata.promise import why_not_promised
 from bleep_sc._arrays.blocks import dense
+from bleep_sc._output.text import drawn
 from bleep_sc.pl._axes import axes_for
 from bleep_sc.pl._colors import GUIDE, INK
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_BINS = 5
+LETTERS = 26
+"""Of a line of text in a panel."""
 
 
 def calibration(
@@ -24,7 +29,7 @@ def calibration(
 
     Three panels: the squared error of the spots, in units of the variance of each gene, by fifths of confidence, which
     should fall; the share of measured values within the intervals, gene by gene, which should be around what was asked
-    for; and the correlation of every gene against what the reference expected.
+    for; and the correlation of every gene against what the reference expected, or why it promised nothing.
 
     Parameters
     ----------
@@ -78,8 +83,13 @@ def calibration(
     axes[1].set_ylabel("genes")
 
     expected = adata.var[keys.predictability(layer)].to_numpy(dtype=np.float64)[genes]
-    axes[2].scatter(expected, pearson(predicted, measured), s=5, color=INK, alpha=0.4, linewidths=0)
-    axes[2].axline((0, 0), slope=1, color=GUIDE, linestyle="--", linewidth=1)
+    if why := why_not_promised(adata, layer):
+        said = drawn(textwrap.fill(f"not promised: {why}", LETTERS))
+        axes[2].text(0.5, 0.5, said, ha="center", va="center", fontsize="small", transform=axes[2].transAxes)
+        axes[2].set_xticks([])
+    else:
+        axes[2].scatter(expected, pearson(predicted, measured), s=5, color=INK, alpha=0.4, linewidths=0)
+        axes[2].axline((0, 0), slope=1, color=GUIDE, linestyle="--", linewidth=1)
     axes[2].set_xlabel("r on held-out slides\nof the reference")
     axes[2].set_ylabel("r on this slide")
     for each in axes:

@@ -10,6 +10,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.checks import require_layer
 from bleep_sc._adata.depth import depths_of, evenly, shallow_slides, warn_of_shallow_slides
+from bleep_sc._adata.donors import donor_column, donors_of_slides
 from bleep_sc._adata.expression import record_of, require_one_unit, units
 from bleep_sc._adata.spots import Spots
 from bleep_sc.tl._models import inputs
@@ -39,6 +40,7 @@ def fit(
     layer: str | None = None,
     target_rep: str | None = None,
     library_key: str | None = None,
+    donor_key: str | None = None,
     config: FitConfig | None = None,
     key_added: str = "bleep",
     random_state: int = 0,
@@ -74,9 +76,14 @@ def fit(
         Learn on ``obsm[target_rep]`` instead, such as ``"X_harmony"``.
     library_key
         Column of ``obs`` that names the slide; None is the one that patches were cut by, else ``library_id``.
+    donor_key
+        Column of ``obs`` that names the donor of every spot: patient, animal. None is what a model in ``adata`` was
+        told, or the first that names all of ``patient``, ``donor``, ``animal``, ``donor_id``, ``patient_id``,
+        ``individual``, ``subject``, in any case; the log says which. Without one, every slide may be of the same donor.
     config
-        Hyper-parameters; None is ``FitConfig()``. Where the reference has several slides, this also trains up to five
-        models that have not seen a slide, to learn what the predictions are worth.
+        Hyper-parameters; None is ``FitConfig()``. Where the reference has several donors, this also trains up to five
+        models that have not seen a donor, to learn what the predictions are worth on another; where it has one, or
+        ``adata`` does not say, models that have not seen a slide.
     key_added
         Name of the model.
     random_state
@@ -107,18 +114,19 @@ def fit(
     ``obsm["X_{key_added}_image"]``, ``obsm["X_{key_added}_expression"]`` : float32, (n_obs, n_dims)
         Joint embeddings of patches and of expression.
     ``var["{key_added}_predictability"]`` : float32
-        Pearson r of every gene of the panel on slides that were held out, mean over slides by their spots, and shrunk
-        by what chance explains; where the reference has several slides, with ``FitConfig(cross_fit=True)``.
+        Pearson r of every gene of the panel within slides of donors that were held out (slides, where donors are not
+        several), mean over slides by their spots, and shrunk by what chance explains; where the reference has several
+        slides, with ``FitConfig(cross_fit=True)``.
     ``obsm["{key_added}_held_out"]`` : float32, (n_obs, n_genes)
-        The genes of the panel, as a model predicted them that had not seen the slide, where slides were held out: 4,000
-        spots at most of what one model predicts, and NaN for the others. :func:`bleep_sc.tl.score_gene_sets` judges
-        sets of genes by it.
+        The genes of the panel, as a model predicted them that had not seen the donor (slide, where donors are not
+        several), where any was held out: 4,000 spots at most of what one model predicts, and NaN for the others.
+        :func:`bleep_sc.tl.score_gene_sets` judges sets of genes by it.
     ``obs["{key_added}_checksum"]`` : uint32
         By which :func:`bleep_sc.tl.impute` tells whether expression and embedding of a spot changed since.
     ``uns[key_added]`` : dict
         The model itself (``model``, safetensors bytes) with ``genes``, ``architecture``, ``recipe`` of the images,
-        ``config``, ``params`` and ``history``: the mean ``loss`` of every epoch. As h5ad or zarr, the reference
-        is complete.
+        ``config``, ``params`` (with the donor of every slide) and ``history``: the mean ``loss`` of every epoch. As
+        h5ad or zarr, the reference is complete.
 
     Raises
     ------
@@ -126,9 +134,9 @@ def fit(
         Without features, patches or expression.
     ValueError
         When the expression holds counts, negative or missing values, or empty spots; when what is called a slide is
-        several, or patches show more tissue on one slide than on another; when ``checkpoint_dir`` holds a
-        training with other data or arguments, or a damaged file; when there are fewer devices than asked for, or the
-        processes of torchrun were given different data.
+        several, or is of two donors, or patches show more tissue on one slide than on another; when ``checkpoint_dir``
+        holds a training with other data or arguments, or a damaged file; when there are fewer devices than asked for,
+        or the processes of torchrun were given different data.
     RuntimeError
         With the traceback of the process that failed, where several were started.
 
@@ -162,12 +170,14 @@ def fit(
     from bleep_sc.training.processes.group import is_first
     from bleep_sc.training.processes.launch import fit_in_processes
     from bleep_sc.training.reference import fit_reference
+    from bleep_sc.training.validation import units_to_hold_out
 
     random_state = int(random_state)
     config = config or FitConfig()
     values, genes = inputs.expression(adata, layer, target_rep)
     spots = Spots.to_learn_on(adata, library_key)
-    slides = spots.slides
+    slides, own_donor_key = spots.slides, donor_column(adata, donor_key)
+    donors = donors_of_slides(adata, slides, own_donor_key)
     if target_rep is None:
         require_one_unit(adata, layer, slides)
     deep = _deep_enough(adata, layer, target_rep, slides)
@@ -186,6 +196,7 @@ def fit(
     pairs, device = Pairs(images, values), resolved[0]
     learnt_on = (pairs, slides) if deep.all() else (pairs[deep], slides[deep])
     how: dict[str, Any] = {
+        "units": units_to_hold_out(learnt_on[1], donors),
         "config": config,
         "encoder": trained_encoder,
         "random_state": random_state,
@@ -203,7 +214,7 @@ def fit(
     if trained.held_out is not None:
         held_out = np.full(values.shape, np.nan, dtype=np.float32)
         held_out[np.flatnonzero(deep)[trained.held_out.rows]] = held_out_prediction(trained.held_out)
-    typicality = learnt_typicality(spots, images, random_state)
+    typicality = learnt_typicality(spots, images, units_to_hold_out(slides, donors), random_state)
     image_embedding = embed_images(model, images, slides, device=device, num_workers=num_workers)
     expression_embedding = embed_expression(model, values, device=device)
 
@@ -214,6 +225,8 @@ def fit(
         "layer": layer,
         "target_rep": target_rep,
         **spots.params,
+        "donor_key": own_donor_key,
+        "donors": donors and {name: donors[name] for name in np.unique(learnt_on[1]).tolist()},
         "random_state": random_state,
     }
     description = Description("bleep", architecture, genes, recipe, asdict(config), params)

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.donors import donor_column, donors
+from bleep_sc._adata.promise import FIELD
 from bleep_sc._adata.spots import Spots
 from bleep_sc._output.messages import logger
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._predictions.intervals import check_interval, spot_confidence
 from bleep_sc.tl._predictions.layers import correction, predicted_layers
+from bleep_sc.tl._predictions.predictability import promise
 from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, check_store_is_free, write_prediction
-from bleep_sc.tl._predictions.typicality import typicality_of, warn_of_foreign_slides
+from bleep_sc.tl._predictions.typicality import foreign_slides, typicality_of, warn_of_foreign_slides
 from bleep_sc.tl._references.depth import without_shallow_slides
 from bleep_sc.tl._references.on_disk import opened
 from bleep_sc.tl._references.read import as_references, read_references
@@ -43,6 +46,7 @@ def impute(
     layer: str | None = None,
     target_rep: str | None = None,
     gene_key: str | None = None,
+    donor_key: str | None = None,
     interval: float | None = None,
     index: Index = "exact",
     encoder: str | Sequence[str] | nn.Module | None = None,
@@ -87,11 +91,16 @@ def impute(
     gene_key
         Column of ``var`` that identifies genes in query and reference, such as ``"gene_ids"``; where one of them lacks
         the column its ``var_names`` are taken. Versions of Ensembl ids are ignored. None compares ``var_names``.
+    donor_key
+        Column of ``obs`` that names the donor of the query's spots; None is that of the reference, or the first that
+        names all of ``patient``, ``donor``, ``animal``, ``donor_id``, ``patient_id``, ``individual``, ``subject``.
+        With a reference of one donor, predictability is that of other sections of this donor, and given for no other.
     interval
         Also write intervals that are to hold this share of the measured values, such as 0.9, for the genes of the
-        panel. They are calibrated on slides of the reference that were held out when it was fitted, so they hold for
-        slides like these; with few slides, take them as a guide. Imputed spots agree more than measured ones do: with
-        such a reference intervals are too narrow, and confidence is too high.
+        panel. They are calibrated on donors of the reference that were held out when it was fitted, or on slides where
+        it has one donor or was not told, so they hold for such as these; with few of them, take them as a guide.
+        Imputed spots agree more than measured ones do: with such a reference intervals are too narrow, and confidence
+        is too high.
     index
         How neighbours are found. ``"exact"`` compares every spot with every reference spot. ``"faiss"`` holds the
         embeddings of the reference in an index of FAISS (``pip install 'bleep-sc[faiss]'``), which is exact up to
@@ -123,11 +132,14 @@ def impute(
     ``var["{key_added}_predicted"]`` : bool
         Which genes were.
     ``var["{key_added}_predictability"]`` : float32
-        Pearson r of a gene on slides that the reference held out, mean over slides; NaN outside the panel. Look here
-        before looking at the predictions. Where slides of the reference were held out, as the next.
+        Pearson r within a slide that can be expected of a gene on this query: what donors of the reference reached
+        that were held out when it was fitted; slides, where it was not told whose they are. NaN outside the panel. All
+        of it is NaN where nothing is known of such a query: most of a slide of it looks unlike the reference, or the
+        reference is of one donor and the query not known to be of the same. Look here before looking at the
+        predictions. Where donors or slides of the reference were held out, as the next.
     ``obs["{key_added}_confidence"]`` : float32
         Share of the reference's own held-out spots whose expected error is larger, from how similar the neighbours of
-        a spot are and how much they agree: 0 for the least certain. Where slides of the reference were held out.
+        a spot are and how much they agree: 0 for the least certain.
     ``obs["{key_added}_typicality"]`` : float32
         Share of the reference's held-out spots around which the tissue is less like that of the (first) reference,
         within 500 µm and in the colours in which it is: below .05 a spot counts as foreign. Of a stain, scanner,
@@ -144,8 +156,9 @@ def impute(
         Units (``transform``, ``target_sum``, ``corrected``), ``gene_key``, ``model_hash``, ``reference_hash`` of the
         ordered names of the reference spots, ``n_reference``, ``shares`` (JSON: the share of every reference slide in
         all weights; slides of the same name have the number of their reference), ``method``, ``version`` and
-        ``params``; ``interval``, where ends were asked for; ``recall``, the share of exact neighbours that were found,
-        where the search was approximate.
+        ``params``; ``predictability_of``, what predictability was learnt from (``"donors"``, ``"slides of one donor"``
+        or ``"slides"``, whose donors were not told) or a sentence that says why there is none; ``interval``, where ends
+        were asked for; ``recall``, the share of exact neighbours that were found, where the search was approximate.
 
     What an earlier prediction of this name wrote beside, and this one does not, is removed.
 
@@ -204,7 +217,7 @@ def impute(
     n_neighbors = _n_neighbors(config["n_neighbors"] if n_neighbors is None else n_neighbors, n_reference)
     if interval is not None:
         check_interval(interval, model, store=store, layer=layer, target_rep=target_rep)
-    query = Spots.of(adata, params)
+    query, own_donor_key = Spots.of(adata, params), donor_column(adata, donor_key, params.get("donor_key"))
     twins = [same_spots(query, each) for each in reference.spots]
     warn_of_shared_slides(query, reference.spots, twins)
 
@@ -222,9 +235,13 @@ def impute(
     matrix = retrieval.weight_matrix(found.index, weights, len(reference.keys))
     shares = reference.shares(np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel())
     logger.info("Weights are on %s.", ", ".join(f"{slide} ({share:.1%})" for slide, share in shares.items()))
+    typicality = typicality_of(query, images, model.typicality)
+    foreign = foreign_slides(typicality, query.slides)
+    warn_of_foreign_slides(foreign, keys.typicality(name), model.basis)
+    is_promised, of = promise(model, donors(adata, own_donor_key), foreign)
     parts = {
-        "obs": _of_spots(name, query, images, reference, found, weights, matrix),
-        "var": _of_genes(name, reference),
+        "obs": _of_spots(name, reference, found, weights, matrix, typicality),
+        "var": _of_genes(name, reference, is_promised=is_promised),
         "obsm": {keys.image_embedding(key): embedding, keys.weights(name): matrix},
         "layers": predicted_layers(name, adata.shape, reference, found.index, weights, correct, interval, store),
     }
@@ -236,12 +253,14 @@ def impute(
         "reference_hash": reference.names_hash,
         "n_reference": len(reference.keys),
         "shares": json.dumps(shares),
+        FIELD: of,
         **({} if interval is None else {"interval": float(interval)}),
         **({} if found.recall is None else {"recall": found.recall}),
     }
     how = {"key": key, "n_neighbors": n_neighbors, "layer": layer, "layers": reference.layers, "target_rep": target_rep}
     ref_weights = None if ref_weights is None else [float(weight) for weight in ref_weights]
-    record["params"] = json.dumps({**how, "index": index, "ref_weights": ref_weights, **query.params})
+    how |= {"index": index, "ref_weights": ref_weights, "donor_key": own_donor_key}
+    record["params"] = json.dumps({**how, **query.params})
     adata = adata.copy() if copy else adata
     write_prediction(adata, name, record, reference.genes, parts)
     return adata if copy else None
@@ -259,12 +278,11 @@ def _n_neighbors(n_neighbors: float, n_reference: int) -> int:
 
 def _of_spots(
     name: str,
-    query: Spots,
-    images: Any,
     reference: Reference,
     found: Neighbors,
     weights: Tensor,
     matrix: sparse.csr_matrix,
+    typicality: NDArray[np.float32] | None,
 ) -> dict[str, NDArray[np.float32]]:
     """Return what is said of every spot, (n_obs,) each, as far as it can be known."""
     model, result = reference.model, {}
@@ -273,17 +291,16 @@ def _of_spots(
         result[keys.confidence(name)] = spot_confidence(
             model.calibration, reference.judges, reference.judged, similarity, found.index, weights
         )
-    typicality = typicality_of(query, images, model.typicality)
     if typicality is not None:
         result[keys.typicality(name)] = typicality
-        warn_of_foreign_slides(typicality, query.slides, keys.typicality(name))
     if reference.is_imputed.any():
         result[keys.imputed_share(name)] = matrix @ reference.is_imputed.astype(np.float32)
     return result
 
 
-def _of_genes(name: str, reference: Reference) -> dict[str, NDArray[np.float32]]:
-    """Return what is said of every gene, (n_vars,) each, where slides of the reference were held out."""
+def _of_genes(name: str, reference: Reference, *, is_promised: bool) -> dict[str, NDArray[np.float32]]:
+    """Return what is said of every gene, (n_vars,) each, where anything was held out: NaN where it is not promised."""
     if reference.model.calibration is None:
         return {}
-    return {keys.predictability(name): among_all(reference.panel.predictability, reference.genes)}
+    known = reference.panel.predictability if is_promised else np.full(len(reference.names), np.nan)
+    return {keys.predictability(name): among_all(known, reference.genes)}

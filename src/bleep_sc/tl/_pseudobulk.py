@@ -11,6 +11,7 @@ from scipy import sparse
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs, require_obsm
 from bleep_sc._adata.libraries import named
+from bleep_sc._adata.promise import why_not_promised
 from bleep_sc._adata.records import names_hash
 from bleep_sc._arrays.blocks import dense, slices
 from bleep_sc._output.messages import listed, logger
@@ -99,7 +100,8 @@ def pseudobulk(
     KeyError
         Without the layer, a column, predictability where a threshold is asked for, or weights where draws are.
     ValueError
-        When no gene is left, or ``ref`` is not what the layer was imputed from.
+        When no gene is left, predictability was not promised where a threshold is asked for, or ``ref`` is not what the
+        layer was imputed from.
 
     Examples
     --------
@@ -157,6 +159,11 @@ def _predictable(
             f"var[{key!r}] not found, so min_predictability={min_predictability} can choose no genes. It is written "
             "where bleep_sc.tl.fit had a reference of several slides, and FitConfig(cross_fit=True). Pass "
             "min_predictability=None to keep every predicted gene."
+        )
+    if why := why_not_promised(adata, layer):
+        raise ValueError(
+            f"var[{key!r}] is NaN, so min_predictability={min_predictability} can choose no genes: {why}. Pass "
+            "min_predictability=None to keep every predicted gene, and read the result with as much care."
         )
     known = adata.var[key].to_numpy(dtype=np.float64)
     chosen = known >= min_predictability  # NaN is not

@@ -8,6 +8,7 @@ import pandas as pd
 from bleep_sc._adata import keys
 from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.expression import log_expression, record_of
+from bleep_sc._adata.promise import why_not_promised
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.tl._gene_sets.given import read_gene_sets
 from bleep_sc.tl._gene_sets.judge import Judge, check_made_by
@@ -131,7 +132,7 @@ def score_gene_sets(
     scored = np.isfinite(how.shift)
     if not np.isfinite(scores[:, scored]).all():
         raise ValueError(f"layers[{layer!r}] holds NaN in genes that it calls predicted. Predict them again.")
-    basis, is_promised = _promise(adata, layer, record, judge)
+    basis, is_promised = _promise(adata, layer, judge)
     table = pd.DataFrame({"gene_set": list(sets), "n_genes": [len(each) for each in sets.values()]})
     judged = _judged(how, judge if is_promised else None, n_permutations, random_state)
     table = table.assign(n_used=how.n_used, **judged, basis=basis, note=how.notes)
@@ -187,19 +188,16 @@ def _require_some(how: Scoring, sets: Mapping[str, Mapping[str, float]], genes: 
                     listed([f"{name} ({note})" for name, note in left_out.items()]))  # fmt: skip
 
 
-def _promise(adata: AnnData, layer: str | None, record: dict[str, Any], judge: Judge | None) -> tuple[str, bool]:
+def _promise(adata: AnnData, layer: str | None, judge: Judge | None) -> tuple[str, bool]:
     """Return what is known of sets, or why nothing is, and which of both."""
     if layer is None:
         return "measured", False
     if judge is None:
         return "no reference was given", False
-    name = keys.predictability(layer)
-    of_genes = adata.var[name] if name in adata.var else pd.Series(dtype=float)
-    if of_genes.notna().any():
-        return record.get("predictability_of", judge.basis), True
-    why = record.get("predictability_of", f"var[{name!r}] promises nothing of any gene")
-    logger.info("Sets have no predictability: %s.", why)
-    return why, False
+    why = why_not_promised(adata, layer)
+    if why:
+        logger.info("Sets have no predictability: %s.", why)
+    return why or judge.basis, not why
 
 
 def _judged(

@@ -62,10 +62,11 @@ def share_reference(
     """Write a trained reference to a folder that can be given away: what imputation needs, and a model card.
 
     Kept are the model, the expression that is read off, what was predicted of spots that were held out, the joint
-    embeddings, the names of the genes, and which spots are of one slide. Slides and spots get neutral names. Patches,
-    features, coordinates, images, paths, all other columns of ``obs`` and ``var`` and all other predictions are left
-    out. :func:`bleep_sc.tl.load_reference` reads the folder, and :func:`bleep_sc.tl.impute` predicts from it what it
-    predicts from ``adata``.
+    embeddings, the names of the genes, and which spots are of one slide or donor. Slides, donors and spots get neutral
+    names. Patches, features, coordinates, images, paths, all other columns of ``obs`` and ``var`` and all other
+    predictions are left out. :func:`bleep_sc.tl.load_reference` reads the folder, and :func:`bleep_sc.tl.impute`
+    predicts from it what it predicts from ``adata``. A query is known to be of the donor of a reference by the donor's
+    name, so that from a reference of one donor no predictability is given.
 
     **What remains is data of donors**: the expression profile of every spot, and the embeddings of that profile and of
     its image. The card says so, and how many. Whether they may be given away is for the consent of the donors and
@@ -149,6 +150,7 @@ def share_reference(
         description,
         recipe=_told(description.recipe),
         slides={names[name]: count for name, count in description.slides.items()},
+        params={**description.params, "donors": _neutral_donors(description.params.get("donors"), names)},
     )
     encoders = _encoders(description, encoder_license)
     card = Card(
@@ -168,6 +170,16 @@ def share_reference(
         write(card.model, folder)
         shared.write_h5ad(folder / REFERENCE_FILE, compression="gzip")
         (folder / CARD_FILE).write_text(card.text(), encoding="utf-8")
+
+
+def _neutral_donors(donors: dict[str, str] | None, slides: dict[str, str]) -> dict[str, str] | None:
+    """Return the donors of slides, numbered, by the new names of the slides."""
+    if donors is None:
+        return None
+    numbered = {
+        name: f"reference_donor_{number}" for number, name in enumerate(dict.fromkeys(donors.values()), start=1)
+    }
+    return {slides[slide]: numbered[donor] for slide, donor in donors.items()}
 
 
 def _reduced(adata: AnnData, genes: pd.DataFrame, key: str, description: Description, slides: list[str]) -> AnnData:

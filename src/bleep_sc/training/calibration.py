@@ -1,4 +1,4 @@
-"""What held-out slides teach about the predictions of a reference."""
+"""What donors, or slides, that were held out teach about the predictions of a reference."""
 
 from __future__ import annotations
 
@@ -22,21 +22,24 @@ if TYPE_CHECKING:
 
     from bleep_sc.training.cross_fit import HeldOut
 
+# A unit is what was held out as a whole: a donor, or a slide where there are not several donors. Correlations, and how
+# far to move towards the regression, are of deviations within slides; what differs, and is judged by others, is a unit.
+
 SHRINKAGE_VARIANCE = 0.05
 """How far genes differ in how much they move towards the regression."""
 UNKNOWN = 0.5
 """How much they move where nothing says how much."""
 FEWEST_GENES = 10
 """Genes from which it is told how far correlations differ by chance."""
-SLIDES_OF_ALL_GENES = 3
-"""What all genes together say of how slides differ counts for so many more slides, gene by gene."""
+UNITS_OF_ALL_GENES = 3
+"""What all genes together say of how units differ counts for so many more units, gene by gene."""
 MAX_SPOTS = 4000
 """Spots on which ends of intervals are compared, at most."""
 
 
 def calibrate(held_out: HeldOut) -> Calibration:
-    """Learn from slides that were predicted without having been seen."""
-    slides, truth = held_out.slides, held_out.truth
+    """Learn from donors, or slides, that were predicted without having been seen."""
+    slides, units, truth = held_out.slides, held_out.units, held_out.truth
     typical, shrinkage, shrunk_elsewhere = _shrinkage(held_out)
     predicted = _moved(held_out, shrunk_elsewhere)
     std = truth.std(axis=0)
@@ -50,11 +53,11 @@ def calibrate(held_out: HeldOut) -> Calibration:
     return Calibration(
         shrinkage=shrinkage,
         typical_shrinkage=np.array(typical, dtype=np.float32),
-        predictability=predictability(predicted, truth, slides, slides),
+        predictability=predictability(predicted, truth, slides, units),
         std=std.astype(np.float32),
-        residuals=ends((truth - predicted) / scale, slides, from_others=True),
-        levels=ends(truth, slides, from_others=False),
-        is_local=_better_local(truth, predicted, scale, slides),
+        residuals=ends((truth - predicted) / scale, units, from_others=True),
+        levels=ends(truth, units, from_others=False),
+        is_local=_better_local(truth, predicted, scale, units),
         monitored=np.isin(np.arange(truth.shape[1]), genes),
         error=coefficients,
         errors=np.maximum.accumulate(expected),
@@ -75,23 +78,23 @@ def _shrinkage(held_out: HeldOut) -> tuple[float, NDArray[np.float32], NDArray[n
     r"""Return how far predictions should move towards the regression: over all genes, gene by gene, and spot by spot.
 
     The least-squares slope of what retrieval misses on what the regression would change, within slides, between 0 and
-    1; that of a gene is shrunk towards that of all genes. That of a spot, (n, n_genes), is learnt on the other slides:
-    what is learnt on a slide makes its own errors look smaller than those to come.
+    1; that of a gene is shrunk towards that of all genes. That of a spot, (n, n_genes), is learnt on the other units:
+    what is learnt on a unit makes its own errors look smaller than those to come.
     """
     change = _within_slides(held_out.regressed - held_out.retrieved, held_out.slides)
     missed = _within_slides(held_out.truth - held_out.retrieved, held_out.slides)
-    names, slide, counts = np.unique(held_out.slides, return_inverse=True, return_counts=True)
+    names, unit, counts = np.unique(held_out.units, return_inverse=True, return_counts=True)
     squares, products, left = (
-        np.stack([each[slide == i].sum(axis=0, dtype=np.float64) for i in range(len(names))])
+        np.stack([each[unit == i].sum(axis=0, dtype=np.float64) for i in range(len(names))])
         for each in (np.square(change), change * missed, np.square(missed))
-    )  # (n_slides, n_genes)
+    )  # (n_units, n_genes)
     total = [each.sum(axis=0) for each in (squares, products, left)]
-    typical, shrunk = _slopes(total[0], total[1], total[2], len(slide))
+    typical, shrunk = _slopes(total[0], total[1], total[2], len(unit))
     elsewhere = [
-        _slopes(total[0] - squares[i], total[1] - products[i], total[2] - left[i], len(slide) - int(counts[i]))[1]
+        _slopes(total[0] - squares[i], total[1] - products[i], total[2] - left[i], len(unit) - int(counts[i]))[1]
         for i in range(len(names))
     ]
-    return typical, shrunk, np.stack(elsewhere)[slide]
+    return typical, shrunk, np.stack(elsewhere)[unit]
 
 
 def _slopes(
@@ -151,25 +154,25 @@ def _by_unit(
     return np.stack([(part * r[own]).sum(axis=0) for part, own in zip(share, slides_of, strict=True)]), total
 
 
-def ends(values: NDArray[np.float32], slides: NDArray[np.str_], *, from_others: bool) -> NDArray[np.float32]:
-    r"""Return quantiles of every gene for a further spot of a further slide, (n_probabilities, n_genes).
+def ends(values: NDArray[np.float32], units: NDArray[np.str_], *, from_others: bool) -> NDArray[np.float32]:
+    r"""Return quantiles of every gene for a further spot of a further unit, (n_probabilities, n_genes).
 
     For the spot: of n values the :math:`\lfloor (n + 1) p \rfloor`-th, and for upper ends the
-    :math:`\lceil (n + 1) p \rceil`-th, as in conformal prediction; the extremes where n is too small. For the slide:
-    deviations from the means of slides are stretched, so that their variance is that of spots and slides together, with
-    Student's quantile instead of the normal one for as few slides as there are. ``from_others`` says that the values
-    are what others missed of a slide, which differs more than a further one will from all of them.
+    :math:`\lceil (n + 1) p \rceil`-th, as in conformal prediction; the extremes where n is too small. For the unit:
+    deviations from the means of units are stretched, so that their variance is that of spots and units together, with
+    Student's quantile instead of the normal one for as few units as there are. ``from_others`` says that the values
+    are what others missed of a unit, which differs more than a further one will from all of them.
     """
     from scipy.stats import norm, t
 
-    names, slide, counts = np.unique(slides, return_inverse=True, return_counts=True)
+    names, unit, counts = np.unique(units, return_inverse=True, return_counts=True)
     n, several = len(values), 1 < len(names) < len(values)
-    means = np.stack([values[slide == i].mean(axis=0, dtype=np.float64) for i in range(len(names))])
+    means = np.stack([values[unit == i].mean(axis=0, dtype=np.float64) for i in range(len(names))])
     overall = values.mean(axis=0, dtype=np.float64)
-    within = values - (means[slide] if several else overall)
-    between, df = _between_slides(within, means - overall, counts) if several else (np.zeros_like(overall), 1.0)
-    n_slides = max(n**2 / np.square(counts).sum(), 2.0)
-    between *= (n_slides - 1) ** 2 * (n_slides + 1) / n_slides**3 if from_others else (n_slides + 1) / n_slides
+    within = values - (means[unit] if several else overall)
+    between, df = _between_units(within, means - overall, counts) if several else (np.zeros_like(overall), 1.0)
+    n_units = max(n**2 / np.square(counts).sum(), 2.0)
+    between *= (n_units - 1) ** 2 * (n_units + 1) / n_units**3 if from_others else (n_units + 1) / n_units
     places = [_place(probability, n) for probability in PROBABILITIES]
     ordered = np.partition(within, sorted(set(places)), axis=0)[places]
     half = np.array([probability if probability != 0.5 else 0.25 for probability in PROBABILITIES])
@@ -183,40 +186,40 @@ def _place(probability: float, n: int) -> int:
     return int(np.clip(place, 1, n)) - 1
 
 
-def _between_slides(
+def _between_units(
     within: NDArray[np.float64], apart: NDArray[np.float64], counts: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the variance between slides in units of that within, (n_genes,), and how many degrees of freedom it has.
+    """Return the variance between units, as a multiple of that within, (n_genes,), and its degrees of freedom.
 
-    From deviations of spots (n, n_genes) from the means of their slides, and of these (n_slides, n_genes). Few slides
-    say little of a gene, and many genes something of slides: that of all genes counts for three slides more.
+    From deviations of spots (n, n_genes) from the means of their units, and of these (n_units, n_genes). Few units say
+    little of a gene, and many genes something of units: that of all genes counts for three units more.
     """
-    n, n_slides = len(within), len(counts)
-    of_spots = np.square(within).sum(axis=0) / (n - n_slides)
-    of_slides = (counts[:, None] * np.square(apart)).sum(axis=0) / (n_slides - 1)
-    each = (n - np.square(counts).sum() / n) / (n_slides - 1)  # spots of a slide, less where they are uneven
+    n, n_units = len(within), len(counts)
+    of_spots = np.square(within).sum(axis=0) / (n - n_units)
+    of_units = (counts[:, None] * np.square(apart)).sum(axis=0) / (n_units - 1)
+    each = (n - np.square(counts).sum() / n) / (n_units - 1)  # spots of a unit, less where they are uneven
     varies = of_spots > 0
-    share = np.divide((of_slides - of_spots) / each, of_spots, out=np.zeros_like(of_spots), where=varies)
+    share = np.divide((of_units - of_spots) / each, of_spots, out=np.zeros_like(of_spots), where=varies)
     common = max(float(share[varies].mean()), 0.0) if varies.any() else 0.0
     own = n**2 / np.square(counts).sum() - 1
-    return np.maximum((own * share + SLIDES_OF_ALL_GENES * common) / (own + SLIDES_OF_ALL_GENES), 0), (
-        own + SLIDES_OF_ALL_GENES
+    return np.maximum((own * share + UNITS_OF_ALL_GENES * common) / (own + UNITS_OF_ALL_GENES), 0), (
+        own + UNITS_OF_ALL_GENES
     )
 
 
 def _better_local(
-    truth: NDArray[np.float32], predicted: NDArray[np.float32], scale: NDArray[np.float32], slides: NDArray[np.str_]
+    truth: NDArray[np.float32], predicted: NDArray[np.float32], scale: NDArray[np.float32], units: NDArray[np.str_]
 ) -> NDArray[np.bool_]:
     """Return which ends of intervals better move with the prediction, (n_probabilities, n_genes).
 
-    Both kinds are learnt on all slides but one and compared on that one by the pinball loss, which is least for the
+    Both kinds are learnt on all units but one and compared on that one by the pinball loss, which is least for the
     true quantile: the image does not show every gene, and many are zero in most spots.
     """
     kept = np.random.default_rng(0).permutation(len(truth))[:MAX_SPOTS]
-    truth, predicted, scale, slides = truth[kept], predicted[kept], scale[kept], slides[kept]
+    truth, predicted, scale, units = truth[kept], predicted[kept], scale[kept], units[kept]
     better = np.zeros((len(PROBABILITIES), truth.shape[1]))
-    for name in np.unique(slides):
-        out = slides == name
+    for name in np.unique(units):
+        out = units == name
         residuals = np.quantile((truth - predicted)[~out] / scale[~out], PROBABILITIES, axis=0)
         levels = np.quantile(truth[~out], PROBABILITIES, axis=0)
         for i, probability in enumerate(PROBABILITIES):

@@ -168,6 +168,7 @@ def fingerprint(
     groups: NDArray[np.str_],
     config: FitConfig,
     *,
+    units: NDArray[np.str_] | None = None,
     encoder: Encoder | None,
     random_state: int,
     device: torch.device | str,
@@ -180,11 +181,13 @@ def fingerprint(
     images: Any = pairs.images
     if not isinstance(images, np.ndarray):
         images = images[np.linspace(0, len(images) - 1, min(SAMPLED, len(images)), dtype=np.intp)]
+    donors = None if units is None or np.array_equal(units, groups) else units  # of slides, nothing is said twice
     return {
         "version of bleep_sc": __version__,
         "images": f"{tuple(pairs.images.shape)} {_hash(images)}",
         "expression": f"{pairs.expression.shape} {_hash(pairs.expression)}",
         "slides": f"{len(np.unique(groups))} of {len(groups)} spots {_hash(groups)}",
+        "donors": None if donors is None else f"{len(np.unique(donors))} of {len(donors)} spots {_hash(donors)}",
         "encoder": None if encoder is None else f"{encoder.name} {encoder.fingerprint()}".strip(),
         "random_state": random_state,
         "device": torch.device(device).type,

@@ -1,4 +1,4 @@
-"""What a reference is worth: every slide predicted from the others."""
+"""What a reference is worth: every donor predicted from the others, or every slide where donors are not several."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ MAX_FOLDS, MAX_SPOTS = 5, 4000
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Spots as models predicted them that had not seen their slide."""
+    """Spots as models predicted them that had not seen their donor, or their slide."""
 
     slides: NDArray[np.str_]
     """(n,)."""
+    units: NDArray[np.str_]
+    """What each was held out with as a whole: its donor, or its slide, (n,)."""
     truth: NDArray[np.float32]
     """(n, n_genes)."""
     retrieved: NDArray[np.float32]
@@ -51,26 +53,28 @@ def cross_fit(
     pairs: Pairs,
     groups: NDArray[np.str_],
     *,
+    units: NDArray[np.str_],
     config: FitConfig,
     random_state: int = 0,
     device: torch.device | str = "cpu",
     checkpoint_dir: str | Path | None = None,
     **how: Any,
 ) -> HeldOut:
-    """Predict the spots of every slide from the other slides; the arguments are those of :func:`fit_bleep`.
+    """Predict the spots of every unit from the other units; the arguments are those of :func:`fit_bleep`.
 
-    At most five models are trained, each without a share of the slides and with one pair of heads, which errs on the
+    At most five models are trained, each without a share of the units and with one pair of heads, which errs on the
     safe side, and each predicts at most 4,000 spots. Each has a folder of its own in ``checkpoint_dir``.
     """
     rng = np.random.default_rng(random_state)
     parts = []
-    for number, is_held_out in enumerate(folds(groups, MAX_FOLDS, random_state), start=1):
+    for number, is_held_out in enumerate(folds(units, MAX_FOLDS, random_state), start=1):
         if is_first():
-            logger.info("Predicting %s from the other slides.", listed(np.unique(groups[is_held_out])))
+            logger.info("Predicting %s from the others.", listed(np.unique(units[is_held_out])))
         reference, slides = pairs[~is_held_out], groups[~is_held_out]
         model, _ = fit_bleep(
             reference,
             slides,
+            units=units[~is_held_out],
             config=replace(config, n_models=1),
             random_state=random_state,
             device=device,
@@ -79,13 +83,13 @@ def cross_fit(
         )
         spots = np.flatnonzero(is_held_out)
         kept = np.sort(rng.permutation(len(spots))[:MAX_SPOTS])
-        rows = spots[kept]
         # All spots are embedded, since features are in units of their slide.
         query = embed_images(model, pairs[is_held_out].images, groups[is_held_out], device=device)[kept]
         images = embed_images(model, reference.images, slides, device=device)
         keys = embed_expression(model, reference.expression, device=device)
-        held_out = pairs.expression[rows], groups[rows], rows
-        parts.append(_predict(query, keys, images, reference.expression, *held_out, config))
+        spots = spots[kept]
+        predicted = _predict(query, keys, images, reference.expression, config)
+        parts.append(HeldOut(groups[spots], units[spots], pairs.expression[spots], **predicted, rows=spots))
     return HeldOut(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(HeldOut)))
 
 
@@ -94,11 +98,9 @@ def _predict(
     keys: NDArray[np.float32],
     images: NDArray[np.float32],
     expression: NDArray[np.float32],
-    truth: NDArray[np.float32],
-    slides: NDArray[np.str_],
-    rows: NDArray[np.intp],
     config: FitConfig,
-) -> HeldOut:
+) -> dict[str, NDArray[np.float32]]:
+    """Return what :class:`HeldOut` says of predictions, by the names of its fields."""
     n_neighbors = min(config.n_neighbors, len(keys))
     similarity, index = retrieval.nearest(query, keys, n_neighbors=n_neighbors, metric=config.metric)
     weights = retrieval.neighbor_weights(similarity)
@@ -107,4 +109,9 @@ def _predict(
     regressed = retrieved
     if config.regression:
         regressed = EmbeddingRegression.fit(images, config.regression_penalty).predict(query, expression)
-    return HeldOut(slides, truth, retrieved, variance, regressed, retrieval.mean_similarity(similarity, weights), rows)
+    return {
+        "retrieved": retrieved,
+        "variance": variance,
+        "regressed": regressed,
+        "similarity": retrieval.mean_similarity(similarity, weights),
+    }

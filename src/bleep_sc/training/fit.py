@@ -38,6 +38,7 @@ def fit_bleep(
     groups: NDArray[np.str_],
     *,
     config: FitConfig,
+    units: NDArray[np.str_] | None = None,
     encoder: Encoder | None = None,
     random_state: int = 0,
     device: torch.device | str = "cpu",
@@ -61,6 +62,9 @@ def fit_bleep(
         Slide of every spot, (n,), in whose units features are taken with ``config.standardize``.
     config
         Hyper-parameters.
+    units
+        What further models hold out as a whole, (n,): this one is trained the same, and a checkpoint belongs to a
+        reference with the same. None is the slide.
     encoder
         Turns patches into features and is trained; needed when the images are patches.
     random_state
@@ -86,7 +90,7 @@ def fit_bleep(
         facts: dict[str, Any] = {}
         if checkpoint_dir is not None or processes.n > 1:
             how: dict[str, Any] = {"encoder": encoder, "random_state": random_state, "device": device}
-            facts = fingerprint(pairs, groups, config, processes=processes, **how)
+            facts = fingerprint(pairs, groups, config, units=units, processes=processes, **how)
             processes.require_same(facts)
         torch.manual_seed(random_state)
         generator = torch.Generator().manual_seed(random_state)

@@ -1,4 +1,4 @@
-"""What tissue a reference knows, judged by slides that were held out."""
+"""What tissue a reference knows, judged by donors, or slides, that were held out."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ MAX_FOLDS = 5
 
 
 def learn_typicality(
-    features: NDArray[np.float32], slides: NDArray[np.str_], around: Around, random_state: int = 0
+    features: NDArray[np.float32], units: NDArray[np.str_], around: Around, random_state: int = 0
 ) -> KnownTissue:
-    """Learn how far from a reference the tissue of slides like its own is, from features (n, n_features).
+    """Learn how far from a reference the tissue of others like its own is, from features (n, n_features).
 
-    ``slides`` is the slide of every spot, (n,), two or more; ``around`` is as in :meth:`KnownTissue.fit`. The seed says
-    which slides are held out together, where there are more than five, and which spots are looked at.
+    ``units`` is what each spot is held out with as a whole, (n,), its donor or its slide, two or more of them;
+    ``around`` is as in :meth:`KnownTissue.fit`. The seed says which of them
+    are held out together, where there are more than five, and which spots are looked at.
     """
     parts = []
-    for is_held_out in folds(slides, MAX_FOLDS, random_state):
+    for is_held_out in folds(units, MAX_FOLDS, random_state):
         others = KnownTissue.fit(features, around, ~is_held_out, random_state)
         parts.append(others.distance(features, around)[is_held_out])
     whole = KnownTissue.fit(features, around, np.ones(len(features), dtype=bool), random_state)

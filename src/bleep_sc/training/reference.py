@@ -1,4 +1,4 @@
-"""All that a reference teaches: the model, and what it is worth on slides that it has not seen."""
+"""All that a reference teaches: the model, and what it is worth on tissue that it has not seen."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Trained:
     loss: list[float]
     """Mean loss of every epoch."""
     held_out: HeldOut | None
-    """Spots predicted from other slides, with ``FitConfig(cross_fit=True)`` and several slides."""
+    """Spots predicted from other donors, or slides, with ``FitConfig(cross_fit=True)`` and several of them."""
 
 
 def fit_reference(
@@ -37,29 +37,34 @@ def fit_reference(
     groups: NDArray[np.str_],
     *,
     config: FitConfig,
+    units: NDArray[np.str_] | None = None,
     device: torch.device | str = "cpu",
     checkpoint_dir: str | Path | None = None,
     **how: Any,
 ) -> Trained:
-    """Train the model, and those that have not seen a share of the slides.
+    """Train the model, and those that have not seen a share of the donors, or of the slides.
 
     Parameters
     ----------
     pairs, groups, config, device, **how
         As in :func:`bleep_sc.training.fit.fit_bleep`.
+    units
+        What each spot is held out with as a whole, (n,), as
+        :func:`bleep_sc.training.validation.units_to_hold_out` says; None is its slide.
     checkpoint_dir
         Holds a folder of checkpoints for every model that is trained. One that is finished is not trained again.
     """
+    units = groups if units is None else units
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     with joined(device):  # once for all models
-        how = {"config": config, "device": device, **how}
+        how = {"config": config, "units": units, "device": device, **how}
         model, loss = fit_bleep(pairs, groups, checkpoint_dir=None if folder is None else folder / "model", **how)
         held_out = None
-        if holds_out(config, groups):
+        if holds_out(config, units):
             held_out = cross_fit(pairs, groups, checkpoint_dir=folder, **how)
     return Trained(model, loss, held_out)
 
 
-def holds_out(config: FitConfig, groups: NDArray[np.str_]) -> bool:
-    """Tell whether slides are held out to learn what predictions are worth."""
-    return config.cross_fit and len(np.unique(groups)) > 1
+def holds_out(config: FitConfig, units: NDArray[np.str_]) -> bool:
+    """Tell whether any of the units is held out to learn what predictions are worth."""
+    return config.cross_fit and len(np.unique(units)) > 1

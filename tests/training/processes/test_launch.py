@@ -25,6 +25,8 @@ from bleep_sc.training.reference import fit_reference
 CONFIG = FitConfig(max_epochs=3, n_dims=8, n_models=2, n_components=4, batch_size=17, dropout=0, n_neighbors=5)
 TWO = [torch.device("cpu")] * 2
 SLIDES = np.repeat(["a", "b"], [20, 23])
+UNITS = np.repeat(["y", "x"], [20, 23])
+"""Their donors, in the other order."""
 
 
 @pytest.fixture
@@ -63,11 +65,14 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_two_processes_give_what_one_gives(pairs, folder):
-    together = fit_in_processes(pairs, SLIDES, devices=TWO, config=CONFIG, show_progress_bar=False)
-    alone = fit_reference(pairs, SLIDES, config=CONFIG, show_progress_bar=False)
+    how = {"units": UNITS, "config": CONFIG, "show_progress_bar": False}
+    together = fit_in_processes(pairs, SLIDES, devices=TWO, **how)
+    alone = fit_reference(pairs, SLIDES, **how)
     np.testing.assert_allclose(weights(together.model), weights(alone.model), rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(together.loss, alone.loss, rtol=1e-5)
     np.testing.assert_array_equal(together.held_out.slides, alone.held_out.slides)
+    np.testing.assert_array_equal(together.held_out.units, alone.held_out.units)
+    assert set(together.held_out.units) == {"x", "y"}
     np.testing.assert_allclose(together.held_out.regressed, alone.held_out.regressed, atol=1e-2)
     assert not together.model.training
     assert not list(folder.glob("bleep_sc-*"))
@@ -168,7 +173,7 @@ fit_in_processes(pairs, np.full(40, "a"), devices=[torch.device("cpu")] * 2, con
 
 def write(folder, pairs, encoder=None):
     how = {"config": CONFIG, "encoder": encoder, "devices": ["cpu", "cpu"], "random_state": 4, "num_workers": 0}
-    write_task(folder, pairs, SLIDES, **how)
+    write_task(folder, pairs, SLIDES, units=UNITS, **how)
     return read_task(folder)
 
 
@@ -178,6 +183,7 @@ def test_a_task_is_read_as_it_was_written(pairs, folder):
     np.testing.assert_array_equal(task.pairs.expression, pairs.expression)
     assert isinstance(task.pairs.images, np.memmap)
     np.testing.assert_array_equal(task.groups, SLIDES)
+    np.testing.assert_array_equal(task.units, UNITS)
     assert (task.config, task.encoder, task.devices, task.launcher) == (CONFIG, None, ["cpu", "cpu"], os.getpid())
     assert task.how == {"random_state": 4, "num_workers": 0}
 

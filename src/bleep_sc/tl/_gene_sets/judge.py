@@ -12,7 +12,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model, require_obsm
 from bleep_sc._adata.spots import Spots
 from bleep_sc._arrays.blocks import some_rows
-from bleep_sc._output.messages import logger
+from bleep_sc._output.messages import listed, logger
 from bleep_sc.tl._models.in_uns import model_hash, read_description
 from bleep_sc.tl._predictions.record import params_of
 from bleep_sc.tl._references.checksums import warn_of_changed_spots
@@ -46,17 +46,20 @@ class Judge:
     slides: NDArray[np.str_]
     """(n,)."""
     units: NDArray[np.str_]
-    """What was held out as a whole, (n,): the donor, where several are known, or the slide."""
+    """What was held out as a whole, (n,): the donor, where there are several, or the slide."""
     centers: NDArray[np.float64] | None
     """Where the spots are on their slides, px, (n, 2); None where there are no coordinates."""
     basis: str
-    """What the units are."""
+    """What was held out, one of :data:`bleep_sc.models.basis.BASES`."""
     columns: NDArray[np.intp]
     """Column of every gene in the query, (n_genes,)."""
 
     @classmethod
     def of(cls, ref: AnnData, key: str, query: AnnData, gene_key: str | None, known: NDArray[np.bool_]) -> Judge:
         """Read what a reference held out, of those genes of a query that are ``known``, (n_vars,)."""
+        from bleep_sc.models.basis import basis
+        from bleep_sc.training.validation import units_to_hold_out
+
         ref = opened(ref, key)
         description = read_description(require_model(ref, key), key)
         params, name = description.params, keys.held_out(key)
@@ -87,15 +90,19 @@ class Judge:
         warn_of_changed_spots(ref, key, params, "the reference")
         layer = params.get("reference_layer", params["layer"])
         array, places = panel_of(ref, panel[chosen].tolist(), layer, params["target_rep"])
-        slides = spots.slides[rows]
-        units, basis = _units(slides, params.get("donors"))
+        slides, donors = spots.slides[rows], params.get("donors")
+        if donors and not set(slides.tolist()) <= set(donors):
+            raise ValueError(
+                f"Slides of ref= are called {listed(np.unique(slides))}, but uns[{key!r}] was fitted on "
+                f"{listed(donors)}. Name them as they were, or leave out ref= for scores without predictability."
+            )
         return cls(
             measured=some_rows(stacked([array], [places], ["The expression of the reference"]), rows),
             predicted=predicted[rows],
             slides=slides,
-            units=units,
+            units=units_to_hold_out(slides, donors),
             centers=spots.centers[rows] if spots.is_placed else None,
-            basis=basis,
+            basis=basis(params, held_out=True),
             columns=columns[chosen],
         )
 
@@ -152,12 +159,3 @@ def _called(ref: AnnData, panel: pd.Index, gene_key: str | None) -> pd.Index:
     """Return what the genes of the panel are called where genes of query and reference are compared."""
     place = ref.var_names.get_indexer(panel)
     return panel.where(place < 0, gene_names(ref, gene_key)[place])
-
-
-def _units(slides: NDArray[np.str_], donors: Mapping[str, str] | None) -> tuple[NDArray[np.str_], str]:
-    """Return what was held out as a whole, and what it is called: donors where several are known."""
-    if not donors or not set(slides.tolist()) <= set(donors):
-        return slides, "slides"
-    if len(set(donors.values())) < 2:
-        return slides, "slides of one donor"
-    return np.array([donors[slide] for slide in slides.tolist()]), "donors"

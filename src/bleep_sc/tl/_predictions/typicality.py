@@ -11,6 +11,8 @@ from bleep_sc._adata.places import features_around
 from bleep_sc._output.messages import logger, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from bleep_sc._adata.spots import Spots
@@ -29,14 +31,17 @@ def surroundings(spots: Spots) -> Around | None:
     return partial(features_around, library_ids=spots.slides, centers=centers, radius_um=RADIUS_UM)
 
 
-def learnt_typicality(spots: Spots, images: Any, random_state: int) -> KnownTissue | None:
-    """Learn what the tissue of a reference looks like, where several slides and their places are known."""
+def learnt_typicality(spots: Spots, images: Any, units: NDArray[np.str_], random_state: int) -> KnownTissue | None:
+    """Learn what the tissue of a reference looks like, where places are known.
+
+    ``units`` is what each spot is held out with as a whole, (n_obs,); of one alone nothing is learnt.
+    """
     from bleep_sc.training.held_out_tissue import learn_typicality
 
-    if images.ndim != 2 or len(np.unique(spots.slides)) < 2:
+    if images.ndim != 2 or len(np.unique(units)) < 2:
         return None
     around = surroundings(spots)
-    return None if around is None else learn_typicality(np.asarray(images), spots.slides, around, random_state)
+    return None if around is None else learn_typicality(np.asarray(images), units, around, random_state)
 
 
 def typicality_of(spots: Spots, images: Any, known: KnownTissue | None) -> NDArray[np.float32] | None:
@@ -45,16 +50,25 @@ def typicality_of(spots: Spots, images: Any, known: KnownTissue | None) -> NDArr
     return None if known is None or around is None else known.share_beyond(np.asarray(images), around)
 
 
-def warn_of_foreign_slides(typicality: NDArray[np.float32], slides: NDArray[np.str_], key: str) -> None:
-    """Warn of slides of which most is unlike the reference."""
+def foreign_slides(typicality: NDArray[np.float32] | None, slides: NDArray[np.str_]) -> dict[str, float]:
+    """Return the slides of which most is unlike the reference, with the share that is; none where it is not known."""
     from bleep_sc.models.known_tissue import FOREIGN, MOSTLY
 
+    if typicality is None:
+        return {}
     shares = {str(name): float((typicality[slides == name] < FOREIGN).mean()) for name in np.unique(slides)}
-    foreign = {name: share for name, share in shares.items() if share > MOSTLY}
+    return {name: share for name, share in shares.items() if share > MOSTLY}
+
+
+def warn_of_foreign_slides(foreign: Mapping[str, float], key: str, basis: str) -> None:
+    """Warn of slides of which most is unlike the reference; ``basis`` is what this was learnt from."""
+    from bleep_sc.models.known_tissue import FOREIGN
+
     if foreign:
         listed = ", ".join(f"{share:.0%} of slide {name!r}" for name, share in foreign.items())
+        like = "further donors" if basis == "donors" else "slides"
         warn(
-            f"{listed} looks unlike the reference (obs[{key!r}] below {FOREIGN}; so does {FOREIGN:.0%} of slides like "
+            f"{listed} looks unlike the reference (obs[{key!r}] below {FOREIGN}; so does {FOREIGN:.0%} of {like} like "
             "the reference's own): another stain, scanner, magnification or tissue, or out of focus. Predictions there "
             "are a guess. Look at bleep_sc.pl.confidence, and compare patches by bleep_sc.pl.retrieval."
         )

@@ -43,11 +43,19 @@ LIMITS = """\
   predictions of such slides are meaningless.
 """
 REMOVED = """\
-Removed were the names of slides and spots (replaced by numbers), coordinates, images, patches and features, paths,
-every other column of `obs` and `var`, and all predictions but those of spots that were held out. The order of the
-spots was kept. Nothing was added to hide the profiles: who has other expression data of a donor can find them, and
+Removed were the names of slides, donors and spots (replaced by numbers), coordinates, images, patches and features,
+paths, every other column of `obs` and `var`, and all predictions but those of spots that were held out. The order of
+the spots was kept. Nothing was added to hide the profiles: who has other expression data of a donor can find them, and
 profiles tell a donor's sex.
 """
+HELD_OUT = {
+    "donors": "Whole donors were held out: expect this of another donor.",
+    "slides of one donor": "They are another section of the same donor, and all there is: what can be expected of "
+    "another donor is not known.",
+    "slides": "They are other slides, and whose they are was not told: where donors have several slides, expect less "
+    "on others.",
+}
+"""What was held out, and what can be expected of it."""
 CITATION = """\
 Xie et al., Spatially Resolved Gene Expression Prediction from H&E Histology Images via Bi-modal Contrastive Learning,
 NeurIPS 2023; and bleep_sc, with its version. The data have a source of their own: cite it, too.
@@ -132,13 +140,14 @@ class Card:
         return text
 
     def _data(self) -> dict[str, str]:
-        from bleep_sc.models.fitted import expression_of, some
+        from bleep_sc.models.fitted import donors_of, expression_of, some
 
         description = self.model.description
         return {
             "organism": self.organism or "not stated",
             "tissue": self.tissue or "not stated",
             "slides": f"{len(self.slides)}: {', '.join(f'{name} ({count:,})' for name, count in self.slides.items())}",
+            "donors": donors_of(description) or "not told",
             "spots": f"{self.n_spots:,}",
             "genes": f"{self.n_genes:,} measured; trained on {len(description.genes):,}: {some(description.genes)}",
             "expression": expression_of(description),
@@ -170,7 +179,7 @@ class Card:
         return "\n".join([*lines, "", f"{inside} This is what bleep_sc knows; the encoder's own page counts.", ""])
 
     def _scores(self) -> str:
-        """Say what the slides of the reference that were held out taught."""
+        """Say what was taught by what was held out, and of what else it says something."""
         calibration, genes = self.model.calibration, self.model.description.genes
         r = np.array([]) if calibration is None else np.asarray(calibration.predictability, dtype=np.float64)
         known = np.isfinite(r)
@@ -186,8 +195,7 @@ class Card:
         }
         return (
             "Correlation of every gene of the panel with the measured values of slides that were held out when it was "
-            "fitted, mean over slides. Slides were held out, not patients: where patients have several slides, expect "
-            "less on others.\n\n" + _table(rows)
+            f"fitted, mean over slides. {HELD_OUT[self.model.basis]}\n\n" + _table(rows)
         )
 
     def _donors(self) -> str:
@@ -197,10 +205,14 @@ class Card:
         return (
             f"- Expression profiles of {self.n_spots:,} spots in {self.n_genes:,} genes{corrected}.\n"
             f"- Joint embeddings of these profiles and of {self.n_spots:,} patches of the images.\n"
-            f"- Which spots are of one slide: {', '.join(self.slides)}.\n"
+            f"- Which spots are of one slide: {', '.join(self.slides)}{self._owners()}.\n"
             "- In the model, averages and quantiles over the spots: of genes, of image features, and of how well genes "
             "were predicted.\n\n" + REMOVED
         )
+
+    def _owners(self) -> str:
+        """Return what is told of whose the slides are."""
+        return "; and which slides are of one donor" if self.model.description.params.get("donors") else ""
 
     def _license(self) -> str:
         own = self.license or "None is stated: ask those who share it before you use it or pass it on"

@@ -39,6 +39,7 @@ def fit_in_processes(
     *,
     devices: list[torch.device],
     config: FitConfig,
+    units: NDArray[np.str_] | None = None,
     encoder: Encoder | None = None,
     random_state: int = 0,
     num_workers: int = 0,
@@ -63,12 +64,14 @@ def fit_in_processes(
             "Other processes cannot build an encoder that was given as a module. Pass its name as encoder=, train on "
             "one device (devices='cuda:0'), or start the script by torchrun, where every process has the module."
         )
+    units = groups if units is None else units
     with tempfile.TemporaryDirectory(prefix="bleep_sc-") as name:
         folder = Path(name)
         write_task(
             folder,
             pairs,
             groups,
+            units=units,
             config=config,
             encoder=encoder,
             devices=[str(device) for device in devices],
@@ -76,7 +79,7 @@ def fit_in_processes(
             num_workers=num_workers,
             checkpoint_dir=None if checkpoint_dir is None else str(Path(checkpoint_dir).absolute()),
         )
-        n_models = 1 + (len(folds(groups, MAX_FOLDS, random_state)) if holds_out(config, groups) else 0)
+        n_models = 1 + (len(folds(units, MAX_FOLDS, random_state)) if holds_out(config, units) else 0)
         _run(folder, len(devices), n_models * config.max_epochs, show_progress_bar)
         return read_result(folder, pairs, config, encoder)
 

@@ -41,6 +41,7 @@ class Task:
 
     pairs: Pairs
     groups: NDArray[np.str_]
+    units: NDArray[np.str_]
     config: FitConfig
     encoder: Encoder | None
     devices: list[str]
@@ -56,6 +57,7 @@ def write_task(
     pairs: Pairs,
     groups: NDArray[np.str_],
     *,
+    units: NDArray[np.str_],
     config: FitConfig,
     encoder: Encoder | None,
     devices: list[str],
@@ -65,6 +67,7 @@ def write_task(
     _write_images(folder, pairs.images)
     np.save(folder / "expression.npy", pairs.expression)
     np.save(folder / "groups.npy", groups)
+    np.save(folder / "units.npy", units)
     description = None
     if encoder is not None:
         description = {"name": encoder.name, "fingerprint": encoder.fingerprint()}
@@ -102,6 +105,7 @@ def read_task(folder: Path) -> Task:
     return Task(
         pairs=Pairs(images, _opened(folder / "expression.npy")),
         groups=np.load(folder / "groups.npy"),
+        units=np.load(folder / "units.npy"),
         config=FitConfig(**task["config"]),
         encoder=encoder,
         devices=task["devices"],
