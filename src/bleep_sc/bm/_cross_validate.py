@@ -11,7 +11,7 @@ from scipy import sparse
 
 from bleep_sc import metrics
 from bleep_sc._adata import keys
-from bleep_sc._adata.donors import donors
+from bleep_sc._adata.donors import donor_column, donors_of_slides
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.bm._donors import tell_of_shared_donors, with_donors
@@ -156,7 +156,7 @@ def cross_validate(
         n_top_genes=n_top_genes,
         markers=markers,
     )
-    data = replace(data, donors=donors(adata, data.slides, donor_key))
+    data = replace(data, donors=donors_of_slides(adata, data.slides, donor_column(adata, donor_key)))
     tell_of_shared_donors(data)
     check_groups_are_apart(data)
     check_features_are_of_images(data, as_keys(use_rep))

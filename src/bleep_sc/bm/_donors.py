@@ -25,8 +25,6 @@ QUESTIONS = (ANOTHER_DONOR, SAME_DONOR, NOT_TOLD)
 
 def tell_of_shared_donors(data: Split) -> None:
     """Say in the log which slides are predicted from others of their own donor."""
-    if data.donors is None:
-        return
     shared = [slide for slide, (_, same) in _donor_of_slides(data).items() if same]
     if shared:
         logger.warning(
@@ -39,18 +37,20 @@ def tell_of_shared_donors(data: Split) -> None:
 def with_donors(table: pd.DataFrame, data: Split) -> pd.DataFrame:
     """Add the donor of every held-out slide, and whether slides of the same donor were trained on; NA if not told."""
     place = table.columns.get_loc("library") + 1
-    known = {} if data.donors is None else _donor_of_slides(data)
-    said = table["library"].map(lambda slide: known.get(slide, (None, None)))
+    known = _donor_of_slides(data)
+    said = [known.get(slide, (None, None)) for slide in table["library"]]
     table.insert(place, "donor", pd.Series([donor for donor, _ in said], dtype=object))
     table.insert(place + 1, "same_donor", pd.array([same for _, same in said], dtype="boolean"))
     return table
 
 
 def _donor_of_slides(data: Split) -> dict[str, tuple[str, bool]]:
-    """Return the donor of every slide, and whether other groups have slides of it."""
-    whole = pd.DataFrame({"slide": data.slides, "group": data.groups, "donor": data.donors}).drop_duplicates()
-    n_groups = whole.groupby("donor")["group"].nunique()
-    return {slide: (donor, bool(n_groups[donor] > 1)) for slide, _, donor in whole.itertuples(index=False)}
+    """Return the donor of every slide, and whether other groups have slides of it; none where they are not told."""
+    if data.donors is None:
+        return {}
+    group = dict(zip(data.slides.tolist(), data.groups.tolist(), strict=True))
+    groups = pd.Series(group).groupby(pd.Series(data.donors)).nunique()
+    return {slide: (donor, bool(groups[donor] > 1)) for slide, donor in data.donors.items()}
 
 
 def questions(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
