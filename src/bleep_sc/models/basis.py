@@ -1,0 +1,29 @@
+"""What was held out when a model was fitted: what it teaches holds for a further such one, and for no other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BASES = {
+    "donors": "other donors",
+    "slides of one donor": "another section of the same donor",
+    "slides": "other slides; whose they are was not told",
+    "": "nothing was held out",
+}
+"""What can be held out, and in words what it says something of."""
+
+
+def basis(params: Mapping[str, Any], *, held_out: bool) -> str:
+    """Return what was held out when a model with these ``params`` was fitted, one of ``BASES``.
+
+    Where a reference has several donors these are held out, else its slides. Earlier versions were not told donors.
+    """
+    donors = params.get("donors")
+    if not held_out:
+        return ""
+    if not donors:
+        return "slides"
+    return "donors" if len(set(donors.values())) > 1 else "slides of one donor"
