@@ -355,7 +355,7 @@ COMMANDS = {
         "--data": ["none-such", "none.h5ad"],
         "--methods": ["magic"],
         "--group-key": ["none-such"],
-        "--patient-key": ["none-such"],
+        "--donor-key": ["none-such"],
         "--n-top-genes": ["0", "-1", "many", "1.5"],
         "--seeds": ["0", "-1", "many"],
     },

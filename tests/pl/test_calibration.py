@@ -56,8 +56,11 @@ def test_what_was_not_promised_is_said_and_not_drawn(fitted, query):
 
 
 def test_what_is_missing_is_named(fitted, query):
-    with pytest.raises(KeyError, match=r"obs\['bleep_confidence'\] not found .*interval=0.9"):
+    with pytest.raises(KeyError, match=r"layers\['bleep'\] not found .*interval=0.9"):
         bs.pl.calibration(query)
+    query.layers["plain"] = query.X.copy()
+    with pytest.raises(KeyError, match=r"obs\['plain_confidence'\] not found .*interval=0.9"):
+        bs.pl.calibration(query, "plain")
     bs.tl.impute(query, ref=fitted)
     with pytest.raises(KeyError, match=r"layers\['bleep_lower'\] not found .*interval=0.9"):
         bs.pl.calibration(query)

@@ -72,7 +72,7 @@ def calibration(
     Raises
     ------
     KeyError
-        When a layer has no confidence or no intervals.
+        When a layer is not there, or has no confidence or no intervals.
 
     Examples
     --------
@@ -84,6 +84,7 @@ def calibration(
     layers, slides = as_list(layer), spots_of(libraries(adata, library_key))
     truths = require_layer(adata, truth, "Pass truth=, the layer with the measured expression.")
     for name in layers:
+        require_layer(adata, name, REMEDY)
         require_obs(adata, keys.confidence(name), REMEDY)
         require_layer(adata, keys.lower(name), REMEDY)
     axes = axes_for(ax, len(layers), 3, (2.25, 2.4))
