@@ -16,10 +16,9 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
-import scanpy as sc
 import torch
-from anndata import AnnData, read_h5ad
-from lite0 import load_lite0
+from anndata import AnnData
+from fields_of_view import FEATURES, ONE_VIEW, STAINS, load, small_patches
 from losses import FromInputs, Learned, cosine, hard, soft
 from sklearn.decomposition import PCA
 
@@ -29,8 +28,6 @@ from bleep_sc.models.retrieval import average, nearest, neighbor_weights
 from bleep_sc.training.chunks import embed_in_chunks
 from bleep_sc.training.validation import monitored_genes, validation_score
 
-FIELDS_UM = {"her2st": (154.0, 308.0, 616.0), "mob": (280.32, 140.16, 560.64)}
-"""The first is that of the published recipe (224 px of her2st, 64 px of mob's small images)."""
 GROUPS = {"her2st": "library_id", "mob": "animal"}
 CONTEXT_UM = 400.0
 EMBED = "bleep_sc.training.fit.embed_in_chunks"
@@ -44,7 +41,7 @@ class Row:
     """A configuration, the features that it sees, and what is not in the package: other losses, keys and values."""
 
     config: bs.tl.FitConfig
-    features: tuple[str, ...] = ("X_0", "X_1", "X_2")
+    features: tuple[str, ...] = FEATURES
     loss: Any = bs.models.bleep_loss
     """A function of image and expression embeddings and temperature, or a class whose objects are such functions."""
     image_keys: bool = False
@@ -64,7 +61,7 @@ def rows(names: list[str]) -> dict[str, Row]:
     ensemble = replace(rotated, n_models=3)
     wide = tuple(f"{name}_context" for name in names)
     return {
-        "paper, one view": Row(PAPER, ("X_one",)),
+        "paper, one view": Row(PAPER, (ONE_VIEW,)),
         "+ symmetries": Row(PAPER, ("X_0",)),
         "+ three fields of view": Row(PAPER),
         "+ 200 epochs of batches of 256": Row(steps),
@@ -93,30 +90,10 @@ def rows(names: list[str]) -> dict[str, Row]:
         "softmax over 200, temperature by left-out slides": Row(replace(DEFAULT, n_neighbors=200), softmax=SOFTMAX),
         "image embeddings as keys": Row(DEFAULT, image_keys=True),
         "values of 20 components": Row(DEFAULT, n_components=20),
-        "and stain statistics": Row(DEFAULT, (*names, "X_stain_stats")),
+        "and stain statistics": Row(DEFAULT, (*names, STAINS)),
         "six pairs of heads": Row(replace(DEFAULT, n_models=6)),
         "no regression": Row(replace(DEFAULT, regression=False)),
     }
-
-
-def load(data: str, cache: Path) -> AnnData:
-    """Load raw counts, features and patches of 112 px; compute them where they are not in the cache."""
-    file = cache / f"{data}.h5ad"
-    if file.exists():
-        return read_h5ad(file)
-    adata = bs.datasets.her2st() if data == "her2st" else bs.datasets.mob()
-    sc.pp.filter_cells(adata, min_counts=100)
-    encoder = load_lite0()
-    for number, side in enumerate(FIELDS_UM[data]):
-        bs.pp.extract_patches(adata, size=224, size_um=side)
-        bs.pp.image_features(adata, encoder, symmetries=True, key_added=f"X_{number}")
-        bs.pp.spatial_context(adata, f"X_{number}", radius_um=CONTEXT_UM)
-        if number == 0:
-            bs.pp.image_features(adata, encoder, key_added="X_one")
-    bs.pp.extract_patches(adata, size=112, size_um=FIELDS_UM[data][0])
-    cache.mkdir(parents=True, exist_ok=True)
-    adata.write_h5ad(file)
-    return adata
 
 
 def bleep(train: AnnData, query: AnnData, *, random_state: int, row: Row) -> object:
@@ -191,8 +168,10 @@ def main() -> None:
     adata = load(arguments.data, arguments.cache)
     if arguments.features_only:
         return
-    bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
-    names = [f"X_{number}" for number in range(len(FIELDS_UM[arguments.data]))]
+    names = list(FEATURES)
+    for name in names:
+        bs.pp.spatial_context(adata, name, radius_um=CONTEXT_UM)
+    small_patches(adata, arguments.data)
     every = rows(names)
     chosen = arguments.rows.split(";") if arguments.rows else list(every)
     methods = {name: partial(bleep, row=every[name]) for name in chosen}
@@ -201,7 +180,7 @@ def main() -> None:
         adata,
         {**baselines, **methods},
         group_key=GROUPS[arguments.data],
-        use_rep=["X_one", "X_stain_stats", *names, *(f"{name}_context" for name in names)],
+        use_rep=[ONE_VIEW, STAINS, *names, *(f"{name}_context" for name in names)],
         n_top_genes=None if arguments.data == "mob" else 1000,
         n_seeds=arguments.seeds,
         path=arguments.runs,

@@ -21,7 +21,6 @@ import bleep_sc as bs
 REP = "X_lite0"
 MIN_COUNTS = 100
 GROUPS = {"her2st": "library_id", "mob": "library_id", "mob-animals": "animal"}
-PATIENTS = {"her2st": "patient", "mob": "animal", "mob-animals": "animal"}
 LAYERS = ["ENSMUSG00000045573.9", "ENSMUSG00000024871.10"]
 """Penk and Doc2g: the granule cells within, the mitral and glomerular layers around them."""
 SHOWN = {"her2st": ("C4", ["SCGB2A2", "HLA-DRA"]), "mob": ("MOB2", LAYERS), "mob-animals": ("MOB3", LAYERS)}
@@ -73,9 +72,6 @@ def main() -> None:
         return_predictions=True,
     )
     library_id, genes = SHOWN[arguments.data]
-    patients = dict(
-        zip(adata.obs["library_id"].astype(str), adata.obs[PATIENTS[arguments.data]].astype(str), strict=True)
-    )
     bs.bm.report(
         adata,
         compared,
@@ -83,7 +79,6 @@ def main() -> None:
         group_key=group_key,
         library_id=library_id,
         genes=genes,
-        patients=patients,
         notes=f"{arguments.data}. Frozen EfficientNet-Lite0 features; ST-Net on them is a linear probe. Networks as "
         "published.",
     )

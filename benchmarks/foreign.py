@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import scanpy as sc
-from ablation import FIELDS_UM, load
 from anndata import AnnData, concat, read_h5ad
+from fields_of_view import FIELDS_UM, load
 from lite0 import load_lite0
 from scipy import ndimage
 from sklearn.cluster import KMeans

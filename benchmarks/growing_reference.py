@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import scanpy as sc
-from ablation import load
 from anndata import AnnData
+from fields_of_view import load
 from sklearn.neighbors import KNeighborsRegressor
 
 import bleep_sc as bs

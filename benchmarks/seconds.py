@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import torch
-from ablation import load
+from fields_of_view import load
 from her2st import split
 from uncertainty import REPS, log_normalised
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import scanpy as sc
-from ablation import load
 from anndata import AnnData
+from fields_of_view import load
 from her2st import SECTIONS, split
 
 import bleep_sc as bs

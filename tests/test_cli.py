@@ -88,7 +88,7 @@ def test_the_benchmark_compares_what_was_asked_for(toy, tmp_path, monkeypatch):
     out = tmp_path / "out"
     arguments = ["--data", str(tmp_path / "slides.h5ad"), "--methods", "mean,ridge", "--n-top-genes", "40"]
     result = CliRunner().invoke(
-        cli.main, ["benchmark", *arguments, "--patient-key", "donor", "--out", str(out)], catch_exceptions=False
+        cli.main, ["benchmark", *arguments, "--donor-key", "donor", "--out", str(out)], catch_exceptions=False
     )
     assert result.exit_code == 0
     _, (table, predictions), path = given["args"]
@@ -97,7 +97,8 @@ def test_the_benchmark_compares_what_was_asked_for(toy, tmp_path, monkeypatch):
     assert path == out
     assert "method" not in given
     assert given["mark"] == "low_quality"
-    assert given["patients"] == dict.fromkeys(("slice1", "slice2", "slice3"), "D")
+    assert table["donor"].unique().tolist() == ["D"]
+    assert table["same_donor"].all()
     assert len(list((out / "runs").glob("*.npz"))) == 9
 
 
@@ -106,7 +107,7 @@ def test_the_benchmark_compares_what_was_asked_for(toy, tmp_path, monkeypatch):
     [
         (["--methods", "ridge,foo"], r"names=\['foo'\] are no methods of the package; it has: mean, location"),
         (["--group-key", "batch"], r"Invalid value for --group-key: obs has no column 'batch' \(it has: library_id"),
-        (["--patient-key", "man"], "Invalid value for --patient-key: obs has no column 'man'"),
+        (["--donor-key", "man"], "Invalid value for --donor-key: obs has no column 'man'"),
         (["--encoder", "none", "--methods", "ridge"], "ridge need image features: pass use_rep="),
         (["--encoder", "none-such"], "none-such"),
         (["--seeds", "0"], "0 is not in the range"),

@@ -81,7 +81,6 @@ WRONG = {
     "sections": ["Z9", ["Z9"], 3, []],
     "slices": ["9", ["9"], 3, []],
     "spot": ["none-such", 10**6, -(10**6), None, 2.5],
-    "patients": [3, "P1", {}],
 }
 """What an argument may not be, by its name."""
 FINE = {
@@ -358,7 +357,7 @@ COMMANDS = {
         "--data": ["none-such", "none.h5ad"],
         "--methods": ["magic"],
         "--group-key": ["none-such"],
-        "--patient-key": ["none-such"],
+        "--donor-key": ["none-such"],
         "--n-top-genes": ["0", "-1", "many", "1.5"],
         "--seeds": ["0", "-1", "many"],
     },

@@ -105,16 +105,19 @@ def test_the_mean_is_that_of_the_training_spots(held_out):
     np.testing.assert_allclose(frames["mean"], np.tile(train.mean(axis=0), (len(frames["mean"]), 1)), rtol=1e-4)
 
 
-def test_the_summary_is_of_slides_within_patients(compared):
+def test_the_summary_is_of_slides_within_donors(compared):
     _, table, _ = compared
-    patients = {"slice1": "D1", "slice2": "D1", "slice3": "D2"}
-    summary = bs.bm.summarise(table, patients=patients)
+    donors = {"slice1": "D1", "slice2": "D1", "slice3": "D2"}
+    assert dict(zip(table["library"], table["donor"], strict=True)) == donors
+    assert not table["same_donor"].any()
+    summary = bs.bm.summarise(table)
+    assert summary["held_out"].unique().tolist() == ["another donor"]
     row = summary.query("method == 'mine' and gene_set == 'HVG' and genes_from == 'reference'").iloc[0]
     part = table[(table["method"] == "mine") & table["HVG_reference"]]
-    of_slides = [part.loc[part["library"] == slide, "pearson"].fillna(0).mean() for slide in patients]
+    of_slides = [part.loc[part["library"] == slide, "pearson"].fillna(0).mean() for slide in donors]
     expected = metrics.bootstrap_interval(np.array(of_slides), np.array(["D1", "D1", "D2"]))
     assert (row["mean"], row["lower"], row["upper"]) == pytest.approx((expected.mean, expected.lower, expected.upper))
-    assert (row["n_patients"], row["n_slides"], row["n_genes"]) == (2, 3, 50)
+    assert (row["n_donors"], row["n_slides"], row["n_genes"]) == (2, 3, 50)
     markers = summary.query("method == 'mine' and gene_set == 'MG'").iloc[0]
     assert markers["n_genes"] == 2
 
@@ -125,6 +128,7 @@ def test_the_figures_show_one_slide_of_a_group_of_several(compared, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "CYP3A4 over the H&amp;E of slice2" in page
     assert "Predictions of mine for slide slice2" in page
-    assert "Patients are not known" in page
+    assert "<h1>Another donor: one donor left out after another</h1>" in page
+    assert "No slide of the same donor was trained on. The intervals resample 2 donors" in page
     with pytest.raises(KeyError, match=r"library_id='slice9' was not predicted"):
         bs.bm.report(adata, (table, predictions), tmp_path, group_key="donor", library_id="slice9")

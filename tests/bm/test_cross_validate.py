@@ -566,3 +566,42 @@ def test_rows_that_are_no_numbers_are_refused(counts):
     counts.obs["array_row"] = [f"r{row}" for row in counts.obs["array_row"]]
     with pytest.raises(ValueError, match=r"obs\['array_row'\] holds 'r\d+', which is no number"):
         validate(counts)
+
+
+def test_what_is_held_out_from_is_said_slide_by_slide_and_methods_know_whose_tissue_is_whose(counts, caplog):
+    """Of three slides two are one animal's: the third is another donor, and the first two know each other."""
+    counts.obs["animal"] = counts.obs["library_id"].map({"slice1": 1, "slice2": 1, "slice3": 2})
+    seen = []
+
+    def spy(train, query):
+        seen.append((set(train.obs["donor"]), set(query.obs["donor"])))
+        return my_method(train, query)
+
+    with caplog.at_level("WARNING", logger="bleep_sc"):
+        table = validate(counts, {"spy": spy})
+    assert seen == [({"1", "2"}, {"1"}), ({"1", "2"}, {"1"}), ({"1"}, {"2"})]
+    by_slide = table.drop_duplicates("library").set_index("library")[["donor", "same_donor"]]
+    assert by_slide["donor"].tolist() == ["1", "1", "2"]
+    assert by_slide["same_donor"].tolist() == [True, True, False]
+    assert "Other slides of the same donor are trained on where 'slice1', 'slice2' are held out" in caplog.text
+    caplog.clear()
+    with caplog.at_level("WARNING", logger="bleep_sc"):
+        whole = validate(counts, group_key="animal")
+    assert not whole["same_donor"].any()
+    assert "same donor" not in caplog.text
+
+
+def test_a_donor_column_that_is_named_wins_and_none_is_not_guessed(counts):
+    untold = validate(counts)
+    assert untold[["donor", "same_donor"]].isna().all(axis=None)
+    counts.obs["patient"], counts.obs["block"] = "P", counts.obs["library_id"].astype(str)
+    assert validate(counts)["same_donor"].all()
+    assert not validate(counts, donor_key="block")["same_donor"].any()
+
+
+def test_kept_runs_of_other_donors_are_refused(counts, tmp_path):
+    counts.obs["donor"] = "P"
+    validate(counts, path=tmp_path)
+    counts.obs["donor"] = counts.obs["library_id"].astype(str)
+    with pytest.raises(ValueError, match="runs of another comparison: donors differ"):
+        validate(counts, path=tmp_path)

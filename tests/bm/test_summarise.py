@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +20,8 @@ def table():
                         "seed": 0,
                         "group": library,
                         "library": library,
+                        "donor": {"a": "P", "b": "Q"}[library],
+                        "same_donor": False,
                         "gene": gene,
                         "pearson": level + extra + offset,
                         "partial": 0.05 if method == "mine" else np.nan,
@@ -58,11 +62,35 @@ def test_an_undefined_correlation_counts_as_zero(table):
     assert summary.loc["mine", "n_undefined"] == 1
 
 
-def test_patients_are_counted(table):
-    one = rows(bs.bm.summarise(table), "all")
-    two = rows(bs.bm.summarise(table, patients={"a": "P", "b": "Q"}), "all")
-    assert one.loc["mine", ["n_slides", "n_patients"]].tolist() == [2, 1]
-    assert two.loc["mine", ["n_slides", "n_patients"]].tolist() == [2, 2]
+def test_donors_are_counted(table):
+    two, one = bs.bm.summarise(table), bs.bm.summarise(table.assign(donor="P", same_donor=True))
+    untold = bs.bm.summarise(table.assign(donor=None, same_donor=None))
+    counted = {
+        summary["held_out"].unique().item(): rows(summary, "all").loc["mine", ["n_slides", "n_donors"]].tolist()
+        for summary in (two, one, untold)
+    }
+    assert counted == {
+        "another donor": [2, 2],
+        "another section of the same donor": [2, 1],
+        "another slide (donors not told)": [2, 0],
+    }
+
+
+def test_another_donor_and_another_section_are_never_averaged(table):
+    """Slide b is the only one of its donor: what it says stands alone, and above the easier question."""
+    mixed = table.assign(same_donor=table["library"] == "a")
+    summary = bs.bm.summarise(mixed)
+    assert summary["held_out"].unique().tolist() == ["another donor", "another section of the same donor"]
+    means = summary[(summary["gene_set"] == "all") & (summary["method"] == "mine")].set_index("held_out")["mean"]
+    assert means["another donor"] == pytest.approx(0.6)
+    assert means["another section of the same donor"] == pytest.approx(0.4)
+    again = io.StringIO(mixed.to_csv(index=False))
+    pd.testing.assert_frame_equal(bs.bm.summarise(pd.read_csv(again)), summary)
+
+
+def test_a_table_that_does_not_say_whose_slides_it_has_is_refused(table):
+    with pytest.raises(KeyError, match=r"table= lacks 'same_donor'.*cross_validate\(donor_key=\)"):
+        bs.bm.summarise(table.drop(columns="same_donor"))
 
 
 def test_seeds_are_averaged_before_slides(table):
@@ -94,14 +122,6 @@ def test_only_pearson_is_a_share_of_the_ceiling(table):
     summary = bs.bm.summarise(table.assign(spearman=table["pearson"]), metric="spearman")
     assert "of_ceiling" not in summary
     assert "noise ceiling" not in set(summary["method"])
-
-
-def test_patients_that_are_missing_are_named_and_slides_may_have_numbers(table):
-    with pytest.raises(KeyError, match=r"no entry for the slides 'b' \(it has: 'a'\)"):
-        bs.bm.summarise(table, patients={"a": "P"})
-    numbered = table.assign(library=table["library"].map({"a": "1", "b": "2"}))
-    summary = bs.bm.summarise(numbered, patients={1: "P", 2: "Q"})
-    assert summary["n_patients"].unique().tolist() == [2]
 
 
 def test_one_slide_has_no_interval(table):

@@ -115,10 +115,12 @@ def test_the_best_genes_of_every_method(table):
         bs.pl.top_genes(table.drop(columns="pearson"))
 
 
-def test_methods_are_sorted_and_the_ceiling_is_a_line():
-    summary = pd.DataFrame(
+@pytest.fixture
+def summary():
+    return pd.DataFrame(
         [
             {
+                "held_out": "another donor",
                 "method": name,
                 "gene_set": gene_set,
                 "genes_from": "reference",
@@ -130,11 +132,24 @@ def test_methods_are_sorted_and_the_ceiling_is_a_line():
             for name, mean in (("a", 0.3), ("bleep", 0.5), ("permuted", 0.0), ("noise ceiling", 0.7))
         ]
     )
+
+
+def test_methods_are_sorted_and_the_ceiling_is_a_line(summary):
     axes = bs.pl.benchmark(summary)
     assert [label.get_text() for label in axes[0].get_yticklabels()] == ["permuted", "a", "bleep"]
     assert [line.get_xdata()[0] for line in axes[0].lines if line.get_linestyle() == "--"] == [0.7]
     with pytest.raises(KeyError, match="gene_sets='MG' is not in the table"):
         bs.pl.benchmark(summary, gene_sets=["MG"])
+
+
+def test_what_was_held_out_stands_in_rows_with_an_order_of_its_own(summary):
+    easier = summary.assign(held_out="another section of the same donor", mean=1 - summary["mean"])
+    axes = bs.pl.benchmark(pd.concat([summary, easier]))
+    assert [ax.get_title() for ax in axes[1:3]] == ["HVG, another donor", "HEG, another section of the same donor"]
+    orders = [[label.get_text() for label in ax.get_yticklabels()] for ax in axes[::2]]
+    assert orders == [["permuted", "a", "bleep"], ["bleep", "a", "permuted"]]
+    with pytest.raises(KeyError, match=r"lacks 'held_out'. Pass what bleep_sc.bm.summarise returned"):
+        bs.pl.benchmark(summary.drop(columns="held_out"))
 
 
 @pytest.mark.parametrize(("length", "expected"), [(0.4, 1), (1, 1), (3, 2), (199, 100), (205, 200), (999, 500)])

@@ -11,8 +11,10 @@ from scipy import sparse
 
 from bleep_sc import metrics
 from bleep_sc._adata import keys
+from bleep_sc._adata.donors import donor_column, donors_of_slides
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed, logger
+from bleep_sc.bm._donors import tell_of_shared_donors, with_donors
 from bleep_sc.bm._folds import Fold, Split, folds, split
 from bleep_sc.bm._guards import check_features_are_of_images, check_groups_are_apart
 from bleep_sc.bm._ingredients import made_with, of_both
@@ -47,6 +49,7 @@ def cross_validate(
     patches_key: str = keys.PATCHES,
     layer: str | None = None,
     library_key: str | None = None,
+    donor_key: str | None = None,
     n_top_genes: int | None = 1000,
     markers: Sequence[str] = (),
     n_seeds: int = 1,
@@ -54,7 +57,7 @@ def cross_validate(
     path: str | Path | None = None,
     return_predictions: bool = False,
 ) -> pd.DataFrame | tuple[pd.DataFrame, Predictions]:
-    """Compare methods by leaving out one group after another: sections, slides or patients.
+    """Compare methods by leaving out one group after another: donors, slides or sections.
 
     Nothing of the held-out group reaches a method but its images, positions and image features. Normalisation (log1p
     of counts per 10⁴ of each spot) is done anew in every fold, genes are chosen on the training slides alone
@@ -72,7 +75,8 @@ def cross_validate(
         log-normalised expression, NaN in the columns of genes that it does not predict; or, if it averages training
         spots, their weights as a sparse matrix (n_query, n_train) whose rows sum to one.
     group_key
-        Column of ``obs`` that names what is held out. Groups must hold whole slides.
+        Column of ``obs`` that names what is held out. Groups must hold whole slides. Where donors have several slides,
+        hold out donors: the log says where slides of a held-out donor are trained on.
     use_rep
         Keys of image features in ``obsm``, made of each image alone. What is known to come from expression is refused,
         and so is what tells more of the expression of its own spots than images do, measured within patches of
@@ -83,6 +87,9 @@ def cross_validate(
         Where the counts are; None is ``X``.
     library_key
         Column of ``obs`` that names the slide; None is the one that patches were cut by, else ``library_id``.
+    donor_key
+        Column of ``obs`` that names whose tissue a spot is; None is the first that is there of ``patient``, ``donor``,
+        ``animal`` and their like. Methods see it as ``obs["donor"]``.
     n_top_genes
         How many genes each training slide contributes; None predicts every gene that the training groups have.
     markers
@@ -102,13 +109,15 @@ def cross_validate(
     Returns
     -------
     A row for every method, seed, slide and gene: ``method`` (``"permuted"`` is BLEEP, or else the last one whose
-    prediction varies, with the spots of every slide shuffled), ``seed``, ``group``, ``library``, ``gene``; ``pearson``,
-    ``spearman``, ``ccc``, ``rmse``, ``mae``, ``crps`` (the MAE for a method without weights); ``partial``, the
-    correlation given location copy, where that was run; ``ceiling``, the highest correlation that counting noise
-    leaves; ``measured_mean``, ``measured_variance``, ``predicted_mean``, ``predicted_variance``; whether the gene is
-    among the 50 most expressed or most variable ones of the training slides, slide by slide (``HEG_reference``,
-    ``HVG_reference``), or of the held-out slide (``HEG_truth``, ``HVG_truth``), or a marker (``MG``); and ``seconds``,
-    how long the run took. Correlations are NaN for a gene that does not vary or was not predicted.
+    prediction varies, with the spots of every slide shuffled), ``seed``, ``group``, ``library``, the ``donor`` of the
+    slide, ``same_donor`` (whether other slides of that donor were trained on; both NA where donors are not known) and
+    ``gene``; ``pearson``, ``spearman``, ``ccc``, ``rmse``, ``mae``, ``crps`` (the MAE for a method without weights);
+    ``partial``, the correlation given location copy, where that was run; ``ceiling``, the highest correlation that
+    counting noise leaves; ``measured_mean``, ``measured_variance``, ``predicted_mean``, ``predicted_variance``; whether
+    the gene is among the 50 most expressed or most variable ones of the training slides, slide by slide
+    (``HEG_reference``, ``HVG_reference``), or of the held-out slide (``HEG_truth``, ``HVG_truth``), or a marker
+    (``MG``); and ``seconds``, how long the run took. Correlations are NaN for a gene that does not vary or was not
+    predicted.
 
     With ``return_predictions=True`` also, for every method and group, a DataFrame (spots × genes).
 
@@ -147,6 +156,8 @@ def cross_validate(
         n_top_genes=n_top_genes,
         markers=markers,
     )
+    data = replace(data, donors=donors_of_slides(adata, data.slides, donor_column(adata, donor_key)))
+    tell_of_shared_donors(data)
     check_groups_are_apart(data)
     check_features_are_of_images(data, as_keys(use_rep))
     kept = None if path is None else open_runs(path, settings_of(data))
@@ -162,7 +173,7 @@ def cross_validate(
             if run.seed == random_state:
                 names = pd.Index(run.genes)
                 predictions[run.method][fold.group] = pd.DataFrame(run.values, fold.query.obs_names, names)
-    table = pd.concat(tables, ignore_index=True)
+    table = with_donors(pd.concat(tables, ignore_index=True), data)
     return (table, predictions) if return_predictions else table
 
 

@@ -12,7 +12,7 @@ from bleep_sc._output import html
 from bleep_sc.metrics import cluster_agreement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import pandas as pd
     from anndata import AnnData
@@ -26,6 +26,7 @@ EASY = ("mean", "location", "knn", "ridge")
 
 def draw_figures(
     table: pd.DataFrame,
+    asked: Mapping[str, pd.DataFrame],
     summary: pd.DataFrame,
     slide: AnnData,
     train: AnnData,
@@ -33,7 +34,8 @@ def draw_figures(
     genes: list[str] | None,
     mark: str | None,
 ) -> dict[str, tuple[bytes, str]]:
-    """Draw every figure of one slide, with its caption; without a display."""
+    """Draw every figure of one slide, with its caption, without a display; ``asked`` has the rows of every question."""
+    question, hardest = next(iter(asked.items()))
     name = str(slide.obs[keys.LIBRARY].iloc[0])
     layers = [each for each in table["method"].unique() if each in slide.layers]
     shown = _side_by_side(slide, layers, method)
@@ -44,7 +46,7 @@ def draw_figures(
     slide.obs["log1p_total_counts"] = np.log1p(slide.obs["total_counts"])
     pictures: dict[str, tuple[Callable[[], Any], str]] = {
         "gene_sets": (lambda: pl.benchmark(summary), "Mean correlation over genes, with intervals."),
-        "top_genes": (lambda: pl.top_genes(table), "The best genes of every method."),
+        "top_genes": (lambda: pl.top_genes(hardest), f"The best genes of every method: {question}."),
         "mean_variance": (
             lambda: pl.mean_variance(slide, layers),
             f"Predicted against measured mean and variance of the genes on slide {name}.",

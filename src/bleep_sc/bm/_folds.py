@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 TARGET_SUM = 1e4
 MIN_SPOTS = 10
+DONOR = "donor"
+"""Column of obs that tells methods whose tissue a spot is."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Split:
     """Most variable genes of each training slide; None predicts every gene that the training groups have."""
     markers: tuple[str, ...]
     """Genes that are predicted whether they were chosen or not, where a training spot has them."""
+    donors: Mapping[str, str] | None = None
+    """Whose tissue a slide is, where that is known."""
 
     def names(self) -> list[str]:
         """Return the groups, in the order of the data."""
@@ -120,6 +124,8 @@ class Split:
 
     def _obs(self, rows: NDArray[np.bool_]) -> pd.DataFrame:
         columns = {keys.LIBRARY: pd.Categorical(self.slides[rows])}
+        if self.donors is not None:
+            columns[DONOR] = pd.Categorical([self.donors[slide] for slide in self.slides[rows].tolist()])
         columns |= {name: places[rows] for name, places in self.lattice.items()}
         return pd.DataFrame(columns, index=self.adata.obs_names[rows].copy())
 

@@ -14,10 +14,11 @@ from bleep_sc._output.arguments import shown
 from bleep_sc._output.disk import all_appear
 from bleep_sc._output.messages import listed, logger
 from bleep_sc._output.text import csv, markdown_table
+from bleep_sc.bm._donors import NOT_TOLD, SAME_DONOR, questions
 from bleep_sc.bm._figures import draw_figures
 from bleep_sc.bm._held_out import held_out, training
 from bleep_sc.bm._structure import structure
-from bleep_sc.bm._summary import SETS, patients_of, summarise
+from bleep_sc.bm._summary import SETS, summarise
 from bleep_sc.pl._top_genes import best_genes
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ def report(
     method: str | None = None,
     genes: list[str] | None = None,
     mark: str | None = None,
-    patients: Mapping[str, str] | None = None,
     layer: str | None = None,
     library_key: str | None = None,
     notes: str = "",
@@ -44,6 +44,7 @@ def report(
 
     Table 1 (gene sets), table 2 (top genes), figure 2 (mean and variance), figure 3 (genes over the H&E), figure 4
     (gene-gene correlation), figure 5 (clusters) and supplementary figure 1 (predictions among the reference profiles).
+    Its headline says what was held out, another donor or another section of the same, and tables stand apart by that.
 
     Parameters
     ----------
@@ -65,8 +66,6 @@ def report(
         Genes to draw over the H&E; None is the two that the method predicts best there.
     mark
         A boolean column of ``obs`` to outline in figure 5, such as a region of low quality.
-    patients
-        The patient of every slide, for the intervals; None says that they are not known.
     notes
         What stands at the head of the page, such as where the data are from.
 
@@ -81,6 +80,8 @@ def report(
     --------
     >>> bs.bm.report(adata, (table, predictions), "report", group_key="library_id")  # doctest: +SKIP
     """
+    import pandas as pd
+
     path = Path(path)
     if not (isinstance(compared, tuple) and len(compared) == 2):
         raise TypeError(
@@ -88,7 +89,7 @@ def report(
             "bleep_sc.bm.cross_validate returns with return_predictions=True."
         )
     table, predictions = compared
-    patients_of(table["library"].unique(), patients)
+    asked = dict(questions(table))
     given: dict[str, Any] = {"group_key": group_key, "layer": layer, "library_key": library_key}
     method = _shown_method(predictions, method)
     library_id, group = _shown_slide(table, predictions[method], library_id)
@@ -97,19 +98,19 @@ def report(
     _check_drawn(slide, genes, mark)
     tables = {
         "genes": table,
-        "summary": summarise(table, patients=patients),
-        "top_genes": best_genes(table).reset_index(),
+        "summary": summarise(table),
+        "top_genes": pd.concat([best_genes(part).reset_index().assign(held_out=name) for name, part in asked.items()]),
         "structure": _structure(adata, predictions, given),
     }
     train = training(adata, slide.var_names, group, **given)
-    figures = draw_figures(table, tables["summary"], slide, train, method, genes, mark)
+    figures = draw_figures(table, asked, tables["summary"], slide, train, method, genes, mark)
     what = "slide" if group_key == library_column(adata, library_key) else group_key
-    title = f"Cross-validation: one {what} left out after another"
-    page = html.page(title, notes, _sections(tables, figures, patients))
+    title = f"{' and '.join(asked).capitalize()}: one {what} left out after another"
+    page = html.page(title, notes, _sections(tables, asked, figures))
     with all_appear(path, f"The report was not written to {str(path)!r}: make room and call again.") as drafts:
         for name, frame in tables.items():
             (drafts / f"{name}.csv").write_text(csv(frame), encoding="utf-8", newline="")
-        (drafts / "summary.md").write_text(markdown_table(_wide(tables["summary"])), encoding="utf-8")
+        (drafts / "summary.md").write_text(_in_markdown(tables["summary"]), encoding="utf-8")
         for name, (picture, _) in figures.items():
             (drafts / f"{name}.png").write_bytes(picture)
         (drafts / "report.html").write_text(page, encoding="utf-8")
@@ -167,6 +168,14 @@ def _structure(
     return pd.concat(parts, ignore_index=True)
 
 
+def _in_markdown(summary: pd.DataFrame) -> str:
+    """Return table 1 of every question, each under its heading."""
+    return "\n".join(
+        f"## {question.capitalize()}\n\n{markdown_table(_wide(part))}"
+        for question, part in summary.groupby("held_out", sort=False)
+    )
+
+
 def _wide(summary: pd.DataFrame) -> pd.DataFrame:
     """Return table 1: a row for every method, a column for every gene set, mean and interval."""
     import pandas as pd
@@ -202,48 +211,62 @@ def _number(value: float) -> str:
 
 
 def _sections(
-    tables: Mapping[str, pd.DataFrame],
-    figures: Mapping[str, tuple[bytes, str]],
-    patients: Mapping[str, str] | None,
+    tables: Mapping[str, pd.DataFrame], asked: Mapping[str, pd.DataFrame], figures: Mapping[str, tuple[bytes, str]]
 ) -> list[tuple[str, str]]:
     """Return the headings of the page and what stands below each."""
-    columns = tables["structure"].pivot_table(
-        index="method", columns="metric", values="value", sort=False, dropna=False
-    )
-    measures = columns.dropna(axis=1, how="all").map(_number).reset_index().rename_axis(None, axis=1)
-    n_genes = tables["structure"]["n_genes"]
-    spread = " to ".join(map(str, sorted({n_genes.min(), n_genes.max()})))
+    summary, of_structure = tables["summary"], tables["structure"]
     figure = {name: html.figure(picture, caption) for name, (picture, caption) in figures.items()}
-    sections = {
-        "Correlation by gene set": html.paragraph(
+    correlations = {
+        f"Correlation by gene set: {question}": html.paragraph(
             "Pearson r over the spots of a held-out slide, mean over genes, seeds and slides. "
-            + _inference(tables["genes"], patients)
+            + _inference(question, part)
         )
-        + html.table(_wide(tables["summary"]))
-        + figure["gene_sets"],
+        + html.table(_wide(summary[summary["held_out"] == question]))
+        for question, part in asked.items()
+    }
+    structures = {
+        f"What correlations do not see: {question}": _measures(
+            of_structure[of_structure["library"].isin(part["library"].unique())]
+        )
+        for question, part in asked.items()
+    }
+    sections = {
+        **correlations,
+        "Gene sets": figure["gene_sets"],
         "Best genes": figure["top_genes"],
         "Mean and variance": figure["mean_variance"],
         "Genes over the H&E": figure["genes_own_scale"] + figure["genes_common_scale"],
         "Gene-gene correlation": figure.get("gene_gene", ""),
         "Clusters": figure.get("leiden", ""),
         "Predictions among the reference": figure.get("umap", ""),
-        "What correlations do not see": html.paragraph(
-            "Means over slides, of the first seed, on the most variable genes that all methods predict "
-            f"({spread} a slide). The permuted prediction keeps what says nothing about places."
-        )
-        + html.table(measures),
+        **structures,
     }
     return [(heading, content) for heading, content in sections.items() if content]
 
 
-def _inference(table: pd.DataFrame, patients: Mapping[str, str] | None) -> str:
-    """Say what the intervals are good for."""
-    slides = table["library"].unique()
-    if len(slides) == 1:
-        return "There is one slide, and no interval."
-    if patients is None:
-        return "Patients are not known: the intervals resample slides, and allow no inference between patients."
-    n_patients = len(set(patients_of(slides, patients).values()))
-    if n_patients == 1:
-        return "All slides are one patient's: the intervals resample slides, and allow no inference between patients."
-    return f"The intervals resample {n_patients} patients, and the slides within them."
+def _measures(of_structure: pd.DataFrame) -> str:
+    """Return what :func:`bleep_sc.bm.structure` found, a row for every method."""
+    columns = of_structure.pivot_table(index="method", columns="metric", values="value", sort=False, dropna=False)
+    measures = columns.dropna(axis=1, how="all").map(_number).reset_index().rename_axis(None, axis=1)
+    n_genes = of_structure["n_genes"]
+    spread = " to ".join(map(str, sorted({n_genes.min(), n_genes.max()})))
+    return html.paragraph(
+        "Means over slides, of the first seed, on the most variable genes that all methods predict "
+        f"({spread} a slide). The permuted prediction keeps what says nothing about places."
+    ) + html.table(measures)
+
+
+def _inference(question: str, part: pd.DataFrame) -> str:
+    """Say what the slides were held out from, and what the intervals are good for."""
+    n_slides, n_donors = part["library"].nunique(), part["donor"].nunique()
+    if question == NOT_TOLD:
+        said = "Whose slides they are was not told (donor_key=): others of the same donor may have been trained on."
+    elif question == SAME_DONOR:
+        said = "Other slides of the same donor were trained on: another donor is far harder to predict."
+    else:
+        said = "No slide of the same donor was trained on."
+    if n_slides == 1:
+        return f"{said} There is one slide, and no interval."
+    if n_donors < 2:
+        return f"{said} The intervals resample slides, and allow no inference between donors."
+    return f"{said} The intervals resample {n_donors} donors, and the slides within them."

@@ -72,6 +72,7 @@ def settings_of(data: Split) -> dict[str, Any]:
         "counts": [_hash(counts.data), _hash(counts.indices), _hash(counts.indptr)],
         "groups": names_hash(data.groups),
         "slides": names_hash(data.slides),
+        "donors": None if data.donors is None else names_hash(map("\n".join, sorted(data.donors.items()))),
         "obs": {key: _hash(places) for key, places in data.lattice.items()},
         "obsm": {key: _described(data.array(key)) for key in sorted(data.obsm)},
         "scalefactors": _scale_factors(data),

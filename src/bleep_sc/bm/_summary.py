@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc import metrics
-from bleep_sc._output.messages import listed
+from bleep_sc.bm._donors import questions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
 LOCATION, CEILING = "location", "noise ceiling"
+UNKNOWN = ""
+"""Donor of a slide where that was not told."""
 CORRELATIONS = ("pearson", "spearman", "ccc", "partial", "ceiling")
 """Columns in which an undefined value counts as zero: a constant tells nothing."""
 SETS = (
@@ -24,18 +26,14 @@ SETS = (
 )
 
 
-def summarise(
-    table: pd.DataFrame,
-    *,
-    metric: str = "pearson",
-    patients: Mapping[str, str] | None = None,
-    random_state: int = 0,
-) -> pd.DataFrame:
+def summarise(table: pd.DataFrame, *, metric: str = "pearson", random_state: int = 0) -> pd.DataFrame:
     """Summarise a cross-validation: a mean and an interval for every method and gene set.
 
-    Genes are averaged first, then seeds, then slides. The interval resamples what is independent: patients, and within
-    them slides; never spots or genes (:func:`bleep_sc.metrics.bootstrap_interval`). With one patient it resamples the
-    slides alone, and says nothing about another patient. Folds that share training slides are not quite independent.
+    Slides of another donor than those that were trained on stand apart from other sections of the same donor, which are
+    far easier to predict; the two are never averaged. Genes are averaged first, then seeds, then slides. The interval
+    resamples what is independent: donors, and within them slides; never spots or genes
+    (:func:`bleep_sc.metrics.bootstrap_interval`). With one donor, or where donors are not known, it resamples slides
+    alone, and says nothing about another donor. Folds that share training slides are not quite independent.
 
     Parameters
     ----------
@@ -44,25 +42,25 @@ def summarise(
     metric
         A column of it. An undefined correlation (of a gene that does not vary or was not predicted) counts as zero. An
         error has no such value: errors are averaged over the genes that every method predicted.
-    patients
-        The patient of every slide (``library``); None says that patients are not known, and takes all slides for one's.
     random_state
         Of the bootstrap; intervals hold 95 %.
 
     Returns
     -------
-    A row for every method and gene set: ``method``, ``gene_set``, ``genes_from`` (``"reference"``: the training slides,
-    the primary choice; ``"truth"``: the held-out slide, as in the paper), ``mean``, ``lower``, ``upper`` (NaN for a
-    single slide), ``sd_seeds`` (of the mean, over seeds), ``of_ceiling`` (the share of what counting noise leaves;
-    Pearson correlations only), ``gain``, ``gain_lower``, ``gain_upper`` (over location copy, slide by slide),
-    ``partial`` (mean correlation given location copy), ``n_genes`` and ``n_undefined`` (genes a slide, on average, that
-    were averaged, and how many of them counted as zero), ``n_slides``, ``n_patients`` and ``seconds`` a run. For
-    Pearson correlations the noise ceiling itself is the last row of every gene set.
+    A row for every question, method and gene set: ``held_out`` (what a slide was held out from: ``"another donor"``,
+    ``"another section of the same donor"``, or ``"another slide (donors not told)"``), ``method``, ``gene_set``,
+    ``genes_from`` (``"reference"``: the training slides, the primary choice; ``"truth"``: the held-out slide, as in the
+    paper), ``mean``, ``lower``, ``upper`` (NaN for a single slide), ``sd_seeds`` (of the mean, over seeds),
+    ``of_ceiling`` (the share of what counting noise leaves; Pearson correlations only), ``gain``, ``gain_lower``,
+    ``gain_upper`` (over location copy, slide by slide), ``partial`` (mean correlation given location copy), ``n_genes``
+    and ``n_undefined`` (genes a slide, on average, that were averaged, and how many of them counted as zero),
+    ``n_slides``, ``n_donors`` (0 where they are not known) and ``seconds`` a run. For Pearson correlations the noise
+    ceiling itself is the last row of every gene set.
 
     Raises
     ------
     KeyError
-        When the metric is no column of the table, or a slide has no patient.
+        When the metric is no column of the table, or the table does not say whose the slides are.
 
     Examples
     --------
@@ -73,48 +71,40 @@ def summarise(
     """
     if metric not in table:
         raise KeyError(f"metric={metric!r} is no column of the table (it has: {', '.join(map(str, table.columns))}).")
-    of_slides = patients_of(table["library"].unique(), patients)
-    rows: list[dict[str, object]] = []
-
-    def draw(by_slide: pd.Series) -> dict[str, float | int]:
-        interval = metrics.bootstrap_interval(
-            by_slide.to_numpy(),
-            np.array([of_slides[str(name)] for name in by_slide.index]),
-            random_state=random_state,
-        )
-        return {
-            "mean": interval.mean,
-            "lower": interval.lower,
-            "upper": interval.upper,
-            "n_slides": len(by_slide),
-            "n_patients": interval.n_groups,
-        }
-
     if metric not in CORRELATIONS:
         # What one method leaves out is left out for all: an error of nothing would be the best.
         known = table[metric].notna().groupby([table["library"], table["gene"]]).transform("all")
         if not known.any():
             raise ValueError(f"No gene has a {metric} for all methods; leave out the methods that predict no gene.")
         table = table[known]
-    for gene_set, origin, flag in SETS:
-        part = table if flag is None else table[table[flag]]
-        if len(part):
-            identity = {"gene_set": gene_set, "genes_from": origin}
-            rows += [{**identity, **row} for row in _of_set(part, metric, draw)]
-    columns = ["method", "gene_set", "genes_from"]
+    rows: list[dict[str, object]] = []
+    for question, asked in questions(table):
+        for gene_set, origin, flag in SETS:
+            part = asked if flag is None else asked[asked[flag]]
+            if len(part):
+                identity = {"held_out": question, "gene_set": gene_set, "genes_from": origin}
+                rows += [{**identity, **row} for row in _of_set(part, metric, _drawn(asked, random_state))]
+    columns = ["held_out", "method", "gene_set", "genes_from"]
     summary = pd.DataFrame(rows)
     return summary[columns + [name for name in summary if name not in columns]]
 
 
-def patients_of(slides: np.ndarray, patients: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the patient of every slide, whatever the type of the names."""
-    if patients is None:
-        return {str(slide): "unknown" for slide in slides}
-    named = {str(slide): str(patient) for slide, patient in patients.items()}
-    missing = [slide for slide in map(str, slides) if slide not in named]
-    if missing:
-        raise KeyError(f"patients= has no entry for the slides {listed(missing)} (it has: {listed(named)}).")
-    return {str(slide): named[str(slide)] for slide in slides}
+def _drawn(asked: pd.DataFrame, random_state: int) -> Callable[[pd.Series], dict[str, float | int]]:
+    """Return what gives the mean of a value a slide and its interval."""
+    of_slides = asked.drop_duplicates("library").set_index("library")["donor"].fillna(UNKNOWN).astype(str)
+
+    def draw(by_slide: pd.Series) -> dict[str, float | int]:
+        whose = of_slides.loc[by_slide.index].to_numpy(dtype=str)
+        interval = metrics.bootstrap_interval(by_slide.to_numpy(), whose, random_state=random_state)
+        return {
+            "mean": interval.mean,
+            "lower": interval.lower,
+            "upper": interval.upper,
+            "n_slides": len(by_slide),
+            "n_donors": len(set(whose) - {UNKNOWN}),
+        }
+
+    return draw
 
 
 def _of_set(

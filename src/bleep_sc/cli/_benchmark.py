@@ -9,8 +9,6 @@ import click
 
 import bleep_sc as bs
 from bleep_sc._adata import keys
-from bleep_sc._adata.donors import USUAL, donor_column, donors_of_slides
-from bleep_sc._adata.libraries import libraries
 from bleep_sc.cli._demo import ENCODER, MIN_COUNTS, N_TOP_GENES
 from bleep_sc.tl._score import MARKERS
 
@@ -38,9 +36,9 @@ ALWAYS = ("mean", "location")
 @click.option("--encoder", default=ENCODER, show_default=True, help="Frozen encoder; 'none' trains on the patches.")
 @click.option("--group-key", default="library_id", show_default=True, help="Column of obs that names what is held out.")
 @click.option(
-    "--patient-key",
+    "--donor-key",
     default=None,
-    help=f"Column of obs that names the patient, for the intervals. Default: the first there is of {', '.join(USUAL)}.",
+    help="Column of obs that names whose tissue a spot is. Default: patient, donor, animal or their like.",
 )
 @click.option("--paper/--small", default=True, show_default=True, help="Networks as published, or small ones.")
 @click.option("--batch-correct", is_flag=True, help="Train BLEEP on Harmony's output, as the paper does.")
@@ -63,7 +61,7 @@ def benchmark(
     methods: str,
     encoder: str,
     group_key: str,
-    patient_key: str | None,
+    donor_key: str | None,
     paper: bool,
     batch_correct: bool,
     n_top_genes: int | None,
@@ -80,7 +78,8 @@ def benchmark(
         raise click.UsageError(f"{out} holds other files, which tables and figures may replace. Pass another --out.")
     adata = _load(data)
     _check_column(adata, group_key, "--group-key")
-    patients = _patients(adata, patient_key)
+    if donor_key is not None:
+        _check_column(adata, donor_key, "--donor-key")
     use_rep = None if encoder == "none" else keys.features(encoder)
     names = [name.strip() for name in methods.split(",") if name.strip()]
     to_compare = bs.bm.methods(
@@ -96,6 +95,7 @@ def benchmark(
         adata,
         to_compare,
         group_key=group_key,
+        donor_key=donor_key,
         use_rep=use_rep,
         n_top_genes=n_top_genes or N_TOP_GENES.get(data, 1000),
         markers=_markers(adata, data),
@@ -109,7 +109,6 @@ def benchmark(
         out,
         group_key=group_key,
         mark="low_quality" if "low_quality" in adata.obs else None,
-        patients=patients,
         notes=f"{Path(_tissue(data)).name}. Image features: {encoder}. Networks: {'published' if paper else 'small'}. "
         f"Seeds: {seeds}.",
     )
@@ -120,13 +119,6 @@ def benchmark(
 def _check_column(adata: AnnData, name: str, option: str) -> None:
     if name not in adata.obs:
         raise click.BadParameter(f"obs has no column {name!r} (it has: {', '.join(adata.obs)}).", param_hint=option)
-
-
-def _patients(adata: AnnData, patient_key: str | None) -> dict[str, str] | None:
-    """Return the patient of every slide; None where nothing says."""
-    if patient_key is not None:
-        _check_column(adata, patient_key, "--patient-key")
-    return donors_of_slides(adata, libraries(adata), donor_column(adata, patient_key))
 
 
 def _markers(adata: AnnData, data: str) -> list[str]:

@@ -29,25 +29,26 @@ def benchmark(
 ) -> Axes | NDArray[np.object_]:
     """Draw how well every method does on every gene set, with intervals (table 1 of the paper).
 
-    Methods are sorted by the last gene set. Predictions that know nothing are grey; the dashed line is what counting
-    noise leaves to be reached.
+    What was held out stands in rows of panels, another donor above another section of the same. Methods are sorted by
+    the last gene set. Predictions that know nothing are grey; the dashed line is what counting noise leaves to be
+    reached.
 
     Parameters
     ----------
     table
         What :func:`bleep_sc.bm.summarise` returned.
     gene_sets
-        Gene sets, a panel each.
+        Gene sets, a panel each in every row.
     genes_from
         Where HEG and HVG come from: ``"reference"`` or ``"truth"``.
     ax
-        Axes to draw on, as many as there are gene sets.
+        Axes to draw on, as many as there are gene sets times what was held out.
     kwargs
         For the intervals, :meth:`matplotlib.axes.Axes.errorbar`.
 
     Returns
     -------
-    The axes: one, or an array.
+    The axes: one, or an array, row by row.
 
     Examples
     --------
@@ -55,27 +56,41 @@ def benchmark(
 
     >>> axes = bs.pl.benchmark(bs.bm.summarise(table))
     """
-    parts = {name: _part(table, name, genes_from) for name in gene_sets}
-    order = parts[gene_sets[-1]].drop(index=CEILING, errors="ignore")["mean"].sort_values().index.tolist()
-    axes = axes_for(ax, 1, len(parts), (2.9, 0.9 + 0.32 * len(order))).ravel()
-    for each, (name, part) in zip(axes, parts.items(), strict=True):
-        for height, method in enumerate(order):
-            row = part.loc[method]
-            color = "0.6" if method in NULLS else OWN if method == "bleep" else INK
-            errors = [[row["mean"] - row["lower"]], [row["upper"] - row["mean"]]]
-            style = {"fmt": "o", "markersize": 5, "elinewidth": 1.5, "color": color, **kwargs}
-            each.errorbar(row["mean"], height, xerr=np.maximum(errors, 0), **style)
-        if CEILING in part.index:
-            each.axvline(part.loc[CEILING, "mean"], linestyle="--", linewidth=1, color="0.4")
-            place, style = (part.loc[CEILING, "mean"], len(order) - 0.45), {"fontsize": "x-small", "color": "0.4"}
-            each.annotate(CEILING, place, (-3, 0), textcoords="offset points", ha="right", va="bottom", **style)
-        each.axvline(0, linewidth=0.8, color="0.8", zorder=0)
-        each.set_ylim(-0.6, len(order) - 0.1)
-        each.set_yticks(range(len(order)), map(drawn, order) if each is axes[0] else [""] * len(order))
-        each.set_xlabel("mean Pearson r")
-        each.set_title(drawn(name), fontsize="medium")
-        each.spines[["top", "right"]].set_visible(False)
-    return axes[0] if len(axes) == 1 else axes
+    if "held_out" not in table:
+        raise KeyError("table= lacks 'held_out'. Pass what bleep_sc.bm.summarise returned.")
+    asked = dict(iter(table.groupby("held_out", sort=False)))
+    rows = [{name: _part(part, name, genes_from) for name in gene_sets} for part in asked.values()]
+    orders = [
+        parts[gene_sets[-1]].drop(index=CEILING, errors="ignore")["mean"].sort_values().index.tolist() for parts in rows
+    ]
+    height = 0.9 + 0.32 * max(map(len, orders))
+    axes = axes_for(ax, len(rows), len(gene_sets), (2.9, height))
+    for panels, question, parts, order in zip(axes, asked, rows, orders, strict=True):
+        for each, (name, part) in zip(panels, parts.items(), strict=True):
+            _draw(each, part, order, kwargs)
+            each.set_yticks(range(len(order)), map(drawn, order) if each is panels[0] else [""] * len(order))
+            each.set_title(drawn(f"{name}, {question}"), fontsize="small")
+    flat = axes.ravel()
+    return flat[0] if len(flat) == 1 else flat
+
+
+def _draw(ax: Axes, part: pd.DataFrame, order: Sequence[str], style: dict[str, Any]) -> None:
+    """Draw the means of one gene set and their intervals, a row for every method."""
+    for height, method in enumerate(order):
+        row = part.loc[method]
+        color = "0.6" if method in NULLS else OWN if method == "bleep" else INK
+        errors = [[row["mean"] - row["lower"]], [row["upper"] - row["mean"]]]
+        of_method = {"fmt": "o", "markersize": 5, "elinewidth": 1.5, "color": color, **style}
+        ax.errorbar(row["mean"], height, xerr=np.maximum(errors, 0), **of_method)
+    if CEILING in part.index:
+        ax.axvline(part.loc[CEILING, "mean"], linestyle="--", linewidth=1, color="0.4")
+        place = (part.loc[CEILING, "mean"], len(order) - 0.45)
+        small: dict[str, Any] = {"fontsize": "x-small", "color": "0.4"}
+        ax.annotate(CEILING, place, (-3, 0), textcoords="offset points", ha="right", va="bottom", **small)
+    ax.axvline(0, linewidth=0.8, color="0.8", zorder=0)
+    ax.set_ylim(-0.6, len(order) - 0.1)
+    ax.set_xlabel("mean Pearson r")
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def _part(table: pd.DataFrame, gene_set: str, genes_from: str) -> pd.DataFrame:
