@@ -25,9 +25,8 @@ DEFAULT_FEATURES = FEATURES
 """What the default preset is meant for."""
 FORMER = bs.tl.FitConfig(
     n_dims=256,
-    n_models=3,
     dropout=0.1,
-    standardize=True,
+    views=("scaled",) * 3,
     n_components=256,
     train_encoder=False,
     temperature=4.0,
@@ -40,6 +39,7 @@ FORMER = bs.tl.FitConfig(
     metric="cosine",
     regression=True,
     regression_penalty=3.0,
+    smoothing_um=0.0,
     cross_fit=True,
 )
 """The default until donors were held out, field by field."""
@@ -135,7 +135,9 @@ def rows(epochs: int | None) -> dict[str, Row]:
         **ridges,
         PUBLISHED: network(bs.tl.FitConfig.paper(), (ONE_VIEW,)),
         "BLEEP, the former default": network(FORMER, FEATURES),
-        "BLEEP, the former default, features as they are": network(replace(FORMER, standardize=False), FEATURES),
+        "BLEEP, the former default, features as they are": network(
+            replace(FORMER, views=("components",) * 3), FEATURES
+        ),
         DEFAULT: network(bs.tl.FitConfig(), DEFAULT_FEATURES),
     }
 

@@ -23,10 +23,10 @@ from sklearn.cluster import KMeans
 from stain_jitter import restain
 
 import bleep_sc as bs
+from bleep_sc._arrays.around import average_around
 from bleep_sc.models.known_tissue import FOREIGN, RADIUS_UM
 from bleep_sc.pp._tile_slide import THUMBNAIL
 from bleep_sc.pp._tissue import tissue_mask
-from bleep_sc.slides._context import average_around
 from bleep_sc.slides._grid import covered
 from bleep_sc.training.held_out_tissue import learn_typicality
 

@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
 from bleep_sc import metrics, slides
+from bleep_sc._arrays.around import average_around
 from bleep_sc.models import exact_search, retrieval
 from bleep_sc.models.slide_scale import SlideScale
-from bleep_sc.slides._context import average_around
 from bleep_sc.slides._grid import covered
 from bleep_sc.slides._lattice import fit_lattice
 

@@ -12,8 +12,8 @@ from sklearn.cross_decomposition import CCA
 from sklearn.decomposition import NMF, TruncatedSVD
 
 import bleep_sc as bs
+from bleep_sc._arrays.around import average_around
 from bleep_sc.bm import _guards, _leaks
-from bleep_sc.slides._context import average_around
 
 REP = "X_stain_stats"
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bleep_sc.slides._context import average_around
+from bleep_sc._arrays.around import average_around
 
 
 @pytest.fixture
@@ -41,5 +41,5 @@ def test_only_distances_count(places):
 def test_blocks_of_rows_change_nothing(places, monkeypatch):
     values, centers = places
     expected = average_around(values, centers, 200.0)
-    monkeypatch.setattr("bleep_sc.slides._context.ROWS", 7)
+    monkeypatch.setattr("bleep_sc._arrays.around.ROWS", 7)
     np.testing.assert_array_equal(average_around(values, centers, 200.0), expected)

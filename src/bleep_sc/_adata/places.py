@@ -11,7 +11,7 @@ from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.told import name_there, told_mpp
-from bleep_sc.slides._context import average_around
+from bleep_sc._arrays.around import around_on_slides
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -133,11 +133,7 @@ def features_around(
 
     ``centers`` are in µm.
     """
-    result = np.empty_like(values)
-    for name in np.unique(library_ids):
-        rows = library_ids == name
-        result[rows] = average_around(values[rows], centers[rows], radius_um)
-    return result
+    return around_on_slides(values, library_ids, centers, radius_um)
 
 
 def spot_diameter(adata: AnnData, library_id: str, centers: NDArray[np.float64]) -> float:

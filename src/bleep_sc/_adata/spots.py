@@ -13,6 +13,7 @@ from bleep_sc._adata.checks import warn_of_glass
 from bleep_sc._adata.libraries import libraries, library_column, written_libraries
 from bleep_sc._adata.places import centers_px, centers_um, spatial_slot
 from bleep_sc._adata.told import of_pictures, told
+from bleep_sc._output.messages import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,6 +85,14 @@ class Spots:
     def centers_um(self) -> NDArray[np.float64]:
         """(x, y) in µm, (n_obs, 2)."""
         return centers_um(self.adata, self.slides, self.centers, pitch_of_model=self.pitch_um)
+
+    def known_centers_um(self, otherwise: str) -> NDArray[np.float64] | None:
+        """Return the same where it is known; else None, and say in the log what is done without."""
+        try:
+            return self.centers_um
+        except (KeyError, ValueError) as error:
+            logger.info("Places in µm are not known, so that %s: %s", otherwise, error)
+            return None
 
 
 def note(adata: AnnData, library_key: str | None, spatial_key: str | None, pitch_um: float | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +44,8 @@ class Calibration:
     """Expected error of a spot: coefficients of a constant, the similarity and the disagreement of its neighbours."""
     errors: NDArray[np.float64]
     """Percentiles of the expected errors of the held-out spots, (101,)."""
+    smoothing_um: NDArray[np.float64] = field(default_factory=lambda: np.array(0.0))
+    """Over how much tissue embeddings were averaged before they were looked for, µm; a scalar."""
 
     def end(
         self,

@@ -127,8 +127,8 @@ def _check_learnt(known: Any, description: Description, part: str, place: str) -
             raise damaged(place, f"{name} of {part} is NaN or infinite")
     if isinstance(known, Calibration):
         share = np.append(known.shrinkage, known.typical_shrinkage)
-        if share.min() < 0 or share.max() > 1 or known.std.min() < 0:
-            raise damaged(place, f"shrinkage or std of {part} lies outside its range")
+        if share.min() < 0 or share.max() > 1 or known.std.min() < 0 or known.smoothing_um < 0:
+            raise damaged(place, f"shrinkage, std or smoothing_um of {part} lies outside its range")
     elif isinstance(known, KnownTissue) and known.variances.min() <= 0:
         raise damaged(place, f"variances of {part} are not all above zero")
 
@@ -138,8 +138,8 @@ def _expected(known: Any, n_genes: int, n_features: Any) -> tuple[dict[str, tupl
     if isinstance(known, Calibration):
         by_gene = dict.fromkeys(("shrinkage", "predictability", "std", "monitored"), (n_genes,))
         ends = dict.fromkeys(("residuals", "levels", "is_local"), (len(PROBABILITIES), n_genes))
-        of_spots = {"typical_shrinkage": (), "error": (3,), "errors": (N_PERCENTILES,)}
-        return {**by_gene, **ends, **of_spots}, ("shrinkage", "typical_shrinkage", "std")
+        of_spots = {"typical_shrinkage": (), "error": (3,), "errors": (N_PERCENTILES,), "smoothing_um": ()}
+        return {**by_gene, **ends, **of_spots}, ("shrinkage", "typical_shrinkage", "std", "smoothing_um")
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("mean", "variances"), (len(known.mean),))
     if n_features is not None:
         shapes |= {"offset": (n_features,), "components": (len(known.mean), n_features)}

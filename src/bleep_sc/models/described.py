@@ -16,7 +16,14 @@ from bleep_sc.models.methods import METHODS
 
 NUMBER = float | int
 PARTS: dict[str, dict[str, Any]] = {
-    "architecture": {"encoder": str, "n_features": int, "n_genes": int, "n_models": int, "n_layers": int},
+    "architecture": {
+        "encoder": str,
+        "n_features": int,
+        "n_genes": int,
+        "n_models": int,
+        "n_layers": int,
+        "views": list,
+    },
     "params": {
         "library_key": str,
         "spatial_key": str,

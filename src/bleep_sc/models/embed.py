@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,12 +34,20 @@ def embed_images(
 ) -> NDArray[np.float32]:
     """Embed features (n, d), or patches (n, S, S, 3), as (n, n_dims).
 
-    Features are taken in units of their slide (``slides``, (n,)) where the model was trained on such.
+    ``slides`` is the slide of every spot, (n,), by which some views take features.
     """
-    scale = model.scale
-    batch_size = FEATURES if images.ndim == 2 else patches_at_once(images.shape[1], torch.device(device))
-    images = images if scale is None else scale.apply(np.asarray(images), slides)
-    return map_batches(model.embed_images, images, batch_size=batch_size, device=device, num_workers=num_workers)
+    how: dict[str, Any] = {"device": device, "num_workers": num_workers}
+    if images.ndim == 4 or not model.depends_on_slide:
+        batch_size = FEATURES if images.ndim == 2 else patches_at_once(images.shape[1], torch.device(device))
+        return map_batches(model.embed_images, images, batch_size=batch_size, **how)
+    features, width = np.asarray(images), model.n_dims
+    result = np.empty((len(features), model.n_models, width), dtype=np.float32)
+    for seen_as in dict.fromkeys(model.seen_as):
+        heads = [head for head, each in enumerate(model.seen_as) if each == seen_as]
+        prepared = model.prepared(features, slides, seen_as)
+        embedded = map_batches(partial(model.embed_images, heads=heads), prepared, batch_size=FEATURES, **how)
+        result[:, heads] = embedded.reshape(len(features), len(heads), width)
+    return result.reshape(len(features), -1)
 
 
 @torch.inference_mode()
@@ -54,11 +63,11 @@ def embed_expression(
 def embed_some(
     model: BLEEP, features: NDArray[np.float32], slides: NDArray[np.str_], rows: NDArray[np.intp]
 ) -> NDArray[np.float32]:
-    """Embed some of the features (n, d) in units of all of their slide, as (n_rows, n_dims)."""
-    scale = model.scale
-    scaled = features if scale is None else scale.apply(features, slides)
+    """Embed some of the features (n, d), seen on all of their slide, as (n_rows, n_dims)."""
     device = next(model.parameters()).device
-    return model.embed_images(torch.from_numpy(scaled[rows]).to(device)).cpu().numpy()
+    if not model.depends_on_slide:
+        return embed_images(model, features[rows], slides[rows], device=device)
+    return embed_images(model, features, slides, device=device)[rows]
 
 
 def largest_values(heads: Iterable[Any]) -> NDArray[np.float32]:

@@ -61,6 +61,13 @@ class FittedModel:
         """What was held out when it was fitted, one of :data:`bleep_sc.models.basis.BASES`."""
         return basis(self.description.params, held_out=not (self.calibration is None and self.typicality is None))
 
+    @property
+    def smoothing_um(self) -> float:
+        """Over how much tissue embeddings are averaged before they are looked for, µm: as was learnt, or was told."""
+        if self.calibration is not None:
+            return float(self.calibration.smoothing_um)
+        return float(self.description.config.get("smoothing_um") or 0)
+
     def __repr__(self) -> str:
         """Say what it is, a fact a line."""
         return "FittedModel\n" + "\n".join(f"    {name}: {fact}" for name, fact in summary(self).items())

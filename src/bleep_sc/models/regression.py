@@ -48,10 +48,10 @@ class EmbeddingRegression:
         n_dims = embedding.shape[1]
         center, gram, count = np.zeros(n_dims), np.zeros((n_dims, n_dims)), 0.0
         for rows, block in row_blocks(embedding):
-            unit = _unit(block).astype(np.float64)
+            units = unit(block).astype(np.float64)
             counts = _counts(weights, rows)
-            center += counts @ unit
-            gram += (unit * counts[:, None]).T @ unit
+            center += counts @ units
+            gram += (units * counts[:, None]).T @ units
             count += counts.sum()
         center /= count
         gram += penalty * np.eye(n_dims) - count * np.outer(center, center)
@@ -64,7 +64,7 @@ class EmbeddingRegression:
         for whole, images in row_blocks(self.embedding):
             for rows, block in row_blocks(values, within=whole):
                 counts = _counts(self.weights, rows)
-                centred = _unit(images[rows.start - whole.start : rows.stop - whole.start]) - self.center
+                centred = unit(images[rows.start - whole.start : rows.stop - whole.start]) - self.center
                 product += block.T @ (centred * counts[:, None].astype(np.float32))
                 total += block.T @ counts
                 count += counts.sum()
@@ -72,9 +72,9 @@ class EmbeddingRegression:
         return slopes.astype(np.float32), (total / count).astype(np.float32)
 
     def predict(self, embedding: NDArray[np.float32], values: Any) -> NDArray[np.float32]:
-        """Predict (n_query, n_genes) from image embeddings (n_query, n_dims) of a query."""
+        """Predict (n_query, n_genes) from image embeddings (n_query, n_dims) of a query: of norm one, or means of such."""
         slopes, intercepts = self.coefficients(values)
-        return np.asarray((_unit(embedding) - self.center) @ slopes + intercepts, dtype=np.float32)
+        return np.asarray((embedding - self.center) @ slopes + intercepts, dtype=np.float32)
 
     def correct(
         self,
@@ -85,18 +85,20 @@ class EmbeddingRegression:
     ) -> Iterator[Block]:
         """Move retrieved means towards the regression: ``retrieved + shrinkage * (regressed - retrieved)``.
 
-        ``retrieved`` are blocks, as :func:`bleep_sc.models.retrieval.averages` gives them; ``shrinkage`` is (n_genes,).
+        ``retrieved`` are blocks, as :func:`bleep_sc.models.retrieval.averages` gives them; ``embedding`` is as in
+        :meth:`predict`, and ``shrinkage`` (n_genes,).
         The result stays within what the reference shows of a gene.
         """
         slopes, intercepts = self.coefficients(values)
         lowest, highest = extremes(values)
         for rows, genes, mean in retrieved:
-            regressed = (_unit(embedding[rows]) - self.center) @ slopes[:, genes] + intercepts[genes]
+            regressed = (embedding[rows] - self.center) @ slopes[:, genes] + intercepts[genes]
             step = mean + shrinkage[genes] * (regressed - mean)
             yield rows, genes, np.clip(step, lowest[genes], highest[genes])
 
 
-def _unit(embedding: Any) -> NDArray[np.float32]:
+def unit(embedding: Any) -> NDArray[np.float32]:
+    """Return embeddings (n, n_dims) with norm one."""
     embedding = np.asarray(embedding, dtype=np.float32)
     return embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), np.float32(1e-12))
 

@@ -56,12 +56,20 @@ class SlideScale:
         for name in np.unique(slides):
             rows = slides == name
             n, (mean, variance) = int(rows.sum()), _moments(features[rows])
-            distance = np.abs(mean - self.mean) / known
-            prior = PRIOR_SPOTS * np.square(FAR / np.maximum(distance, FAR))
-            mean = (n * mean + prior * self.mean) / (n + prior)
+            mean = of_so_many_spots(mean, self.mean, self.std, n)
             variance = (n * variance + PRIOR_SPOTS * np.square(known)) / (n + PRIOR_SPOTS)
             result[rows] = (features[rows] - mean) / np.maximum(np.sqrt(variance), LEAST)
         return result
+
+
+def of_so_many_spots(
+    mean: NDArray[np.float64], typical: NDArray[np.float32], std: NDArray[np.float32], n: int
+) -> NDArray[np.float64]:
+    """Draw the mean (n_features,) of n spots towards that of a typical slide, as far as a :class:`SlideScale` does."""
+    distance = np.abs(mean - typical) / np.where(std > 0, std.astype(np.float64), np.inf)
+    prior = PRIOR_SPOTS * np.square(FAR / np.maximum(distance, FAR))
+    result: NDArray[np.float64] = (n * mean + prior * typical) / (n + prior)
+    return result
 
 
 def varies(std: NDArray[np.floating], features: NDArray[np.floating]) -> NDArray[np.bool_]:

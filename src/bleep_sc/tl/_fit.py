@@ -194,9 +194,11 @@ def fit(
             network, images, num_workers=num_workers, device=resolved[0], show_progress_bar=show_progress_bar
         )
     pairs, device = Pairs(images, values), resolved[0]
+    centers_um = spots.known_centers_um("embeddings are not averaged over tissue") if config.cross_fit else None
     learnt_on = (pairs, slides) if deep.all() else (pairs[deep], slides[deep])
     how: dict[str, Any] = {
         "units": units_to_hold_out(learnt_on[1], donors),
+        "centers_um": None if centers_um is None else centers_um[deep],
         "config": config,
         "encoder": trained_encoder,
         "random_state": random_state,
@@ -268,8 +270,8 @@ def _architecture(model: BLEEP, config: FitConfig, encoder: Encoder | None, gene
         "n_features": model.n_features,
         "n_genes": len(genes),
         "n_dims": config.n_dims,
-        "n_models": config.n_models,
+        "n_models": model.n_models,
         "dropout": config.dropout,
-        "standardize": model.standardize,
+        "views": list(model.views),
         **({} if encoder is None else {"encoder": encoder.name}),
     }

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bleep_sc.models.exact_search import Neighbors
+    from bleep_sc.models.fitted import FittedModel
     from bleep_sc.models.search import Index
     from bleep_sc.tl._references.read import Reference
 
@@ -192,6 +193,7 @@ def impute(
     """
     from bleep_sc.models import retrieval
     from bleep_sc.models.search import check_index, search
+    from bleep_sc.models.smoothing import smoothed
     from bleep_sc.training.device import resolve_device
 
     reference = read_references(
@@ -226,12 +228,14 @@ def impute(
     embedding, of_refs = place_images(
         query, reference.spots, twins, model, images, key=key, encoder=encoder, device=device
     )
+    looked_for = smoothed(embedding, query.slides, *_smoothing(query, model))
     searched: dict[str, Any] = {"n_neighbors": n_neighbors, "metric": config["metric"], "index": index}
-    found = search(embedding, reference.keys, among=among, **searched)
+    is_cosine = config["metric"] == "cosine"
+    found = search(looked_for if is_cosine else embedding, reference.keys, among=among, **searched)
     weights = retrieval.neighbor_weights(found.similarity)
     if reference.weights is not None:
         weights = retrieval.reweighted(weights, found.index, reference.weights)
-    correct = correction(reference, embedding, of_refs) if config["regression"] else None
+    correct = correction(reference, looked_for, of_refs) if config["regression"] else None
     matrix = retrieval.weight_matrix(found.index, weights, len(reference.keys))
     shares = reference.shares(np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel())
     logger.info("Weights are on %s.", ", ".join(f"{slide} ({share:.1%})" for slide, share in shares.items()))
@@ -264,6 +268,13 @@ def impute(
     adata = adata.copy() if copy else adata
     write_prediction(adata, name, record, reference.genes, parts)
     return adata if copy else None
+
+
+def _smoothing(query: Spots, model: FittedModel) -> tuple[NDArray[np.float64] | None, float]:
+    """Return where spots are, µm, and over how much tissue their embeddings are averaged."""
+    smoothing_um = model.smoothing_um
+    centers = query.known_centers_um("embeddings are not averaged over tissue") if smoothing_um else None
+    return centers, smoothing_um
 
 
 def _n_neighbors(n_neighbors: float, n_reference: int) -> int:

@@ -1,4 +1,4 @@
-"""BLEEP as it is trained, on components of standardised features, and as it is used, on features as they are."""
+"""BLEEP as it is trained, on components of the views of features, and as it is used, on features as they are."""
 
 from __future__ import annotations
 
@@ -6,61 +6,87 @@ import copy
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.map_batches import channels_first
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bleep_sc.models.encoders import Encoder
-    from bleep_sc.models.slide_scale import SlideScale
     from bleep_sc.training.config import FitConfig
     from bleep_sc.training.pairs import Pairs
-    from bleep_sc.training.rotation import Rotation
+    from bleep_sc.training.prepared import Prepared
 
 
-def trained_on(pairs: Pairs, config: FitConfig, encoder: Encoder | None) -> BLEEP:
-    """Return a model with random weights, on the CPU: heads on features, or on a copy of an encoder of patches."""
+def views_of(pairs: Pairs, config: FitConfig) -> tuple[str, ...]:
+    """Return how every pair of heads sees the images; patches are seen as they are, whatever is said of features."""
+    return ("raw",) * len(config.views) if pairs.are_patches else config.views
+
+
+def trained_on(pairs: Pairs, widths: Sequence[int], config: FitConfig, encoder: Encoder | None) -> BLEEP | SideBySide:
+    """Return a model with random weights, on the CPU: heads on features, or on a copy of an encoder of patches.
+
+    ``widths`` (n_models,) say how many columns of the features each head takes, one after another.
+    """
     n_genes = pairs.expression.shape[1]
     if not pairs.are_patches:
-        return heads(pairs.images.shape[1], n_genes, config).train()
+        return SideBySide([heads(width, n_genes, config, ("raw",)) for width in widths]).train()
     if encoder is None:
         raise ValueError("Patches need an encoder that turns them into features; pass encoder=.")
     encoder = copy.deepcopy(encoder).cpu()
     with torch.inference_mode():
         n_features = encoder.eval()(channels_first(pairs.images[:1])).shape[1]
-    return heads(n_features, n_genes, config, encoder=encoder).train()
+    return heads(n_features, n_genes, config, views_of(pairs, config), encoder=encoder).train()
 
 
-def whole(model: BLEEP, scale: SlideScale | None, rotation: Rotation | None, config: FitConfig) -> BLEEP:
+class SideBySide(nn.Module):
+    """Pairs of heads of which each takes columns of its own, as one model."""
+
+    models: list[BLEEP]
+
+    def __init__(self, models: Sequence[BLEEP]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)  # type: ignore[assignment]
+        self.widths, self.n_models = [model.n_features for model in models], len(models)
+
+    def forward(self, images: Tensor, expression: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the image and the expression embeddings of a batch, (B, n_models * n_dims) each."""
+        parts = zip(self.models, images.split(self.widths, dim=1), strict=True)
+        pairs = [model(part, expression) for model, part in parts]
+        return torch.cat([image for image, _ in pairs], dim=1), torch.cat([profile for _, profile in pairs], dim=1)
+
+
+def whole(model: BLEEP | SideBySide, prepared: Prepared, config: FitConfig) -> BLEEP:
     """Return the model as it takes raw features, with what they went through before the image heads inside."""
-    if scale is None and rotation is None:
+    if isinstance(model, BLEEP):
         return model.eval()
-    weights = model.state_dict()
-    if rotation is not None:
-        for head in range(model.n_models):
-            name = f"image_heads.{head}.projection"
-            weights[f"{name}.weight"], weights[f"{name}.bias"] = rotation.unrotated(
-                weights[f"{name}.weight"], weights[f"{name}.bias"]
+    weights = {**prepared.buffers}
+    for head, (own, rotation) in enumerate(zip(model.models, prepared.rotations, strict=True)):
+        tensors = own.state_dict()
+        if rotation is not None:
+            name = "image_heads.0.projection"
+            tensors[f"{name}.weight"], tensors[f"{name}.bias"] = rotation.unrotated(
+                tensors[f"{name}.weight"], tensors[f"{name}.bias"]
             )
-    if scale is not None:
-        weights |= {"feature_mean": torch.from_numpy(scale.mean), "feature_std": torch.from_numpy(scale.std)}
+        weights |= {name.replace("_heads.0.", f"_heads.{head}."): tensor for name, tensor in tensors.items()}
     n_features = weights["image_heads.0.projection.weight"].shape[1]
-    result = heads(n_features, model.n_genes, config, standardize=scale is not None)
+    result = heads(n_features, model.models[0].n_genes, config, config.views)
     result.load_state_dict(weights)
     return result.to(next(model.parameters()).device).eval()
 
 
 def heads(
-    n_features: int, n_genes: int, config: FitConfig, *, encoder: nn.Module | None = None, standardize: bool = False
+    n_features: int, n_genes: int, config: FitConfig, views: Sequence[str], *, encoder: nn.Module | None = None
 ) -> BLEEP:
     """Return a model with random weights, as a configuration says."""
     return BLEEP(
         n_features,
         n_genes,
         n_dims=config.n_dims,
-        n_models=config.n_models,
+        n_models=len(views),
         dropout=config.dropout,
         encoder=encoder,
-        standardize=standardize,
+        views=views,
     )

@@ -61,6 +61,7 @@ def calibrate(held_out: HeldOut) -> Calibration:
         monitored=np.isin(np.arange(truth.shape[1]), genes),
         error=coefficients,
         errors=np.maximum.accumulate(expected),
+        smoothing_um=np.array(held_out.smoothing_um, dtype=np.float64),
     )
 
 

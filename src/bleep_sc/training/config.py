@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+View = Literal["raw", "components", "aligned", "scaled"]
 
 
 @dataclass(frozen=True)
@@ -18,14 +20,15 @@ class FitConfig:
     # The model.
     n_dims: int = 256
     """Width of the joint embedding of one pair of heads."""
-    n_models: int = 3
-    """Pairs of heads, trained on the same batches from other random weights; similarities are means over them."""
     dropout: float = 0.1
     """Dropout inside the projection heads."""
-    standardize: bool = True
-    """Take features of a frozen encoder in units of their slide, so that stain and scanner fall away."""
+    views: tuple[View, ...] = ("raw", "components", "aligned")
+    """A pair of heads each, trained on the same batches; similarities are means over them. How each sees features of a
+    frozen encoder: ``"raw"``, as they are; ``"components"``, the same, trained on their principal components;
+    ``"aligned"``, less what the stain of their slide adds (:class:`bleep_sc.models.alignment.Alignment`); ``"scaled"``,
+    in units of their slide. A view may be named several times. Encoders that are trained see patches as they are."""
     n_components: int | None = 256
-    """Principal components of the features that the image head is trained on; None: the features themselves."""
+    """Principal components of the features that image heads are trained on, but for ``"raw"``; None: all of them."""
     train_encoder: bool = False
     """Train the image encoder with the heads, where patches are given, instead of freezing it."""
 
@@ -56,8 +59,11 @@ class FitConfig:
     """How near a reference spot is."""
     regression: bool = True
     """Correct the retrieved mean by a ridge regression on the joint embedding, as far as held-out slides support it."""
-    regression_penalty: float = 3.0
+    regression_penalty: float = 10.0
     """Penalty of that regression; embeddings have norm one."""
+    smoothing_um: float | None = None
+    """Standard deviation, µm, by which the embedding of a spot is averaged with those of the tissue around it before it
+    is looked for; None: what predicts held-out slides of the reference best, and 0 where none was held out."""
 
     # What held-out slides teach.
     cross_fit: bool = True
@@ -68,9 +74,9 @@ class FitConfig:
         for name, value in vars(self).items():
             if hasattr(value, "item"):
                 object.__setattr__(self, name, value.item())
+        object.__setattr__(self, "views", tuple(self.views))
         positive = (
             "n_dims",
-            "n_models",
             "temperature",
             "learning_rate",
             "max_epochs",
@@ -94,6 +100,16 @@ class FitConfig:
             raise ValueError(f"FitConfig.weight_decay={self.weight_decay!r} must not be negative.")
         if not 0 <= self.stain_jitter < 1:
             raise ValueError(f"FitConfig.stain_jitter={self.stain_jitter!r} must lie in [0, 1).")
+        if not self.views:
+            raise ValueError(f"FitConfig.views={self.views!r} must name at least one of {get_args(View)}.")
+        if unknown := [view for view in self.views if view not in get_args(View)]:
+            raise ValueError(f"FitConfig.views={self.views!r} names {unknown[0]!r}; use some of {get_args(View)}.")
+        if self.smoothing_um is not None and not 0 <= self.smoothing_um < float("inf"):
+            raise ValueError(f"FitConfig.smoothing_um={self.smoothing_um!r} must not be negative, or None.")
+        if self.smoothing_um and self.metric != "cosine":
+            raise ValueError(
+                f"FitConfig.smoothing_um={self.smoothing_um!r} averages directions; it needs metric='cosine', or is 0."
+            )
         if self.stain_jitter and not self.train_encoder:
             raise ValueError(
                 "FitConfig.stain_jitter changes patches while their encoder is trained, and this one is frozen. Set "
@@ -113,11 +129,11 @@ class FitConfig:
         return cls(
             train_encoder=True,
             temperature=1.0,
-            n_models=1,
+            views=("raw",),
             batch_size=512,
             max_epochs=150,
-            standardize=False,
             n_components=None,
             regression=False,
+            smoothing_um=0.0,
             cross_fit=False,
         )

@@ -6,31 +6,33 @@ from dataclasses import replace
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bleep_sc.models import stain_jitter, symmetries
 from bleep_sc.models.losses import bleep_loss
 from bleep_sc.models.on_device import has_bfloat16, memory_format, transfer
-from bleep_sc.models.slide_scale import SlideScale
 from bleep_sc.training.architecture import trained_on, whole
 from bleep_sc.training.checkpoint import Checkpoint, fingerprint, only_one
 from bleep_sc.training.chunks import embed_in_chunks, number_of_chunks
 from bleep_sc.training.loop import train
-from bleep_sc.training.pairs import Pairs
+from bleep_sc.training.prepared import prepare
 from bleep_sc.training.processes.group import Processes, joined
-from bleep_sc.training.rotation import Rotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from bleep_sc.models.bleep import BLEEP
     from bleep_sc.models.encoders import Encoder
+    from bleep_sc.training.architecture import SideBySide
     from bleep_sc.training.config import FitConfig
+    from bleep_sc.training.pairs import Pairs
+
+    Trainable = BLEEP | SideBySide
 
 
 def fit_bleep(
@@ -59,7 +61,7 @@ def fit_bleep(
     pairs
         Images and expression of the spots.
     groups
-        Slide of every spot, (n,), in whose units features are taken with ``config.standardize``.
+        Slide of every spot, (n,), by which some of ``config.views`` take features.
     config
         Hyper-parameters.
     units
@@ -94,8 +96,9 @@ def fit_bleep(
             processes.require_same(facts)
         torch.manual_seed(random_state)
         generator = torch.Generator().manual_seed(random_state)
-        pairs, scale, rotation = _prepared(pairs, groups, config, processes)
-        model = trained_on(pairs, config, encoder).to(device).to(memory_format=memory_format(device))
+        prepared = prepare(pairs, groups, config, random_state, processes)
+        pairs = prepared.pairs
+        model = trained_on(pairs, prepared.widths, config, encoder).to(device).to(memory_format=memory_format(device))
         if processes.n > 1:
             model = _shared(model, processes)
             torch.manual_seed(random_state + processes.rank)  # every process drops out units of its own
@@ -137,32 +140,7 @@ def fit_bleep(
             error.add_note(_fewer_at_once(size // processes.n // n_chunks))
             raise
         processes.broadcast(model.state_dict().values())  # statistics that each process took of its own share
-        return whole(model, scale, rotation, config), history
-
-
-def _prepared(
-    pairs: Pairs, groups: NDArray[np.str_], config: FitConfig, processes: Processes
-) -> tuple[Pairs, SlideScale | None, Rotation | None]:
-    """Return what batches are taken from, and what features went through: their scale, and their components."""
-    scale = rotation = None
-    images = pairs.images
-    if not pairs.are_patches:
-        features = np.asarray(images)
-        if config.standardize:
-            scale = SlideScale.of(features, groups)
-            if not scale.std.any():
-                raise ValueError(
-                    f"None of the {features.shape[1]} image features varies on any slide of the reference: there is "
-                    "nothing to learn. Pass others as use_rep=, or see bleep_sc.pp.image_features."
-                )
-            features = scale.apply(features, groups)
-        rotation = Rotation.of(features, config.n_components)
-        if rotation is not None:
-            processes.broadcast((rotation.mean, rotation.components))
-            features = rotation.apply(features)
-        images = np.ascontiguousarray(features)
-    # Rows are gathered for every batch: where columns are together in memory, that takes ten times as long.
-    return Pairs(images, np.ascontiguousarray(pairs.expression)), scale, rotation
+        return whole(model, prepared, config), history
 
 
 def _augmented(image: Tensor, config: FitConfig, generator: torch.Generator, **part: int) -> Tensor:
@@ -182,7 +160,7 @@ def _precision(config: FitConfig, device: torch.device, *, trains_encoder: bool)
     return "bfloat16" if trains_encoder and has_bfloat16(device) else "float32"
 
 
-def _shared(model: BLEEP, processes: Processes) -> BLEEP:
+def _shared(model: Trainable, processes: Processes) -> Trainable:
     """Return the model as all processes start with it."""
     if next(model.parameters()).device.type == "cuda":
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)

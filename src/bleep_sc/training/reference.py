@@ -38,6 +38,7 @@ def fit_reference(
     *,
     config: FitConfig,
     units: NDArray[np.str_] | None = None,
+    centers_um: NDArray[np.float64] | None = None,
     device: torch.device | str = "cpu",
     checkpoint_dir: str | Path | None = None,
     **how: Any,
@@ -51,6 +52,8 @@ def fit_reference(
     units
         What each spot is held out with as a whole, (n,), as
         :func:`bleep_sc.training.validation.units_to_hold_out` says; None is its slide.
+    centers_um
+        Where spots are on their slides, (n, 2); None is not known, and then nothing is averaged over tissue.
     checkpoint_dir
         Holds a folder of checkpoints for every model that is trained. One that is finished is not trained again.
     """
@@ -61,7 +64,7 @@ def fit_reference(
         model, loss = fit_bleep(pairs, groups, checkpoint_dir=None if folder is None else folder / "model", **how)
         held_out = None
         if holds_out(config, units):
-            held_out = cross_fit(pairs, groups, checkpoint_dir=folder, **how)
+            held_out = cross_fit(pairs, groups, centers_um=centers_um, checkpoint_dir=folder, **how)
     return Trained(model, loss, held_out)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata.places import features_around
-from bleep_sc._output.messages import logger, warn
+from bleep_sc._output.messages import warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +23,8 @@ def surroundings(spots: Spots) -> Around | None:
     """Return what averages values over the tissue around every spot, or None where places in µm are not known."""
     from bleep_sc.models.known_tissue import RADIUS_UM
 
-    try:
-        centers = spots.centers_um
-    except (KeyError, ValueError) as error:
-        logger.info("Whether tissue looks like that of the reference is left open: %s", error)
+    centers = spots.known_centers_um("whether tissue looks like that of the reference is left open")
+    if centers is None:
         return None
     return partial(features_around, library_ids=spots.slides, centers=centers, radius_um=RADIUS_UM)
 

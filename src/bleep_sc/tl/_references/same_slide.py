@@ -81,15 +81,15 @@ def place_images(
     """Return the image embeddings of the query, (n_obs, n_dims), and of the references, (n_reference, n_dims).
 
     ``images`` are those of the query, as the model takes them, and ``twins`` which spot of the query every spot of
-    every reference is. Features are taken in units of their slide. Spots of a reference that stand on a slide of the
-    query were embedded without the query's; here both are taken in units of all spots of that slide. The first
+    every reference is. Some views of features depend on all spots of a slide. Spots of a reference that stand on a slide of the
+    query were embedded without the query's; here both are seen on all of that slide. The first
     reference stays as it is.
     """
     from bleep_sc.models.embed import embed_images
 
     module = model.module.to(device)
     of_refs = [embedding_of(each.adata, keys.image_embedding(key)) for each in refs]
-    if not model.module.standardize or len(refs) == 1:
+    if not model.module.depends_on_slide or len(refs) == 1:
         return embed_images(module, images, query.slides, device=device), _stacked(of_refs)
     rows, more_images, more_slides = [np.full(len(twins[0]), -1, dtype=np.intp)], [images], [query.slides]
     for each, twin, embedding in zip(refs[1:], twins[1:], of_refs[1:], strict=True):

@@ -42,6 +42,7 @@ class Task:
     pairs: Pairs
     groups: NDArray[np.str_]
     units: NDArray[np.str_]
+    centers_um: NDArray[np.float64] | None
     config: FitConfig
     encoder: Encoder | None
     devices: list[str]
@@ -58,6 +59,7 @@ def write_task(
     groups: NDArray[np.str_],
     *,
     units: NDArray[np.str_],
+    centers_um: NDArray[np.float64] | None,
     config: FitConfig,
     encoder: Encoder | None,
     devices: list[str],
@@ -68,6 +70,8 @@ def write_task(
     np.save(folder / "expression.npy", pairs.expression)
     np.save(folder / "groups.npy", groups)
     np.save(folder / "units.npy", units)
+    if centers_um is not None:
+        np.save(folder / "centers_um.npy", centers_um)
     description = None
     if encoder is not None:
         description = {"name": encoder.name, "fingerprint": encoder.fingerprint()}
@@ -106,6 +110,7 @@ def read_task(folder: Path) -> Task:
         pairs=Pairs(images, _opened(folder / "expression.npy")),
         groups=np.load(folder / "groups.npy"),
         units=np.load(folder / "units.npy"),
+        centers_um=np.load(folder / "centers_um.npy") if (folder / "centers_um.npy").is_file() else None,
         config=FitConfig(**task["config"]),
         encoder=encoder,
         devices=task["devices"],
@@ -123,7 +128,7 @@ def write_result(folder: Path, trained: Trained) -> None:
             **{each.name: getattr(trained.held_out, each.name) for each in fields(HeldOut)},
         )
     model = trained.model
-    result = {"loss": trained.loss, "n_features": model.n_features, "standardize": model.standardize}
+    result = {"loss": trained.loss, "n_features": model.n_features, "views": model.views}
     (folder / RESULT).write_text(json.dumps(result))
 
 
@@ -132,7 +137,7 @@ def read_result(folder: Path, pairs: Pairs, config: FitConfig, encoder: Encoder 
     result = json.loads((folder / RESULT).read_text())
     copied = None if encoder is None else copy.deepcopy(encoder).cpu()
     shape = result["n_features"], pairs.expression.shape[1]
-    model = heads(*shape, config, encoder=copied, standardize=result["standardize"])
+    model = heads(*shape, config, result["views"], encoder=copied)
     model.load_state_dict(safetensors.torch.load((folder / "model.safetensors").read_bytes()))
     held_out = None
     if (folder / "held_out.npz").is_file():

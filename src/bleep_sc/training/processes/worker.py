@@ -25,6 +25,7 @@ def main(folder: Path) -> None:
             task.groups,
             config=task.config,
             units=task.units,
+            centers_um=task.centers_um,
             encoder=task.encoder,
             device=task.devices[int(os.environ["LOCAL_RANK"])],
             on_epoch_end=lambda epoch, loss: _note_epoch(folder) if rank == 0 else False,

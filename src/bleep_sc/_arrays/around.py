@@ -13,6 +13,17 @@ SPREADS = 2.0
 """Standard deviations of the weights within the radius."""
 
 
+def around_on_slides(
+    values: NDArray[np.floating], slides: NDArray[np.str_], centers: NDArray[np.floating], radius: float
+) -> NDArray[np.float32]:
+    """Average values (n, d) as :func:`average_around` does, on every slide (``slides``, (n,)) by itself."""
+    result = np.empty(values.shape, dtype=np.float32)
+    for name in np.unique(slides):
+        rows = slides == name
+        result[rows] = average_around(values[rows], centers[rows], radius)
+    return result
+
+
 def average_around(values: NDArray[np.floating], centers: NDArray[np.floating], radius: float) -> NDArray[np.float32]:
     r"""Average values over the places within a radius, by :math:`\exp(-d^2 / 2 \sigma^2)` of their distance.
 
