@@ -59,6 +59,8 @@ class Row:
     predict: Callable[..., Arrays]
     is_random: bool = False
     needs_alignment: bool = False
+    of_donors: bool = False
+    """Compared on another donor alone: of neighbouring sections the ablation has the numbers."""
 
 
 class Part:
@@ -122,6 +124,9 @@ def rows(epochs: int | None) -> dict[str, Row]:
     def network(config: bs.tl.FitConfig, use_rep: tuple[str, ...]) -> Row:
         return Row(partial(bleep, config=preset(config), use_rep=use_rep), is_random=True)
 
+    def former(config: bs.tl.FitConfig) -> Row:
+        return replace(network(config, FEATURES), of_donors=True)
+
     fields = {f"field {i + 1}": (name,) for i, name in enumerate(FEATURES)} | {"three fields": FEATURES}
     ridges = {}
     for field, names in fields.items():
@@ -134,10 +139,8 @@ def rows(epochs: int | None) -> dict[str, Row]:
         "ridge as in HEST-Bench, one view": Row(partial(hest, use_rep=ONE_VIEW)),
         **ridges,
         PUBLISHED: network(bs.tl.FitConfig.paper(), (ONE_VIEW,)),
-        "BLEEP, the former default": network(FORMER, FEATURES),
-        "BLEEP, the former default, features as they are": network(
-            replace(FORMER, views=("components",) * 3), FEATURES
-        ),
+        "BLEEP, the former default": former(FORMER),
+        "BLEEP, the former default, features as they are": former(replace(FORMER, views=("components",) * 3)),
         DEFAULT: network(bs.tl.FitConfig(), DEFAULT_FEATURES),
     }
 

@@ -249,6 +249,12 @@ def write(out: Path, measured: dict[str, dict[str, Measured]]) -> None:
     pd.concat(runs).to_csv(out / "runs.csv", index=False, float_format="%.5f")
 
 
+def is_for(row: Row, direction: Direction) -> bool:
+    """Tell whether a row is one of the table of a direction."""
+    same_donor = direction.name.startswith("Another section")
+    return (direction.is_aligned or not row.needs_alignment) and not (row.of_donors and same_donor)
+
+
 def main() -> None:
     """Run every row in every direction, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -268,7 +274,7 @@ def main() -> None:
         for direction in [each for each in DIRECTIONS if each.data == data]:
             print(direction.name, flush=True)
             parts = [Part(adata, data, *names) for names in direction.parts]
-            fitting = [name for name in chosen if direction.is_aligned or not every[name].needs_alignment]
+            fitting = [name for name in chosen if is_for(every[name], direction)]
             measured[direction.name] = {
                 name: measure(parts, name, every[name], arguments.seeds, arguments.runs) for name in fitting
             }
