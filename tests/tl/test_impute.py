@@ -448,7 +448,7 @@ def test_no_hub_is_asked_unless_the_user_names_the_encoder(reference, query, mon
         asked.append(model)
         raise OSError("not found")
 
-    config = bs.tl.FitConfig(max_epochs=1, n_dims=8, n_models=1, train_encoder=trained, cross_fit=False)
+    config = bs.tl.FitConfig(max_epochs=1, n_dims=8, views=("scaled",), train_encoder=trained, cross_fit=False)
     bs.tl.fit(reference, encoder="stain_stats", config=config, show_progress_bar=False)
     record = reference.uns["bleep"]
     del record["checksum"]

@@ -22,7 +22,7 @@ from bleep_sc.training.processes.launch import fit_in_processes
 from bleep_sc.training.processes.task import read_result, read_task, write_result, write_task
 from bleep_sc.training.reference import fit_reference
 
-CONFIG = FitConfig(max_epochs=3, n_dims=8, n_models=2, n_components=4, batch_size=17, dropout=0, n_neighbors=5)
+CONFIG = FitConfig(max_epochs=3, n_dims=8, views=("scaled",) * 2, n_components=4, batch_size=17, dropout=0, n_neighbors=5)
 TWO = [torch.device("cpu")] * 2
 SLIDES = np.repeat(["a", "b"], [20, 23])
 UNITS = np.repeat(["y", "x"], [20, 23])
@@ -155,7 +155,7 @@ from bleep_sc.training.processes.launch import fit_in_processes
 tempfile.tempdir = sys.argv[1]
 rng = np.random.default_rng(0)
 pairs = Pairs(rng.normal(size=(40, 6)).astype("f4"), rng.normal(size=(40, 9)).astype("f4"))
-config = FitConfig(max_epochs=100_000, n_dims=8, n_models=1)
+config = FitConfig(max_epochs=100_000, n_dims=8, views=("scaled",))
 fit_in_processes(pairs, np.full(40, "a"), devices=[torch.device("cpu")] * 2, config=config, show_progress_bar=False)
 """
     waiting = subprocess.Popen([sys.executable, "-c", script, str(folder)])
