@@ -20,8 +20,8 @@ def smoothed(
 ) -> NDArray[np.float32]:
     r"""Average embeddings of norm one over the tissue around every spot.
 
-    Weights are :math:`\exp(-d^2 / 2 \sigma^2)`, up to :math:`2 \sigma`: expression changes from place to place less
-    than what a single patch tells of it.
+    Weights are :math:`\exp(-d^2 / 2 \sigma^2)`, up to :math:`2 \sigma`: expression changes less between places
+    than what single patches tell of it.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,7 +44,33 @@ def prepare(
     expression = np.ascontiguousarray(pairs.expression)
     if pairs.are_patches:
         return Prepared(Pairs(pairs.images, expression), [], [], {})
-    features = np.asarray(pairs.images)
+    seen, buffers = _seen(np.asarray(pairs.images), groups, config, random_state, processes)
+    rotations: dict[str, Rotation | None] = {}
+    for view in dict.fromkeys(config.views):
+        rotations[view] = None if view == "raw" else Rotation.of(seen[SEEN_AS[view]], config.n_components)
+        if (rotation := rotations[view]) is not None:
+            processes.broadcast((rotation.mean, rotation.components))
+    values = {
+        view: seen[SEEN_AS[view]] if own is None else own.apply(seen[SEEN_AS[view]]) for view, own in rotations.items()
+    }
+    parts = [values[view] for view in config.views]
+    return Prepared(
+        Pairs(np.ascontiguousarray(np.concatenate(parts, axis=1)), expression),
+        [part.shape[1] for part in parts],
+        [rotations[view] for view in config.views],
+        buffers,
+    )
+
+
+def _seen(
+    features: NDArray[np.float32],
+    groups: NDArray[np.str_],
+    config: FitConfig,
+    random_state: int,
+    processes: Processes,
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, Tensor]]:
+    """Return features as the views see them, by what becomes of them, and the buffers that a model needs for that."""
+    needed = {SEEN_AS[view] for view in config.views}
     scale = SlideScale.of(features, groups)
     if not scale.std.any():
         raise ValueError(
@@ -53,30 +79,13 @@ def prepare(
         )
     seen = {AS_THEY_ARE: features}
     buffers: dict[str, Tensor] = {}
-    if SCALED in map(SEEN_AS.get, config.views):
-        seen[SCALED] = scale.apply(features, groups)
+    if SCALED in needed:
         buffers |= {"feature_mean": torch.from_numpy(scale.mean), "feature_std": torch.from_numpy(scale.std)}
-    if ALIGNED in map(SEEN_AS.get, config.views):
+        seen[SCALED] = scale.apply(features, groups)
+    if ALIGNED in needed:
         alignment = learn_alignment(features, groups, random_state)
-        tensors = {
-            f"alignment_{each.name}": torch.from_numpy(getattr(alignment, each.name)) for each in fields(alignment)
-        }
-        processes.broadcast(tensors.values())
-        seen[ALIGNED], buffers = alignment.apply(features, groups), buffers | tensors
-    rotated: dict[str, tuple[Rotation | None, NDArray[np.float32]]] = {}
-    for view in dict.fromkeys(config.views):
-        rotation, values = None, seen[SEEN_AS[view]]
-        if view != "raw":
-            rotation = Rotation.of(values, config.n_components)
-        if rotation is not None:
-            processes.broadcast((rotation.mean, rotation.components))
-            values = rotation.apply(values)
-        rotated[view] = rotation, values
-    parts = [rotated[view][1] for view in config.views]
-    images = np.ascontiguousarray(np.concatenate(parts, axis=1))
-    return Prepared(
-        Pairs(images, expression),
-        [part.shape[1] for part in parts],
-        [rotated[view][0] for view in config.views],
-        buffers,
-    )
+        tensors = {f"alignment_{name}": torch.from_numpy(array) for name, array in vars(alignment).items()}
+        processes.broadcast(tensors.values())  # into the arrays, whose memory they share
+        buffers |= tensors
+        seen[ALIGNED] = alignment.apply(features, groups)
+    return seen, buffers

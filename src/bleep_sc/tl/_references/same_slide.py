@@ -81,9 +81,9 @@ def place_images(
     """Return the image embeddings of the query, (n_obs, n_dims), and of the references, (n_reference, n_dims).
 
     ``images`` are those of the query, as the model takes them, and ``twins`` which spot of the query every spot of
-    every reference is. Some views of features depend on all spots of a slide. Spots of a reference that stand on a
-    slide of the query were embedded without the query's; here both are seen on all of that slide. The first reference
-    stays as it is.
+    every reference is. Some views of features depend on all spots of a slide. Spots of a reference that are on a slide
+    of the query were embedded without the query's; here both are seen on all of that slide. The first reference stays
+    as it is.
     """
     from bleep_sc.models.embed import embed_images
 
