@@ -82,7 +82,10 @@ def rows(names: list[str]) -> dict[str, Row]:
         "default, not smoothed": Row(replace(whole, smoothing_um=0.0)),
         "default, penalty 3": Row(replace(whole, regression_penalty=3.0)),
         **{f"default, {view} alone": Row(replace(whole, views=(view,))) for view in (*DEFAULT.views, "scaled")},
-        **{f"default, {view} three times": Row(replace(whole, views=(view,) * 3)) for view in (*DEFAULT.views, "scaled")},
+        **{
+            f"default, {view} three times": Row(replace(whole, views=(view,) * 3))
+            for view in (*DEFAULT.views, "scaled")
+        },
         "one field of view": Row(DEFAULT, ("X_0",)),
         "former default, cross-fitted": Row(replace(FORMER, cross_fit=True)),
         "former default, not in units of the slide": Row(replace(FORMER, views=("components",) * 3)),

@@ -107,7 +107,9 @@ def test_it_is_expectation_and_maximisation(alignment):
 
 def test_few_spots_are_drawn_to_the_reference(alignment):
     features = drawn(alignment, (2000, 1000, 1000), stain=2.0)
-    far = [np.abs(alignment.offset(features[i::step]) - alignment.mean - 2)[:-1].mean() for i, step in ((0, 1), (3, 800))]
+    far = [
+        np.abs(alignment.offset(features[i::step]) - alignment.mean - 2)[:-1].mean() for i, step in ((0, 1), (3, 800))
+    ]
     assert far[0] < 0.05
     assert far[1] == pytest.approx(2 * PRIOR_OF_MEAN / (5 + PRIOR_OF_MEAN), abs=0.3)
 

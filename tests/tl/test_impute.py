@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import anndata as ad
@@ -11,6 +12,7 @@ from torch import nn
 
 import bleep_sc as bs
 from bleep_sc.models.regression import EmbeddingRegression
+from bleep_sc.models.smoothing import smoothed
 from bleep_sc.tl import FitConfig, _impute
 from bleep_sc.tl._models import inputs
 
@@ -343,7 +345,9 @@ def test_the_prediction_is_a_step_from_what_was_retrieved_towards_a_regression(f
     model = bs.tl.load_model(fitted)
     regression = EmbeddingRegression.fit(fitted.obsm["X_bleep_image"], model.description.config["regression_penalty"])
     values = fitted.X.toarray()
-    regressed = regression.predict(query.obsm["X_bleep_image"], values)
+    centers = query.obsm["spatial"]  # one px of the toy tissue is one µm
+    embedding = smoothed(query.obsm["X_bleep_image"], np.full(query.n_obs, "slice3"), centers, model.smoothing_um)
+    regressed = regression.predict(embedding, values)
     shrinkage = np.full(fitted.n_vars, model.calibration.typical_shrinkage)
     panel = fitted.var_names.get_indexer(model.description.genes)
     shrinkage[panel] = model.calibration.shrinkage
@@ -436,6 +440,29 @@ def test_a_reference_of_version_0_1_is_read(fitted, query):
     old.uns["bleep"]["config"] = json.dumps({**config, **weights, "weights": "softmax"})
     with pytest.raises(ValueError, match=r"by bleep_sc 0.1.0 with FitConfig\(weights='softmax'\).*Fit it again"):
         bs.tl.impute(query, ref=old)
+
+
+def test_spots_are_looked_for_where_the_tissue_around_them_is(reference, query):
+    """As a model that was told says, and one by hand; embeddings are written as they are."""
+    config = replace(QUICK, cross_fit=False, views=("raw",), smoothing_um=80.0)
+    bs.tl.fit(reference, use_rep="X_stain_stats", config=config, show_progress_bar=False)
+    bs.tl.impute(query, ref=reference, n_neighbors=7)
+    alone = bs.tl.embed(query, reference, copy=True)
+    np.testing.assert_allclose(query.obsm["X_bleep_image"], alone.obsm["X_bleep_image"], atol=1e-5)
+    looked_for = smoothed(
+        query.obsm["X_bleep_image"], np.full(query.n_obs, "slice3"), query.obsm["spatial"].astype(float), 80.0
+    )
+    keys = reference.obsm["X_bleep_expression"]
+    similarity = looked_for @ (keys / np.linalg.norm(keys, axis=1, keepdims=True)).T
+    expected = np.sort(np.argsort(-similarity, axis=1)[:, :7], axis=1)
+    found = np.sort(query.obsm["bleep_weights"].indices.reshape(-1, 7), axis=1)
+    assert (found == expected).mean() > 0.99
+    unsmoothed = reference.copy()
+    del unsmoothed.uns["bleep"]["checksum"]
+    said = {**json.loads(reference.uns["bleep"]["config"]), "smoothing_um": 0.0}
+    unsmoothed.uns["bleep"]["config"] = json.dumps(said)
+    other = bs.tl.impute(query, ref=unsmoothed, n_neighbors=7, copy=True)
+    assert (other.obsm["bleep_weights"] != query.obsm["bleep_weights"]).nnz > 100
 
 
 @pytest.mark.parametrize("trained", [False, True])

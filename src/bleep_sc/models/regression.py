@@ -72,11 +72,7 @@ class EmbeddingRegression:
         return slopes.astype(np.float32), (total / count).astype(np.float32)
 
     def predict(self, embedding: NDArray[np.float32], values: Any) -> NDArray[np.float32]:
-<<<<<<< HEAD
-        """Predict (n_query, n_genes) from embeddings (n_query, n_dims) of a query: of norm one, or means of such."""
-=======
         """Predict (n_query, n_genes) from image embeddings (n_query, n_dims) of norm one, or means of such."""
->>>>>>> main
         slopes, intercepts = self.coefficients(values)
         return np.asarray((embedding - self.center) @ slopes + intercepts, dtype=np.float32)
 
