@@ -60,9 +60,10 @@ def impute(
     The patches of the query are placed in the joint embedding, the ``n_neighbors`` nearest **expression** embeddings of
     the reference are found, and the expression of those spots is averaged (Xie et al., NeurIPS 2023, section
     3.3). A spot is looked for at the mean of the embeddings around it, as far as that predicted held-out slides of the
-    reference best (``FitConfig.smoothing_um``), which needs to know places in µm. With ``FitConfig(regression=True)`` this mean is then moved towards a ridge regression on the embedding, each
-    gene as far as held-out slides of the reference support it. Every gene that the reference measured can be read, on
-    the training panel or not; the measured expression of the query, if it has any, is not looked at.
+    reference best (``FitConfig.smoothing_um``), which needs to know places in µm. With ``FitConfig(regression=True)``
+    the mean is then moved towards a ridge regression on the embedding, each gene as far as held-out slides of the
+    reference support it. Every gene that the reference measured can be read, on the training panel or not; the measured
+    expression of the query, if it has any, is not looked at.
 
     Parameters
     ----------
