@@ -11,6 +11,7 @@ import pytest
 from torch import nn
 
 import bleep_sc as bs
+from bleep_sc._adata.spots import Spots
 from bleep_sc.models.regression import EmbeddingRegression
 from bleep_sc.models.smoothing import smoothed
 from bleep_sc.tl import FitConfig, _impute
@@ -345,8 +346,8 @@ def test_the_prediction_is_a_step_from_what_was_retrieved_towards_a_regression(f
     model = bs.tl.load_model(fitted)
     regression = EmbeddingRegression.fit(fitted.obsm["X_bleep_image"], model.description.config["regression_penalty"])
     values = fitted.X.toarray()
-    centers = query.obsm["spatial"]  # one px of the toy tissue is one µm
-    embedding = smoothed(query.obsm["X_bleep_image"], np.full(query.n_obs, "slice3"), centers, model.smoothing_um)
+    spots = Spots.of(query, model.description.params)
+    embedding = smoothed(query.obsm["X_bleep_image"], spots.slides, spots.centers_um, model.smoothing_um)
     regressed = regression.predict(embedding, values)
     shrinkage = np.full(fitted.n_vars, model.calibration.typical_shrinkage)
     panel = fitted.var_names.get_indexer(model.description.genes)

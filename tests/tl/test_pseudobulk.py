@@ -161,5 +161,5 @@ def test_a_slide_that_lost_a_tissue_differs_by_it_unless_features_are_in_units_o
         means = [bs.tl.impute(each, ref=reference, copy=True).layers["bleep"].mean(axis=0) for each in (less, query)]
         predicted = (means[0] - means[1])[zonated]
         slopes[view] = (predicted * measured).sum() / np.square(measured).sum()
-    assert slopes["aligned"] > 0.5
-    assert slopes["scaled"] < 0.4
+    assert slopes["aligned"] > slopes["scaled"] + 0.15, slopes
+    assert slopes["aligned"] > 0.6, slopes
