@@ -123,7 +123,8 @@ def test_predictability_is_of_held_out_predictions_and_measurements_scored_alike
 
 def test_held_out_predictions_know_nothing_of_their_slide(toy):
     ref = toy[toy.obs["library_id"] != "slice3"].copy()
-    config = bs.tl.FitConfig(max_epochs=3, regression=False)  # how far to move towards it is learnt on other slides
+    # How far to move towards a regression is learnt on other slides, and over how much tissue to average on all of them.
+    config = bs.tl.FitConfig(max_epochs=3, regression=False, smoothing_um=0.0)
     how = {"use_rep": "X_stain_stats", "config": config, "show_progress_bar": False}
     bs.tl.fit(ref, **how)
     one = (ref.obs["library_id"] == "slice1").to_numpy()
