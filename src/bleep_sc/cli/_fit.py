@@ -114,7 +114,8 @@ def fit(
 def _config(paper: bool, settings: tuple[str, ...]) -> FitConfig:
     """Return the hyper-parameters, with those set that were named."""
     config = bs.tl.FitConfig.paper() if paper else bs.tl.FitConfig()
-    hints, changes = get_type_hints(bs.tl.FitConfig), {}
+    hints = get_type_hints(bs.tl.FitConfig)
+    changes: dict[str, Any] = {}
     for setting in settings:
         name, _, text = setting.partition("=")
         if name not in hints:
