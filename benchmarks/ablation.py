@@ -34,6 +34,8 @@ EMBED = "bleep_sc.training.fit.embed_in_chunks"
 WEIGHTS = "bleep_sc.models.retrieval.neighbor_weights"
 SOFTMAX = (0.02, 0.05, 0.1, 0.2)
 PAPER, DEFAULT = bs.tl.FitConfig.paper(), bs.tl.FitConfig(cross_fit=False)
+FORMER = replace(DEFAULT, views=("scaled",) * 3, regression_penalty=3.0, smoothing_um=0.0)
+"""The default before heads had views of their own."""
 
 
 @dataclass(frozen=True)
@@ -54,26 +56,41 @@ class Row:
 
 
 def rows(names: list[str]) -> dict[str, Row]:
-    """Return the rows: from the paper to the default step by step, and the default with one thing changed."""
+    """Return the rows: from the paper to the default step by step, and the default with one thing changed.
+
+    Where nothing is cross-fitted, embeddings are not averaged over tissue either.
+    """
     steps = replace(PAPER, batch_size=256, max_epochs=200)
-    standardized = replace(steps, standardize=True)
-    rotated = replace(standardized, n_components=256)
-    ensemble = replace(rotated, n_models=3)
+    scaled = replace(steps, views=("scaled",))
+    rotated = replace(scaled, n_components=256)
+    ensemble = replace(rotated, views=("scaled",) * 3)
+    whole = replace(DEFAULT, cross_fit=True)
     wide = tuple(f"{name}_context" for name in names)
     return {
         "paper, one view": Row(PAPER, (ONE_VIEW,)),
         "+ symmetries": Row(PAPER, ("X_0",)),
         "+ three fields of view": Row(PAPER),
         "+ 200 epochs of batches of 256": Row(steps),
-        "+ in units of the slide": Row(standardized),
+        "+ in units of the slide": Row(scaled),
         "+ 256 principal components": Row(rotated),
         "+ three pairs of heads": Row(ensemble),
         "+ temperature 4": Row(replace(ensemble, temperature=4.0)),
-        "+ regression = default": Row(DEFAULT),
-        "default, cross-fitted": Row(replace(DEFAULT, cross_fit=True)),
+        "+ regression = former default": Row(FORMER),
+        "+ three views": Row(replace(FORMER, views=DEFAULT.views)),
+        "+ penalty 10": Row(DEFAULT),
+        "+ cross-fitted, smoothed = default": Row(whole),
+        "default, not smoothed": Row(replace(whole, smoothing_um=0.0)),
+        "default, penalty 3": Row(replace(whole, regression_penalty=3.0)),
+        **{f"default, {view} alone": Row(replace(whole, views=(view,))) for view in (*DEFAULT.views, "scaled")},
+        **{
+            f"default, {view} three times": Row(replace(whole, views=(view,) * 3))
+            for view in (*DEFAULT.views, "scaled")
+        },
         "one field of view": Row(DEFAULT, ("X_0",)),
-        "not in units of the slide": Row(replace(DEFAULT, standardize=False)),
-        "one pair of heads": Row(replace(DEFAULT, n_models=1)),
+        "former default, cross-fitted": Row(replace(FORMER, cross_fit=True)),
+        "former default, not in units of the slide": Row(replace(FORMER, views=("components",) * 3)),
+        "former default, one pair of heads": Row(replace(FORMER, views=("scaled",))),
+        "former default, six pairs of heads": Row(replace(FORMER, views=("scaled",) * 6)),
         "heads of 128": Row(replace(DEFAULT, n_dims=128)),
         "temperature 1": Row(replace(DEFAULT, temperature=1.0)),
         "25 neighbours": Row(replace(DEFAULT, n_neighbors=25)),
@@ -91,7 +108,6 @@ def rows(names: list[str]) -> dict[str, Row]:
         "image embeddings as keys": Row(DEFAULT, image_keys=True),
         "values of 20 components": Row(DEFAULT, n_components=20),
         "and stain statistics": Row(DEFAULT, (*names, STAINS)),
-        "six pairs of heads": Row(replace(DEFAULT, n_models=6)),
         "no regression": Row(replace(DEFAULT, regression=False)),
     }
 
@@ -142,7 +158,7 @@ def temperature_of(train: AnnData, row: Row, random_state: int) -> float:
     scores = dict.fromkeys(row.softmax, 0.0)
     for name in slides.unique():
         inner, left_out = train[slides != name].copy(), train[slides == name].copy()
-        fit(inner, replace(row, config=replace(row.config, n_models=1)), random_state)
+        fit(inner, replace(row, config=replace(row.config, views=tuple(dict.fromkeys(row.config.views)))), random_state)
         genes = inner.var_names[inner.var["highly_variable"]]
         embedded = bs.tl.embed(left_out, inner, copy=True).obsm["X_bleep_image"]
         values, truth = (dense(each[:, genes].X) for each in (inner, left_out))

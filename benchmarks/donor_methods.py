@@ -75,7 +75,7 @@ class Part:
         self.panel = self.ref.var["highly_variable"].to_numpy()
         self.truth = self.query[:, self.panel].X.toarray()
         self.query.X = None
-        for side in (self.ref, self.query):  # in units of their slide, as the default takes features
+        for side in (self.ref, self.query):  # in units of their slide, as the former default took features
             for name in FEATURES:
                 scale = SlideScale.of(self.ref.obsm[name], slides_of(self.ref))
                 side.obsm[in_units(name)] = scale.apply(side.obsm[name], slides_of(side))

@@ -24,7 +24,7 @@ import bleep_sc as bs
 FEATURES = ["X_0", "X_1", "X_2"]
 SECTIONS = ("C2", "C3", "C4", "C5")
 SHARES = (0.0, 0.01, 0.05, 0.1)
-CONFIG = bs.tl.FitConfig(cross_fit=False, n_models=1)
+CONFIG = bs.tl.FitConfig(cross_fit=False, views=("scaled",))
 Scores = tuple[str, dict[str, float]]
 
 

@@ -59,7 +59,9 @@ def reference() -> object:
     kept = ref.var["highly_variable"].to_numpy().nonzero()[0][:N_GENES]
     ref = ref[:, kept].copy()
     del ref.obsm["patches"]
-    bs.tl.fit(ref, use_rep="X_stain_stats", config=bs.tl.FitConfig(max_epochs=20, n_models=1), show_progress_bar=False)
+    bs.tl.fit(
+        ref, use_rep="X_stain_stats", config=bs.tl.FitConfig(max_epochs=20, views=("scaled",)), show_progress_bar=False
+    )
     return ref
 
 

@@ -208,7 +208,7 @@ def write_reference(folder: Path, n_keys: int) -> tuple[list[Path], object]:
     fitted, query = (
         toy[mask].copy() for mask in (toy.obs["library_id"] != "slice3", toy.obs["library_id"] == "slice3")
     )
-    config = bs.tl.FitConfig(max_epochs=3, n_models=1)  # as wide as the paper's
+    config = bs.tl.FitConfig(max_epochs=3, views=("scaled",))  # as wide as the paper's
     bs.tl.fit(fitted, use_rep="X_stain_stats", config=config, show_progress_bar=False)
     n_dims = fitted.obsm["X_bleep_image"].shape[1]
     genes = [*fitted.var_names, *(f"MORE{i}" for i in range(LARGE_GENES - fitted.n_vars))]

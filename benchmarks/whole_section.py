@@ -2,8 +2,8 @@
 
 A section of her2st is tiled every 100 and every 50 µm and imputed from the three others; at the measured spots the map
 is read off the nearest tile, or off the three nearest, weighed by how near they are. The tiles next to the spots are
-also imputed without the others: features are in units of their slide, and tiles cover more of it than spots. Pearson r
-with the truth of the section.
+also imputed without the others: some views of features depend on their slide, and tiles cover more of it than spots.
+Pearson r with the truth of the section.
 
     python benchmarks/whole_section.py [--section C4] [--figure FILE]
 """

@@ -17,7 +17,7 @@ from bleep_sc.tl._predictions import layers, record
 from bleep_sc.training import features
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what spatialdata, dask and zarr say of each other
-CONFIG = bs.tl.FitConfig(max_epochs=3, n_models=1, n_dims=64, cross_fit=False)
+CONFIG = bs.tl.FitConfig(max_epochs=3, views=("scaled",), n_dims=64, cross_fit=False)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import errno
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -137,7 +138,7 @@ def test_unknown_data_is_named():
     assert "'nothing' is no known tissue, and no h5ad file" in result.output
 
 
-QUICK = ["--set", "max_epochs=2", "--set", "n_models=1", "--set", "cross_fit=false"]
+QUICK = ["--set", "max_epochs=2", "--set", "views=scaled", "--set", "cross_fit=false"]
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def test_a_reference_is_fitted_as_in_python(unfitted, reference, query):
     before = unfitted.read_bytes()
     result = run("fit", unfitted, "--use-rep", "X_stain_stats", *QUICK, "--seed", 3, "--out", out)
     assert result.exit_code == 0, result.output
-    config = bs.tl.FitConfig(max_epochs=2, n_models=1, cross_fit=False)
+    config = bs.tl.FitConfig(max_epochs=2, views=("scaled",), cross_fit=False)
     bs.tl.fit(reference, use_rep="X_stain_stats", config=config, random_state=3, show_progress_bar=False)
     fitted = ad.read_h5ad(out)
     np.testing.assert_array_equal(fitted.uns["bleep"]["model"], reference.uns["bleep"]["model"])
@@ -190,18 +191,25 @@ def test_hyper_parameters_are_set_by_name():
     changed = {"chunk_size": 64, "temperature": 2.0, "metric": "euclidean", "cross_fit": True, "n_components": None}
     assert vars(config) == {**paper, **changed}
     assert type(config.temperature) is float
+    assert _fit._config(True, ("views=raw, aligned",)) == replace(bs.tl.FitConfig.paper(), views=("raw", "aligned"))
+    assert _fit._config(False, ("views=scaled", "smoothing_um=75")) == bs.tl.FitConfig(
+        views=("scaled",), smoothing_um=75.0
+    )
     assert _fit._config(False, ()) == bs.tl.FitConfig()
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("size=3", "'size' is no field; there are n_dims, n_models"),
+        ("size=3", "'size' is no field; there are n_dims, dropout, views"),
         ("max_epochs=many", "max_epochs=many is no int"),
         ("max_epochs=2.5", "max_epochs=2.5 is no int"),
         ("train_encoder=1", "train_encoder=1 is no bool"),
         ("n_components=x", "n_components=x is no none or int"),
         ("max_epochs", "max_epochs= is no int"),
+        ("views=raw,algned", r"FitConfig.views=\('raw', 'algned'\) names 'algned'; use some of \('raw', 'components'"),
+        ("views=", r"names ''; use some of"),
+        ("views=('raw',)", r"use some of \('raw'"),
         ("batch_size=1", r"FitConfig.batch_size=1 must be at least 2"),
     ],
 )

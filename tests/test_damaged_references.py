@@ -39,7 +39,7 @@ def small(_fitted):
         del ref.obsm[name]
     del ref.uns["bleep"], ref.layers["counts"]
     ref.obsm["X_few"] = _fitted.obsm["X_stain_stats"]
-    config = bs.tl.FitConfig(n_dims=16, n_models=1, max_epochs=5)
+    config = bs.tl.FitConfig(n_dims=16, views=("scaled",), max_epochs=5)
     bs.tl.fit(ref, use_rep="X_few", config=config, show_progress_bar=False)
     del ref.uns["spatial"], ref.uns["patches"]
     query = ad.AnnData(obs=ref.obs[["library_id"]][:40].assign(library_id="new"), var=ref.var[[]])

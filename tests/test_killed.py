@@ -144,7 +144,9 @@ def files(tmp_path_factory, _toy):
     """A reference, a query with places, its image, and a sheet of slides."""
     folder = tmp_path_factory.mktemp("files")
     ref = _toy[_toy.obs["library_id"] == "slice1"].copy()
-    bs.tl.fit(ref, use_rep="X_stain_stats", config=bs.tl.FitConfig(max_epochs=2, n_models=1), show_progress_bar=False)
+    bs.tl.fit(
+        ref, use_rep="X_stain_stats", config=bs.tl.FitConfig(max_epochs=2, views=("scaled",)), show_progress_bar=False
+    )
     del ref.obsm["patches"]
     ref.write_h5ad(folder / "ref.h5ad")
     query = _toy[_toy.obs["library_id"] == "slice3"][:160].copy()

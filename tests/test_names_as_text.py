@@ -74,7 +74,7 @@ def test_figures(odd, plot, arguments, least):
 
 def test_a_model_card(reference, tmp_path):
     reference.var_names = [f"{name}{ODD}\n" for name in reference.var_names]
-    config = bs.tl.FitConfig(max_epochs=1, n_models=1, cross_fit=False)
+    config = bs.tl.FitConfig(max_epochs=1, views=("scaled",), cross_fit=False)
     bs.tl.fit(reference, use_rep="X_stain_stats", config=config, show_progress_bar=False)
     told = {"title": f"A\n# {ODD}", "organism": ODD, "tissue": f"{ODD}\n|", "license": ODD}
     bs.tl.share_reference(reference, tmp_path / "shared", **told)

@@ -12,7 +12,7 @@ import pytest
 import bleep_sc as bs
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-SHORT = bs.tl.FitConfig(max_epochs=2, n_models=1, n_dims=32)
+SHORT = bs.tl.FitConfig(max_epochs=2, views=("scaled",), n_dims=32)
 SMALL = {
     "quickstart": {"n_slices": 3, "max_epochs": 2},
     "her2st": {"sections": ["C3", "C4"], "n_top_genes": 100, "networks": {}, "method": "knn"},

@@ -54,8 +54,8 @@ def run(name, n, arguments):
 for name, arguments in json.loads(sys.argv[2]).items():
     run(name, 2, arguments)
 """
-CONFIG = bs.tl.FitConfig(max_epochs=2, n_models=1, dropout=0)
-SETTINGS = ["--set", "max_epochs=2", "--set", "n_models=1", "--set", "dropout=0"]
+CONFIG = bs.tl.FitConfig(max_epochs=2, views=("scaled",), dropout=0)
+SETTINGS = ["--set", "max_epochs=2", "--set", "views=scaled", "--set", "dropout=0"]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from bleep_sc.slides import _picture
 PAGE = Path(__file__).parents[1] / "docs" / "troubleshooting.md"
 QUOTED = [block.strip() for block in re.findall(r"```none\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)]
 SMALL = {"size": 16, "size_um": 112}
-CONFIG = bs.tl.FitConfig(max_epochs=1, n_models=1)
+CONFIG = bs.tl.FitConfig(max_epochs=1, views=("scaled",))
 MISTAKES = {}
 
 

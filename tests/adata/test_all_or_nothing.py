@@ -129,7 +129,7 @@ def test_what_was_interrupted_can_be_gone_on_with(tmp_path):
 @pytest.fixture(scope="module")
 def _small(_toy):
     ref = _toy[_toy.obs["library_id"] == "slice1", :40][::4].copy()
-    config = bs.tl.FitConfig(max_epochs=1, n_models=1, n_dims=8, n_neighbors=5, cross_fit=False)
+    config = bs.tl.FitConfig(max_epochs=1, views=("scaled",), n_dims=8, n_neighbors=5, cross_fit=False)
     bs.tl.fit(ref, use_rep="X_stain_stats", config=config, show_progress_bar=False)
     query = _toy[_toy.obs["library_id"] == "slice3", :40][:20].copy()
     made_up = {"layers": {"bleep": query.X.toarray() + 1}}

@@ -12,7 +12,7 @@ from scipy import sparse
 import bleep_sc as bs
 from bleep_sc._adata.checks import ON_TISSUE, off_tissue, warn_of_glass
 
-QUICK = bs.tl.FitConfig(max_epochs=1, n_dims=8, n_models=1, cross_fit=False)
+QUICK = bs.tl.FitConfig(max_epochs=1, n_dims=8, views=("scaled",), cross_fit=False)
 QUIET = {"use_rep": "X_stain_stats", "show_progress_bar": False}
 CALLS = {
     "select_genes": lambda a: bs.pp.select_genes(a, batch_key="library_id"),

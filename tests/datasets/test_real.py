@@ -110,7 +110,7 @@ def test_animals_of_the_bulb_are_held_out_as_wholes(data_folder, monkeypatch):
 
     own = module.folds
     monkeypatch.setattr(module, "folds", folds)
-    config = bs.tl.FitConfig(max_epochs=1, n_dims=8, n_models=1)
+    config = bs.tl.FitConfig(max_epochs=1, n_dims=8, views=("scaled",))
     bs.tl.fit(adata, use_rep="X_place", config=config, show_progress_bar=False)
     slides = [sorted(adata.obs["library_id"][rows].unique()) for rows in held_out]
     assert sorted(slides) == [["MOB1", "MOB2"], ["MOB3", "MOB4"]]

@@ -11,6 +11,7 @@ import torch
 
 from bleep_sc.models import BLEEP, FittedModel, load, save
 from bleep_sc.models.described import check_description, checksum
+from bleep_sc.models.embed import embed_images
 from bleep_sc.models.fitted import Description
 from bleep_sc.models.histogene import HisToGene
 from bleep_sc.models.ridge import linear
@@ -59,6 +60,38 @@ def test_no_dropout_is_no_damage():
     model = BLEEP(n_features=6, n_genes=3, n_dims=8, n_models=2, dropout=0)
     description = Description("bleep", {**SMALL["bleep"][1], "dropout": 0}, GENES, {})
     assert from_bytes(description, FittedModel(model, description).to_bytes(), place="").module.n_genes == 3
+
+
+@pytest.mark.parametrize(
+    "views", [["raw"], ["raw", "whitened"], ["raw", ["raw"]], ["raw", 1], ["raw", "aligned"], ["scaled", "raw"]]
+)
+def test_views_that_are_not_those_of_the_weights_are_refused(views):
+    model = model_of("bleep")
+    other = described(model, architecture={**model.description.architecture, "views": views})
+    with pytest.raises(ValueError, match=r"^The model is damaged: "):
+        from_bytes(other, model.to_bytes())
+
+
+def test_a_model_of_version_0_1_sees_features_in_units_of_their_slide():
+    """It named no views, and said how often there are heads in its configuration as well."""
+    torch.manual_seed(0)
+    sizes = {"n_features": 6, "n_genes": 3, "n_dims": 8, "n_models": 3, "dropout": 0.1}
+    module = BLEEP(**sizes, views=("scaled",) * 3).eval()
+    module.feature_mean += torch.arange(6)
+    module.feature_std *= torch.linspace(0.5, 2, 6)
+    rng = np.random.default_rng(0)
+    features, slides = rng.normal(2, 3, size=(40, 6)).astype(np.float32), np.repeat(["a", "b"], 20)
+    config = {"n_models": 3, "standardize": True, "n_dims": 8, "regression_penalty": 3.0, "weights": "uniform"}
+    old = Description("bleep", {**sizes, "standardize": True}, GENES, {}, config, version="0.1.0")
+    read = from_bytes(old, FittedModel(module, old).to_bytes())
+    assert read.module.views == ("scaled",) * 3
+    assert read.smoothing_um == 0
+    np.testing.assert_array_equal(embed_images(read.module, features, slides), embed_images(module, features, slides))
+    as_they_are = dataclasses.replace(old, architecture={**sizes, "standardize": False})
+    raw = BLEEP(**sizes).eval()
+    read = from_bytes(as_they_are, FittedModel(raw, as_they_are).to_bytes())
+    assert not read.module.depends_on_slide
+    np.testing.assert_array_equal(embed_images(read.module, features, slides), embed_images(raw, features, slides))
 
 
 @pytest.mark.parametrize("method", SMALL)
@@ -116,6 +149,12 @@ def test_weights_that_are_not_the_models_are_refused(method):
         {"config": {"regression_penalty": float("inf")}},
         {"config": {"regression_penalty": -1.0}},
         {"config": {"regression": "yes"}},
+        {"config": {"views": "raw"}},
+        {"config": {"views": ["raw", "whitened"]}},
+        {"config": {"views": 3}},
+        {"config": {"smoothing_um": "far"}},
+        {"config": {"smoothing_um": -1.0}},
+        {"architecture": {**SMALL["bleep"][1], "views": "raw"}},
         {"config": []},
         {"slides": None},
     ],
@@ -135,14 +174,17 @@ def test_what_was_learnt_has_its_shape_and_is_finite(fitted):
         "std": model.calibration.std[:-1],
         "errors": model.calibration.errors[:5],
         "levels": model.calibration.levels[:, :-1],
+        "smoothing_um": np.array(np.nan),
     }
     for name, values in bad.items():
         other = dataclasses.replace(model, calibration=dataclasses.replace(model.calibration, **{name: values}))
         with pytest.raises(ValueError, match=f"is damaged: {name} of its calibration"):
             from_bytes(model.description, other.to_bytes())
-    far = dataclasses.replace(model.calibration, shrinkage=model.calibration.shrinkage + 2)
-    with pytest.raises(ValueError, match="is damaged: shrinkage or std of its calibration lies outside"):
-        from_bytes(model.description, dataclasses.replace(model, calibration=far).to_bytes())
+    outside = {"shrinkage": model.calibration.shrinkage + 2, "smoothing_um": np.array(-1.0)}
+    for name, values in outside.items():
+        far = dataclasses.replace(model.calibration, **{name: values})
+        with pytest.raises(ValueError, match="is damaged: shrinkage, std or smoothing_um of its calibration lies outs"):
+            from_bytes(model.description, dataclasses.replace(model, calibration=far).to_bytes())
     tissue = dataclasses.replace(model.typicality, variances=-model.typicality.variances)
     with pytest.raises(ValueError, match="is damaged: variances of its typicality"):
         from_bytes(model.description, dataclasses.replace(model, typicality=tissue).to_bytes())

@@ -201,7 +201,7 @@ def test_logarithms_of_counts_as_they_are_are_warned_of(reference):
 
 
 def test_a_checkpoint_gives_the_same_model_without_training_again(reference, tmp_path, monkeypatch):
-    small = FitConfig(max_epochs=3, n_dims=8, n_models=1)
+    small = FitConfig(max_epochs=3, n_dims=8, views=("scaled",))
     how = {"use_rep": "X_stain_stats", "checkpoint_dir": tmp_path / "run", "copy": True, "show_progress_bar": False}
     first = bs.tl.fit(reference, config=small, **how)
     assert sorted(folder.name for folder in (tmp_path / "run").iterdir()) == ["fold1", "fold2", "model"]
@@ -210,7 +210,7 @@ def test_a_checkpoint_gives_the_same_model_without_training_again(reference, tmp
     np.testing.assert_array_equal(first.uns["bleep"]["model"], again.uns["bleep"]["model"])
     assert first.uns["bleep"]["history"]["loss"] == pytest.approx(again.uns["bleep"]["history"]["loss"], abs=0)
     with pytest.raises(ValueError, match=r"config.max_epochs was 3 and is 4"):
-        bs.tl.fit(reference, config=FitConfig(max_epochs=4, n_dims=8, n_models=1), **how)
+        bs.tl.fit(reference, config=FitConfig(max_epochs=4, n_dims=8, views=("scaled",)), **how)
 
 
 def test_several_devices_train_in_processes_of_their_own(reference, monkeypatch):

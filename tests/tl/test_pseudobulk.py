@@ -146,3 +146,20 @@ def test_it_survives_a_file(imputed, fitted, tmp_path):
     again = ad.read_h5ad(tmp_path / "bulk.h5ad")
     np.testing.assert_array_equal(again.layers["draw_0"], bulk.layers["draw_0"])
     assert again.uns["pseudobulk"] == bulk.uns["pseudobulk"]
+
+
+def test_a_slide_that_lost_a_tissue_differs_by_it_unless_features_are_in_units_of_their_slide(reference, query):
+    """Slope of the predicted on the measured change of the zonated genes, as portal tissue is lost."""
+    lost = (query.obs["zonation"] < 0.4) & (np.random.default_rng(0).random(query.n_obs) < 0.75)
+    zonated = query.var["program"].isin(["pericentral", "periportal"]).to_numpy()
+    less = query[~lost].copy()
+    measured = (less.X.mean(axis=0) - query.X.mean(axis=0)).A1[zonated]
+    slopes = {}
+    for view in ("aligned", "scaled"):
+        config = bs.tl.FitConfig(views=(view,), max_epochs=30, n_dims=64)
+        bs.tl.fit(reference, use_rep="X_stain_stats", config=config, show_progress_bar=False)
+        means = [bs.tl.impute(each, ref=reference, copy=True).layers["bleep"].mean(axis=0) for each in (less, query)]
+        predicted = (means[0] - means[1])[zonated]
+        slopes[view] = (predicted * measured).sum() / np.square(measured).sum()
+    assert slopes["aligned"] > slopes["scaled"] + 0.15, slopes
+    assert slopes["aligned"] > 0.6, slopes

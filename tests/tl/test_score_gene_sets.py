@@ -123,7 +123,8 @@ def test_predictability_is_of_held_out_predictions_and_measurements_scored_alike
 
 def test_held_out_predictions_know_nothing_of_their_slide(toy):
     ref = toy[toy.obs["library_id"] != "slice3"].copy()
-    config = bs.tl.FitConfig(max_epochs=3, regression=False)  # how far to move towards it is learnt on other slides
+    # How far to move towards a regression is learnt on other slides, and over how much tissue to average on all of them.
+    config = bs.tl.FitConfig(max_epochs=3, regression=False, smoothing_um=0.0)
     how = {"use_rep": "X_stain_stats", "config": config, "show_progress_bar": False}
     bs.tl.fit(ref, **how)
     one = (ref.obs["library_id"] == "slice1").to_numpy()
@@ -236,7 +237,7 @@ def slices():
 def of_donors(slices, *names):
     """A reference of the slices of these names, the query, and sets of which chance is told."""
     ref, query = (slices[slices.obs["library_id"].isin(each)].copy() for each in (names, ["slice4"]))
-    config = bs.tl.FitConfig(max_epochs=5, n_dims=16, n_models=1, n_neighbors=20)
+    config = bs.tl.FitConfig(max_epochs=5, n_dims=16, views=("scaled",), n_neighbors=20)
     bs.tl.fit(ref, use_rep="X_stain_stats", config=config, show_progress_bar=False)
     bs.tl.impute(query, ref=ref)
     return ref, query, {f"set {i}": query.var_names[i::20].tolist() for i in range(20)}
@@ -423,7 +424,7 @@ def test_real_tissue(data_folder):
     is_query = adata.obs["library_id"] == "MOB3"
     ref, query = adata[~is_query].copy(), adata[is_query].copy()
     bs.pp.select_genes(ref, batch_key="library_id", n_top_genes=150)
-    config = bs.tl.FitConfig(max_epochs=10, n_models=1)
+    config = bs.tl.FitConfig(max_epochs=10, views=("scaled",))
     bs.tl.fit(ref, use_rep="X_stain_stats", config=config, show_progress_bar=False)
     bs.tl.impute(query, ref=ref)
     r = ref.var.loc[ref.var["highly_variable"], "bleep_predictability"].sort_values(ascending=False)

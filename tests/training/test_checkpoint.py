@@ -15,7 +15,7 @@ from bleep_sc.training.config import FitConfig
 from bleep_sc.training.fit import fit_bleep
 from bleep_sc.training.pairs import Pairs
 
-CONFIG = FitConfig(max_epochs=6, n_dims=8, n_models=2, n_components=5, batch_size=16)
+CONFIG = FitConfig(max_epochs=6, n_dims=8, views=("scaled",) * 2, n_components=5, batch_size=16)
 KILLED = """
 import os, random, signal, sys, time
 import numpy as np, torch
@@ -30,7 +30,7 @@ folder, n_kills = sys.argv[1], int(sys.argv[2])
 checkpoint.MAX_SHARE = np.inf  # a checkpoint after every epoch
 rng = np.random.default_rng(0)
 pairs = Pairs(rng.normal(size=(48, 6)).astype("f4"), rng.normal(size=(48, 9)).astype("f4"))
-config = FitConfig(max_epochs=12, n_dims=8, n_models=2, n_components=4, batch_size=16, n_neighbors=5)
+config = FitConfig(max_epochs=12, n_dims=8, views=("scaled",) * 2, n_components=4, batch_size=16, n_neighbors=5)
 
 
 def fit(name, checkpoint_dir):

@@ -75,7 +75,7 @@ def test_training_in_chunks_is_training(precision, rtol):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     encoder = load_encoder(network, transform=nn.Identity())
     config = FitConfig(
-        max_epochs=3, n_dims=8, n_models=2, batch_size=12, dropout=0, train_encoder=True, precision=precision
+        max_epochs=3, n_dims=8, views=("scaled",) * 2, batch_size=12, dropout=0, train_encoder=True, precision=precision
     )
     whole, chunked = (
         fit_bleep(pairs, np.full(24, "a"), config=each, encoder=encoder, show_progress_bar=False)

@@ -11,6 +11,8 @@ def test_paper_is_the_published_method():
     assert (paper.batch_size, paper.max_epochs, paper.n_dims, paper.n_neighbors) == (512, 150, 256, 50)
     assert paper.metric == "cosine"
     assert paper.train_encoder
+    assert paper.views == ("raw",)
+    assert paper.smoothing_um == 0
 
 
 def test_it_is_frozen():
@@ -31,6 +33,11 @@ def test_it_is_frozen():
         ("weight_decay", -1),
         ("stain_jitter", 1.0),
         ("metric", "manhattan"),
+        ("views", ()),
+        ("views", "raw"),
+        ("views", ("raw", "whitened")),
+        ("smoothing_um", -1.0),
+        ("smoothing_um", float("inf")),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(field, value):
@@ -41,6 +48,20 @@ def test_what_cannot_work_is_refused_by_name(field, value):
 def test_settings_of_an_earlier_version_lack_the_precision():
     before = {name: value for name, value in asdict(FitConfig.paper()).items() if name != "precision"}
     assert FitConfig(**before) == FitConfig.paper()
+
+
+def test_views_are_a_tuple_whatever_they_came_as():
+    assert FitConfig(views=["raw", "raw"]) == FitConfig(views=("raw", "raw"))
+    with pytest.raises(ValueError, match=r"names 'whitened'; use some of \('raw', 'components', 'aligned', 'scaled'\)"):
+        FitConfig(views=("raw", "whitened"))
+    with pytest.raises(ValueError, match=r"must be a tuple, as in views=\('raw',\)\."):
+        FitConfig(views="raw")
+
+
+def test_directions_are_averaged_and_no_distances():
+    assert FitConfig(metric="euclidean", smoothing_um=0.0).smoothing_um == 0
+    with pytest.raises(ValueError, match=r"smoothing_um=50\.0 averages directions; it needs metric='cosine'"):
+        FitConfig(metric="euclidean", smoothing_um=50.0)
 
 
 def test_stains_are_jittered_only_where_an_encoder_sees_them():

@@ -41,7 +41,7 @@ def run(pairs, *, precision="auto", device="cuda", **how):
     ]
     encoder = load_encoder(nn.Sequential(*layers, nn.Flatten()), transform=Normalize((0.5,) * 3, (0.25,) * 3))
     config = FitConfig(
-        max_epochs=6, n_dims=16, n_models=1, batch_size=24, dropout=0, train_encoder=True, precision=precision
+        max_epochs=6, n_dims=16, views=("scaled",), batch_size=24, dropout=0, train_encoder=True, precision=precision
     )
     return fit_bleep(pairs, SLIDES, config=config, encoder=encoder, device=device, show_progress_bar=False, **how)
 

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import click
 
@@ -33,7 +33,7 @@ CONSTANTS = {"true": True, "false": False, "none": None}
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A field of bleep_sc.tl.FitConfig, such as max_epochs=50 or chunk_size=64; may be repeated.",
+    help="A field of bleep_sc.tl.FitConfig, such as max_epochs=50 or views=raw,aligned; may be repeated.",
 )
 @click.option("--use-rep", multiple=True, help="Image features in obsm to start from; may be repeated.")
 @click.option("--encoder", default=None, help="Encoder of the patches, without --use-rep. Default: resnet50.")
@@ -114,12 +114,16 @@ def fit(
 def _config(paper: bool, settings: tuple[str, ...]) -> FitConfig:
     """Return the hyper-parameters, with those set that were named."""
     config = bs.tl.FitConfig.paper() if paper else bs.tl.FitConfig()
-    hints, changes = get_type_hints(bs.tl.FitConfig), {}
+    hints = get_type_hints(bs.tl.FitConfig)
+    changes: dict[str, Any] = {}
     for setting in settings:
         name, _, text = setting.partition("=")
         if name not in hints:
             raise click.BadParameter(f"{name!r} is no field; there are {', '.join(hints)}.", param_hint="--set")
-        changes[name] = _value(name, text, get_args(hints[name]) or (hints[name],))
+        if get_origin(hints[name]) is tuple:
+            changes[name] = tuple(part.strip() for part in text.split(","))
+        else:
+            changes[name] = _value(name, text, get_args(hints[name]) or (hints[name],))
     return replace(config, **changes)
 
 

@@ -52,7 +52,7 @@ def embed(
         ``tl.impute(query, ref=[ref, adata])`` reads off both. The slide is log-normalised; logarithms to another base,
         or of another total, than those of the reference are converted, here and there. A few
         measured spots of the query slide may be such a reference, ``adata = query[measured].copy()``: ``tl.impute``
-        sees that their slide is the query's, and takes their features in units of the whole of it.
+        finds that their slide is the query's, and takes their features as those of all of it.
     layer
         With ``expression=True``, the layer of ``adata`` that holds its expression; None is the one that the model was
         fitted on. It may be a prediction, such as ``"bleep"``, in which all genes of the panel were predicted; what is

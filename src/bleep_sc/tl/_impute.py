@@ -59,9 +59,11 @@ def impute(
 
     The patches of the query are placed in the joint embedding, the ``n_neighbors`` nearest **expression** embeddings of
     the reference are found, and the expression of those spots is averaged (Xie et al., NeurIPS 2023, section
-    3.3). With ``FitConfig(regression=True)`` this mean is then moved towards a ridge regression on the embedding, each
-    gene as far as held-out slides of the reference support it. Every gene that the reference measured can be read, on
-    the training panel or not; the measured expression of the query, if it has any, is not looked at.
+    3.3). A spot is looked for at the mean of the embeddings around it, as far as that predicted held-out slides of the
+    reference best (``FitConfig.smoothing_um``), which needs to know places in µm. With ``FitConfig(regression=True)``
+    the mean is then moved towards a ridge regression on the embedding, each gene as far as held-out slides of the
+    reference support it. Every gene that the reference measured can be read, on the training panel or not; the measured
+    expression of the query, if it has any, is not looked at.
 
     Parameters
     ----------
@@ -70,7 +72,7 @@ def impute(
     ref
         The reference, fitted by :func:`bleep_sc.tl.fit`; or several: the first fitted, the others embedded by
         ``tl.embed(other, first, expression=True)``. Among the others may be measured spots of the query's own slide,
-        named as it is in ``obs[library_key]``: their features and the query's are taken in units of all spots of that
+        named as it is in ``obs[library_key]``: their features and the query's are seen as those of all spots of that
         slide. So a few spots land where they land within the whole slide. A reference may be on disk, opened by
         ``anndata.experimental.read_lazy`` or ``anndata.read_h5ad(backed="r")``: its embeddings and expression pass by
         in blocks, and only names and slides of its spots are held (see the page *Large references*).

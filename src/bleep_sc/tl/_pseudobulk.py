@@ -44,8 +44,8 @@ def pseudobulk(
 
     Predictions are smooth, and spots of a slide are not independent: a test between spots does not know how much
     samples differ anyhow. What is independent is the sample, so a test between conditions takes one value of each; the
-    page *Compare conditions* goes on from here. Where models take features in units of their slide, as they do by
-    default, differences in the composition of samples are much reduced: ``FitConfig(standardize=False)`` keeps them.
+    page *Compare conditions* goes on from here. Differences in the composition of samples are kept by the default, and
+    much reduced by models that take features in units of their slide, ``FitConfig(views=("scaled",))``.
 
     With ``n_draws`` every mean is also imputed several times, for :func:`bleep_sc.metrics.rubin`. In each draw every
     spot takes the expression of **one** reference spot, with the probabilities of ``obsm["{layer}_weights"]``, and

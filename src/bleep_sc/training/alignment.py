@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,7 @@ def learn_alignment(features: NDArray[np.float32], slides: NDArray[np.str_], ran
 
 def _mixture(features: NDArray[np.float32], scale: SlideScale, random_state: int) -> Alignment:
     from sklearn.decomposition import PCA
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
     n, n_features = features.shape
@@ -49,7 +51,9 @@ def _mixture(features: NDArray[np.float32], scale: SlideScale, random_state: int
     n_kinds = max(1, min(N_TISSUES, n // SPOTS_OF_A_KIND))
     floor = max(1e-2 * float(along[:, :n_components].var()), LEAST)
     mixture = GaussianMixture(n_kinds, covariance_type="diag", reg_covar=floor, random_state=random_state)
-    kinds = mixture.fit(along[:, :n_components]).predict_proba(along[:, :n_components])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer kinds than asked for, or vague ones, are no harm
+        kinds = mixture.fit(along[:, :n_components]).predict_proba(along[:, :n_components])
     padded = {
         "profiles": np.zeros((N_TISSUES, n_features), dtype=np.float32),
         "centers": np.zeros((N_TISSUES, N_COMPONENTS), dtype=np.float32),

@@ -74,6 +74,9 @@ class FitConfig:
         for name, value in vars(self).items():
             if hasattr(value, "item"):
                 object.__setattr__(self, name, value.item())
+        views: object = self.views
+        if isinstance(views, str):
+            raise ValueError(f"FitConfig.views={views!r} must be a tuple, as in views=({views!r},).")
         object.__setattr__(self, "views", tuple(self.views))
         positive = (
             "n_dims",

@@ -9,7 +9,7 @@ import pytest
 
 import bleep_sc as bs
 
-QUICK = bs.tl.FitConfig(max_epochs=5, n_dims=16, n_models=1, n_neighbors=20)
+QUICK = bs.tl.FitConfig(max_epochs=5, n_dims=16, views=("scaled",), n_neighbors=20)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from scipy import sparse
 import bleep_sc as bs
 from bleep_sc.tl import FitConfig
 
-CONFIG = FitConfig(max_epochs=5, n_models=1)
+CONFIG = FitConfig(max_epochs=5, views=("scaled",))
 FEW = "far fewer genes are detected in a spot"
 
 

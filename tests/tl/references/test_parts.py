@@ -10,7 +10,7 @@ from scipy import sparse
 
 import bleep_sc as bs
 
-CONFIG = bs.tl.FitConfig(max_epochs=3, n_dims=32, n_models=2)
+CONFIG = bs.tl.FitConfig(max_epochs=3, n_dims=32, views=("scaled",) * 2)
 APART = r"is not what uns\['bleep'\] makes of"
 
 

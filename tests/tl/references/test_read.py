@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bleep_sc as bs
-from bleep_sc.models.regression import EmbeddingRegression
+from bleep_sc.models.regression import EmbeddingRegression, unit
 
 QUICK = bs.tl.FitConfig(max_epochs=3)
 
@@ -94,7 +94,7 @@ def test_weights_multiply_those_of_the_neighbors(trio):
     images = np.vstack([each.obsm["X_bleep_image"] for each in (first, imputed)])
     retrieved = query.layers["bleep_retrieved"]
     np.testing.assert_allclose(retrieved, expected @ values, rtol=1e-4, atol=1e-5)
-    regressed = EmbeddingRegression.fit(images, 3.0, counts).predict(query.obsm["X_bleep_image"], values)
+    regressed = EmbeddingRegression.fit(images, 10.0, counts).predict(unit(query.obsm["X_bleep_image"]), values)
     step = np.clip(retrieved + 0.5 * (regressed - retrieved), values.min(axis=0), values.max(axis=0))
     np.testing.assert_allclose(query.layers["bleep"], step, rtol=1e-3, atol=1e-3)
     assert json.loads(query.uns["bleep_imputed"]["params"])["ref_weights"] == [5, 0.5]

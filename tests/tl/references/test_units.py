@@ -8,7 +8,7 @@ import scanpy as sc
 
 import bleep_sc as bs
 
-CONFIG = bs.tl.FitConfig(max_epochs=3, n_dims=32, n_models=1)
+CONFIG = bs.tl.FitConfig(max_epochs=3, n_dims=32, views=("scaled",))
 
 
 def in_units(adata, total, base):

@@ -32,7 +32,7 @@ rng = np.random.default_rng(0)
 features, expression = rng.normal(size=(43, 6)).astype("f4"), rng.normal(size=(43, 9)).astype("f4")
 patches = rng.integers(0, 255, (43, 6, 6, 3), dtype=np.uint8)
 slides = np.repeat(["a", "b"], [20, 23])
-config = FitConfig(max_epochs=3, n_dims=8, n_models=2, n_components=4, batch_size=17, dropout=0)
+config = FitConfig(max_epochs=3, n_dims=8, views=("scaled",) * 2, n_components=4, batch_size=17, dropout=0)
 
 
 def flat(model):

@@ -22,7 +22,9 @@ from bleep_sc.training.processes.launch import fit_in_processes
 from bleep_sc.training.processes.task import read_result, read_task, write_result, write_task
 from bleep_sc.training.reference import fit_reference
 
-CONFIG = FitConfig(max_epochs=3, n_dims=8, n_models=2, n_components=4, batch_size=17, dropout=0, n_neighbors=5)
+CONFIG = FitConfig(
+    max_epochs=3, n_dims=8, views=("scaled",) * 2, n_components=4, batch_size=17, dropout=0, n_neighbors=5
+)
 TWO = [torch.device("cpu")] * 2
 SLIDES = np.repeat(["a", "b"], [20, 23])
 UNITS = np.repeat(["y", "x"], [20, 23])
@@ -65,7 +67,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_two_processes_give_what_one_gives(pairs, folder):
-    how = {"units": UNITS, "config": CONFIG, "show_progress_bar": False}
+    config = replace(CONFIG, views=("raw", "aligned"), smoothing_um=75.0)
+    centers = np.random.default_rng(0).uniform(0, 1000, (len(pairs), 2))
+    how = {"units": UNITS, "centers_um": centers, "config": config, "show_progress_bar": False}
     together = fit_in_processes(pairs, SLIDES, devices=TWO, **how)
     alone = fit_reference(pairs, SLIDES, **how)
     np.testing.assert_allclose(weights(together.model), weights(alone.model), rtol=1e-3, atol=1e-4)
@@ -74,6 +78,8 @@ def test_two_processes_give_what_one_gives(pairs, folder):
     np.testing.assert_array_equal(together.held_out.units, alone.held_out.units)
     assert set(together.held_out.units) == {"x", "y"}
     np.testing.assert_allclose(together.held_out.regressed, alone.held_out.regressed, atol=1e-2)
+    assert together.held_out.smoothing_um == alone.held_out.smoothing_um == 75
+    assert together.model.views == ("raw", "aligned")
     assert not together.model.training
     assert not list(folder.glob("bleep_sc-*"))
     assert left_behind(folder) == []
@@ -155,7 +161,7 @@ from bleep_sc.training.processes.launch import fit_in_processes
 tempfile.tempdir = sys.argv[1]
 rng = np.random.default_rng(0)
 pairs = Pairs(rng.normal(size=(40, 6)).astype("f4"), rng.normal(size=(40, 9)).astype("f4"))
-config = FitConfig(max_epochs=100_000, n_dims=8, n_models=1)
+config = FitConfig(max_epochs=100_000, n_dims=8, views=("scaled",))
 fit_in_processes(pairs, np.full(40, "a"), devices=[torch.device("cpu")] * 2, config=config, show_progress_bar=False)
 """
     waiting = subprocess.Popen([sys.executable, "-c", script, str(folder)])
@@ -171,9 +177,9 @@ fit_in_processes(pairs, np.full(40, "a"), devices=[torch.device("cpu")] * 2, con
     assert left_behind(folder) == []
 
 
-def write(folder, pairs, encoder=None):
+def write(folder, pairs, encoder=None, centers_um=None):
     how = {"config": CONFIG, "encoder": encoder, "devices": ["cpu", "cpu"], "random_state": 4, "num_workers": 0}
-    write_task(folder, pairs, SLIDES, units=UNITS, **how)
+    write_task(folder, pairs, SLIDES, units=UNITS, centers_um=centers_um, **how)
     return read_task(folder)
 
 
@@ -186,6 +192,12 @@ def test_a_task_is_read_as_it_was_written(pairs, folder):
     np.testing.assert_array_equal(task.units, UNITS)
     assert (task.config, task.encoder, task.devices, task.launcher) == (CONFIG, None, ["cpu", "cpu"], os.getpid())
     assert task.how == {"random_state": 4, "num_workers": 0}
+    assert task.centers_um is None
+
+
+def test_places_travel_with_a_task(pairs, folder):
+    centers = np.random.default_rng(0).uniform(0, 1000, (len(pairs), 2))
+    np.testing.assert_array_equal(write(folder, pairs, centers_um=centers).centers_um, centers)
 
 
 def test_patches_reach_other_processes_wherever_they_are(pairs, patches, folder):

@@ -142,7 +142,7 @@ def read_result(folder: Path, pairs: Pairs, config: FitConfig, encoder: Encoder 
     held_out = None
     if (folder / "held_out.npz").is_file():
         with np.load(folder / "held_out.npz") as arrays:
-            held_out = HeldOut(**arrays)
+            held_out = HeldOut(**{name: each if each.ndim else each.item() for name, each in arrays.items()})
     return Trained(model.eval(), result["loss"], held_out)
 
 
