@@ -20,7 +20,7 @@ def test_it_is_a_weighted_mean_of_directions_on_the_slide(spots):
         weighted, total = np.zeros(5), 0.0
         for j in range(len(embedding)):
             distance = np.hypot(*(centers[i] - centers[j]))
-            if slides[i] == slides[j] and distance <= 180:
+            if slides[i] == slides[j] and distance <= 270:
                 weight = np.exp(-(distance**2) / (2 * 90**2))
                 weighted += weight * embedding[j] / np.linalg.norm(embedding[j])
                 total += weight

@@ -10,21 +10,27 @@ from bleep_sc._arrays.blocks import slices
 ROWS = 4096
 """Spots whose neighbours are in memory at once."""
 SPREADS = 2.0
-"""Standard deviations of the weights within the radius."""
+"""Standard deviations of the weights within the radius, unless told otherwise."""
 
 
 def around_on_slides(
-    values: NDArray[np.floating], slides: NDArray[np.str_], centers: NDArray[np.floating], radius: float
+    values: NDArray[np.floating],
+    slides: NDArray[np.str_],
+    centers: NDArray[np.floating],
+    radius: float,
+    spreads: float = SPREADS,
 ) -> NDArray[np.float32]:
     """Average values (n, d) as :func:`average_around` does, on every slide (``slides``, (n,)) by itself."""
     result = np.empty(values.shape, dtype=np.float32)
     for name in np.unique(slides):
         rows = slides == name
-        result[rows] = average_around(values[rows], centers[rows], radius)
+        result[rows] = average_around(values[rows], centers[rows], radius, spreads)
     return result
 
 
-def average_around(values: NDArray[np.floating], centers: NDArray[np.floating], radius: float) -> NDArray[np.float32]:
+def average_around(
+    values: NDArray[np.floating], centers: NDArray[np.floating], radius: float, spreads: float = SPREADS
+) -> NDArray[np.float32]:
     r"""Average values over the places within a radius, by :math:`\exp(-d^2 / 2 \sigma^2)` of their distance.
 
     Parameters
@@ -34,7 +40,9 @@ def average_around(values: NDArray[np.floating], centers: NDArray[np.floating], 
     centers
         (n, 2) of one slide, in the unit of ``radius``.
     radius
-        How far the average reaches; :math:`\sigma` is half of it.
+        How far the average reaches.
+    spreads
+        How many :math:`\sigma` that is.
 
     Returns
     -------
@@ -44,7 +52,7 @@ def average_around(values: NDArray[np.floating], centers: NDArray[np.floating], 
     result = np.empty(values.shape, dtype=np.float32)
     for rows in slices(len(centers), ROWS):
         near = cKDTree(centers[rows]).sparse_distance_matrix(tree, radius, output_type="coo_matrix")
-        weights = np.exp(-((near.data * SPREADS / radius) ** 2) / 2)
+        weights = np.exp(-((near.data * spreads / radius) ** 2) / 2)
         weights = sparse.csr_matrix((weights, (near.row, near.col)), shape=near.shape)
         result[rows] = (weights @ values) / np.asarray(weights.sum(axis=1))  # a place is near itself
     return result

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bleep_sc._arrays.around import SPREADS, around_on_slides
+from bleep_sc._arrays.around import around_on_slides
 from bleep_sc.models.regression import unit
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+SPREADS = 3.0
+"""Standard deviations of the weights that are averaged over."""
 
 
 def smoothed(
@@ -20,7 +23,8 @@ def smoothed(
 ) -> NDArray[np.float32]:
     r"""Average embeddings of norm one over the tissue around every spot.
 
-    Weights are :math:`\exp(-d^2 / 2 \sigma^2)`, up to :math:`2 \sigma`: expression changes less between places
+    Weights are :math:`\exp(-d^2 / 2 \sigma^2)`, up to :math:`3 \sigma`, where they are small: spots of a lattice lie at
+    the same distances, and rounding is not to decide which of them count. Expression changes less between places
     than what single patches tell of it.
 
     Parameters
@@ -40,4 +44,4 @@ def smoothed(
     units = unit(embedding)
     if centers_um is None or not smoothing_um:
         return units
-    return around_on_slides(units, slides, centers_um, SPREADS * smoothing_um)
+    return around_on_slides(units, slides, centers_um, SPREADS * smoothing_um, SPREADS)
