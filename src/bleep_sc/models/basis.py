@@ -27,3 +27,8 @@ def basis(params: Mapping[str, Any], *, held_out: bool) -> str:
     if not donors:
         return "slides"
     return "donors" if len(set(donors.values())) > 1 else "slides of one donor"
+
+
+def like(basis: str) -> str:
+    """Say of which tissue it holds what was learnt on such a basis."""
+    return f"{'further donors' if basis == 'donors' else 'slides'} like the reference's own"

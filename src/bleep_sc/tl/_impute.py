@@ -7,13 +7,12 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.donors import donor_column, donors
-from bleep_sc._adata.promise import FIELD
 from bleep_sc._adata.spots import Spots
 from bleep_sc._output.messages import logger
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._predictions.intervals import check_interval, spot_confidence
 from bleep_sc.tl._predictions.layers import correction, predicted_layers
-from bleep_sc.tl._predictions.predictability import promise
+from bleep_sc.tl._predictions.promise import Promise
 from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, check_store_is_free, write_prediction
 from bleep_sc.tl._predictions.typicality import foreign_slides, typicality_of, warn_of_foreign_slides
 from bleep_sc.tl._references.depth import without_shallow_slides
@@ -241,11 +240,12 @@ def impute(
     logger.info("Weights are on %s.", ", ".join(f"{slide} ({share:.1%})" for slide, share in shares.items()))
     typicality = typicality_of(query, images, model.typicality)
     foreign = foreign_slides(typicality, query.slides)
-    warn_of_foreign_slides(foreign, keys.typicality(name), model.basis)
-    is_promised, of = promise(model, donors(adata, own_donor_key), foreign)
+    warn_of_foreign_slides(foreign, name, model)
+    promise = Promise.of(model, donors(adata, own_donor_key), foreign)
+    promise.tell(interval)
     parts = {
         "obs": _of_spots(name, reference, found, weights, matrix, typicality),
-        "var": _of_genes(name, reference, is_promised=is_promised),
+        "var": _of_genes(name, reference, is_promised=promise.holds),
         "obsm": {keys.image_embedding(key): embedding, keys.weights(name): matrix},
         "layers": predicted_layers(name, adata.shape, reference, found.index, weights, correct, interval, store),
     }
@@ -257,7 +257,7 @@ def impute(
         "reference_hash": reference.names_hash,
         "n_reference": len(reference.keys),
         "shares": json.dumps(shares),
-        FIELD: of,
+        **promise.fields(interval=interval is not None, confidence=keys.confidence(name) in parts["obs"]),
         **({} if interval is None else {"interval": float(interval)}),
         **({} if found.recall is None else {"recall": found.recall}),
     }
