@@ -140,7 +140,7 @@ class SlideReport:
             return f"not promised: {why}"
         key = keys.predictability(self.key)
         if key not in self.tiles.var:
-            return "not known: the reference has one slide, or was fitted without holding slides out"
+            return "not known: the reference was fitted without holding anything out"
         known = self.tiles.var[key].dropna()
         said = self.tiles.uns[keys.imputed(self.key)][PREDICTABILITY]
         return (
@@ -151,7 +151,7 @@ class SlideReport:
     def _confidence(self) -> str:
         """Say how far to trust the tiles, among spots that the reference held out."""
         if keys.confidence(self.key) not in self.tiles.obs:
-            return "not known: the reference has one slide, or was fitted without holding slides out"
+            return "not known: the reference was fitted without holding anything out"
         confidence = self.tiles.obs[keys.confidence(self.key)].to_numpy()
         half, low = np.median(confidence), (confidence < UNSURE).mean()
         said = "; a rank, and not an error that can be expected here" if why_not_promised(self.tiles, self.key) else ""

@@ -154,3 +154,55 @@ def test_without_anything_held_out_a_foreign_slide_lacks_nothing_that_was_promis
     assert record["predictability_of"] == "nothing was held out when the reference was fitted"
     assert {"interval_of", "confidence_of"}.isdisjoint(record)
     assert {"bleep_confidence", "bleep_predictability"}.isdisjoint([*query.obs, *query.var])
+
+
+@pytest.fixture(scope="module")
+def alone(tissue):
+    """The first slice."""
+    ref = tissue[tissue.obs["library_id"] == "slice1"].copy()
+    bs.tl.fit(ref, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)
+    return ref
+
+
+def test_parts_of_one_slide_rank_spots_and_change_no_prediction(tissue, alone, query, caplog):
+    from dataclasses import replace
+
+    model = bs.tl.load_model(alone)
+    assert model.basis == "parts of one slide"
+    assert "held out: other parts of the same slide, by which spots are ranked and no more is known" in repr(model)
+    assert np.isnan(alone.var["bleep_predictability"]).all()
+    assert "bleep_held_out" not in alone.obsm
+    query.obs["patient"] = "Ada"
+    bs.tl.impute(query, ref=alone)
+    record = query.uns["bleep_imputed"]
+    why = "only parts of the one slide of the reference were held out: what another can expect is not known"
+    assert record["predictability_of"] == why
+    assert record["confidence_of"].startswith("parts of one slide; a rank among spots that were held out, and not an")
+    assert why in caplog.text
+    assert query.var["bleep_predictability"].isna().all()
+    assert "bleep_typicality" not in query.obs
+    confidence = query.obs["bleep_confidence"]
+    assert confidence.between(0, 1).all()
+    assert confidence.nunique() > 100
+    plain, config = tissue[tissue.obs["library_id"] == "slice1"].copy(), replace(QUICK, cross_fit=False)
+    bs.tl.fit(plain, use_rep="X_stain_stats", config=config, show_progress_bar=False)
+    bs.tl.impute(query, ref=plain, key_added="plain")
+    np.testing.assert_array_equal(query.layers["plain"], query.layers["bleep"])
+    assert "plain_confidence" not in query.obs
+
+
+def test_parts_of_one_slide_calibrate_no_intervals(alone, query):
+    before = set(query.layers)
+    with pytest.raises(ValueError, match=r"interval=0\.9 needs slides of the reference that were held out"):
+        bs.tl.impute(query, ref=alone, interval=0.9)
+    assert set(query.layers) == before
+
+
+def test_one_slide_without_places_or_of_few_spots_is_not_cut(tissue, query):
+    ref = tissue[tissue.obs["library_id"] == "slice1"].copy()
+    few, lost = ref[:99].copy(), ref.copy()
+    del lost.obsm["spatial"]
+    for part in (few, lost):
+        bs.tl.fit(part, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)
+        assert bs.tl.load_model(part).basis == ""
+        assert "bleep_predictability" not in part.var

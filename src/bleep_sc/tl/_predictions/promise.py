@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from bleep_sc.models.fitted import FittedModel
 
+OF_PARTS = "only parts of the one slide of the reference were held out: what another can expect is not known"
 REMEDY = (
     " Fit on two donors or more; or, where it is of the same donor, say whose the query is: obs['patient'], or "
     "donor_key=."
@@ -42,6 +43,8 @@ class Promise:
         """
         if model.calibration is None:
             return cls("", "nothing was held out when the reference was fitted")
+        if model.basis == "parts of one slide":
+            return cls(model.basis, OF_PARTS, " Fit on two slides or more, better of two donors.")
         if foreign:
             return cls(model.basis, f"most of {listed(foreign)} looks unlike the reference")
         if model.basis != "slides of one donor" or _is_of(model, donors):
