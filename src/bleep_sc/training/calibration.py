@@ -57,7 +57,9 @@ def calibrate(held_out: HeldOut) -> Calibration:
     return Calibration(
         shrinkage=shrinkage,
         typical_shrinkage=np.array(typical, dtype=np.float32),
-        predictability=_of_further_slides(predicted, truth, slides, units),
+        predictability=np.full(len(std), np.nan, dtype=np.float32)
+        if _of_parts(slides, units)
+        else predictability(predicted, truth, slides, units),
         std=std.astype(np.float32),
         residuals=ends((truth - predicted) / scale, units, from_others=True),
         levels=ends(truth, units, from_others=False),
@@ -69,17 +71,9 @@ def calibrate(held_out: HeldOut) -> Calibration:
     )
 
 
-def _of_further_slides(
-    predicted: NDArray[np.float32], truth: NDArray[np.float32], slides: NDArray[np.str_], units: NDArray[np.str_]
-) -> NDArray[np.float32]:
-    """Return the predictability of every gene, (n_genes,); NaN where only parts of a slide were held out."""
-    if _is_one_slide(slides):
-        return np.full(truth.shape[1], np.nan, dtype=np.float32)
-    return predictability(predicted, truth, slides, units)
-
-
-def _is_one_slide(slides: NDArray[np.str_]) -> bool:
-    return len(np.unique(slides)) == 1
+def _of_parts(slides: NDArray[np.str_], units: NDArray[np.str_]) -> bool:
+    """Tell whether what was held out are parts of one slide."""
+    return len(np.unique(slides)) == 1 < len(np.unique(units))
 
 
 def held_out_prediction(held_out: HeldOut) -> NDArray[np.float32]:
@@ -100,7 +94,7 @@ def _shrinkage(held_out: HeldOut) -> tuple[float, NDArray[np.float32], NDArray[n
     what is learnt on a unit makes its own errors look smaller than those to come. Parts of one slide are not asked:
     genes that moved as far as these suggest were predicted no better on another.
     """
-    if _is_one_slide(held_out.slides):
+    if _of_parts(held_out.slides, held_out.units):
         unknown = np.full_like(held_out.truth, UNKNOWN)
         return UNKNOWN, unknown[0], unknown
     change = _within_slides(held_out.regressed - held_out.retrieved, held_out.slides)
