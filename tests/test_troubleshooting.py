@@ -220,8 +220,9 @@ def intervals_from_one_slide(query, fitted, **_):
 
 
 @mistake
-def confidence_from_one_slide(query, fitted, **_):
+def confidence_without_places(query, fitted, **_):
     part = one(fitted)
+    del part.obsm["spatial"]
     fit(part)
     bs.tl.impute(query, ref=part)
     bs.pl.confidence(query)

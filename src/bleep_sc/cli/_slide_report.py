@@ -15,7 +15,7 @@ from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.patches import has_patches, patches_of
-from bleep_sc._adata.promise import FIELD, why_not_promised
+from bleep_sc._adata.promise import PREDICTABILITY, why_not_promised
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output import html
 from bleep_sc._output.disk import all_appear
@@ -140,9 +140,9 @@ class SlideReport:
             return f"not promised: {why}"
         key = keys.predictability(self.key)
         if key not in self.tiles.var:
-            return "not known: the reference has one slide, or was fitted without holding slides out"
+            return "not known: the reference was fitted without holding anything out"
         known = self.tiles.var[key].dropna()
-        said = self.tiles.uns[keys.imputed(self.key)][FIELD]
+        said = self.tiles.uns[keys.imputed(self.key)][PREDICTABILITY]
         return (
             f"median Pearson r {known.median():.2f} over {len(known):,} genes, best {known.idxmax()} "
             f"({known.max():.2f}); learnt on {BASES[said]}"
@@ -151,12 +151,13 @@ class SlideReport:
     def _confidence(self) -> str:
         """Say how far to trust the tiles, among spots that the reference held out."""
         if keys.confidence(self.key) not in self.tiles.obs:
-            return "not known: the reference has one slide, or was fitted without holding slides out"
+            return "not known: the reference was fitted without holding anything out"
         confidence = self.tiles.obs[keys.confidence(self.key)].to_numpy()
         half, low = np.median(confidence), (confidence < UNSURE).mean()
+        said = "; a rank, and not an error that can be expected here" if why_not_promised(self.tiles, self.key) else ""
         return (
             f"median {half:.2f}: half of the tiles have a smaller expected error than {half:.0%} of the reference's "
-            f"own held-out spots; {low:.0%} of the tiles are below {UNSURE}"
+            f"own held-out spots; {low:.0%} of the tiles are below {UNSURE}{said}"
         )
 
     def _foreign_share(self) -> float | None:

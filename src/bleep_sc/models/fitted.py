@@ -59,7 +59,8 @@ class FittedModel:
     @property
     def basis(self) -> str:
         """What was held out when it was fitted, one of :data:`bleep_sc.models.basis.BASES`."""
-        return basis(self.description.params, held_out=not (self.calibration is None and self.typicality is None))
+        held_out = not (self.calibration is None and self.typicality is None)
+        return basis(self.description.params, self.description.slides, held_out=held_out)
 
     @property
     def smoothing_um(self) -> float:
@@ -180,6 +181,8 @@ def held_out(model: FittedModel) -> str:
         return "no slide: neither predictability nor confidence nor intervals are known"
     r = np.asarray(calibration.predictability, dtype=np.float64)
     known = np.isfinite(r)
+    if model.basis == "parts of one slide":
+        return BASES[model.basis]
     if not known.any():
         return f"{BASES[model.basis]}: no gene varied"
     best = [f"{genes[i]} ({r[i]:.2f})" for i in np.argsort(-np.where(known, r, -np.inf), kind="stable")[:SHOWN]]

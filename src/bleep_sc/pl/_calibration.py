@@ -8,7 +8,7 @@ import numpy as np
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_obs
 from bleep_sc._adata.libraries import libraries, spots_of
-from bleep_sc._adata.promise import FIELD, why_not_promised
+from bleep_sc._adata.promise import PREDICTABILITY, why_not_promised
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.text import drawn, in_legend
 from bleep_sc.pl._axes import as_list, axes_for
@@ -102,7 +102,7 @@ def calibration(
         else:
             promised = adata.var[keys.predictability(name)].to_numpy(dtype=np.float64)[genes]
             _draw_promises(row[2], promised, predicted, measured, slides)
-        basis = adata.uns[keys.imputed(name)].get(FIELD)
+        basis = adata.uns[keys.imputed(name)].get(PREDICTABILITY)
         row[2].set_xlabel(f"promised: r on held-out\n{HELD_OUT.get(basis, 'slides of the reference')}")
         row[2].set_ylabel("reached: r")
         if len(layers) > 1:

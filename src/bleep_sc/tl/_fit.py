@@ -83,7 +83,8 @@ def fit(
     config
         Hyper-parameters; None is ``FitConfig()``. Where the reference has several donors, this also trains up to five
         models that have not seen a donor, to learn what the predictions are worth on another; where it has one, or
-        ``adata`` does not say, models that have not seen a slide.
+        ``adata`` does not say, models that have not seen a slide. A single slide of 100 spots or more, with places in
+        µm, is held out in five parts, which say which spots of a query are less certain, and nothing of genes.
     key_added
         Name of the model.
     random_state
@@ -116,7 +117,7 @@ def fit(
     ``var["{key_added}_predictability"]`` : float32
         Pearson r of every gene of the panel within slides of donors that were held out (slides, where donors are not
         several), mean over slides by their spots, and shrunk by what chance explains; where the reference has several
-        slides, with ``FitConfig(cross_fit=True)``.
+        slides, with ``FitConfig(cross_fit=True)``. NaN where parts of a single one were held out.
     ``obsm["{key_added}_held_out"]`` : float32, (n_obs, n_genes)
         The genes of the panel, as a model predicted them that had not seen the donor (slide, where donors are not
         several), where any was held out: 4,000 spots at most of what one model predicts, and NaN for the others.
@@ -196,9 +197,10 @@ def fit(
     pairs, device = Pairs(images, values), resolved[0]
     centers_um = spots.known_centers_um("embeddings are not averaged over tissue") if config.cross_fit else None
     learnt_on = (pairs, slides) if deep.all() else (pairs[deep], slides[deep])
+    centers_um = None if centers_um is None else centers_um[deep]
     how: dict[str, Any] = {
-        "units": units_to_hold_out(learnt_on[1], donors),
-        "centers_um": None if centers_um is None else centers_um[deep],
+        "units": units_to_hold_out(learnt_on[1], donors, centers_um=centers_um, random_state=random_state),
+        "centers_um": centers_um,
         "config": config,
         "encoder": trained_encoder,
         "random_state": random_state,
@@ -213,7 +215,7 @@ def fit(
     model = trained.model.to(device)
     calibration = None if trained.held_out is None else calibrate(trained.held_out)
     held_out = None
-    if trained.held_out is not None:
+    if trained.held_out is not None and len(np.unique(learnt_on[1])) > 1:
         held_out = np.full(values.shape, np.nan, dtype=np.float32)
         held_out[np.flatnonzero(deep)[trained.held_out.rows]] = held_out_prediction(trained.held_out)
     typicality = learnt_typicality(spots, images, units_to_hold_out(slides, donors), random_state)

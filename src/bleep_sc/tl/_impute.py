@@ -7,13 +7,12 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.donors import donor_column, donors
-from bleep_sc._adata.promise import FIELD
 from bleep_sc._adata.spots import Spots
 from bleep_sc._output.messages import logger
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._predictions.intervals import check_interval, spot_confidence
 from bleep_sc.tl._predictions.layers import correction, predicted_layers
-from bleep_sc.tl._predictions.predictability import promise
+from bleep_sc.tl._predictions.promise import Promise
 from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, check_store_is_free, write_prediction
 from bleep_sc.tl._predictions.typicality import foreign_slides, typicality_of, warn_of_foreign_slides
 from bleep_sc.tl._references.depth import without_shallow_slides
@@ -101,7 +100,9 @@ def impute(
     interval
         Also write intervals that are to hold this share of the measured values, such as 0.9, for the genes of the
         panel. They are calibrated on donors of the reference that were held out when it was fitted, or on slides where
-        it has one donor or was not told, so they hold for such as these; with few of them, take them as a guide.
+        it has one donor or was not told, so they hold for such as these; with few of them, take them as a guide. For
+        a query of another donor than the only one, or mostly foreign, they are written, and what they hold there is
+        not known: the log says so, and ``interval_of``.
         Imputed spots agree more than measured ones do: with such a reference intervals are too narrow, and confidence
         is too high.
     index
@@ -138,11 +139,12 @@ def impute(
         Pearson r within a slide that can be expected of a gene on this query: what donors of the reference reached
         that were held out when it was fitted; slides, where it was not told whose they are. NaN outside the panel. All
         of it is NaN where nothing is known of such a query: most of a slide of it looks unlike the reference, or the
-        reference is of one donor and the query not known to be of the same. Look here before looking at the
-        predictions. Where donors or slides of the reference were held out, as the next.
+        reference is of one donor and the query not known to be of the same, or has one slide. Look here before looking
+        at the predictions. Where donors, slides, or parts of the only slide were held out, as the next.
     ``obs["{key_added}_confidence"]`` : float32
         Share of the reference's own held-out spots whose expected error is larger, from how similar the neighbours of
-        a spot are and how much they agree: 0 for the least certain.
+        a spot are and how much they agree: 0 for the least certain. A rank, and not an error that can be expected of
+        tissue unlike what was held out, which ``confidence_of`` names.
     ``obs["{key_added}_typicality"]`` : float32
         Share of the reference's held-out spots around which the tissue is less like that of the (first) reference,
         within 500 µm and in the colours in which it is: below .05 a spot counts as foreign. Of a stain, scanner,
@@ -160,8 +162,10 @@ def impute(
         ordered names of the reference spots, ``n_reference``, ``shares`` (JSON: the share of every reference slide in
         all weights; slides of the same name have the number of their reference), ``method``, ``version`` and
         ``params``; ``predictability_of``, what predictability was learnt from (``"donors"``, ``"slides of one donor"``
-        or ``"slides"``, whose donors were not told) or a sentence that says why there is none; ``interval``, where ends
-        were asked for; ``recall``, the share of exact neighbours that were found, where the search was approximate.
+        or ``"slides"``, whose donors were not told) or a sentence that says why there is none; ``confidence_of``, with
+        confidence, the same or ``"parts of one slide"``, and why that is not like the query; ``interval`` and
+        ``interval_of``, the same of intervals, where ends were asked for; ``recall``, the share of exact neighbours
+        that were found, where the search was approximate.
 
     What an earlier prediction of this name wrote beside, and this one does not, is removed.
 
@@ -243,11 +247,12 @@ def impute(
     logger.info("Weights are on %s.", ", ".join(f"{slide} ({share:.1%})" for slide, share in shares.items()))
     typicality = typicality_of(query, images, model.typicality)
     foreign = foreign_slides(typicality, query.slides)
-    warn_of_foreign_slides(foreign, keys.typicality(name), model.basis)
-    is_promised, of = promise(model, donors(adata, own_donor_key), foreign)
+    warn_of_foreign_slides(foreign, name, model)
+    promise = Promise.of(model, donors(adata, own_donor_key), foreign)
+    promise.tell(interval)
     parts = {
         "obs": _of_spots(name, reference, found, weights, matrix, typicality),
-        "var": _of_genes(name, reference, is_promised=is_promised),
+        "var": _of_genes(name, reference, is_promised=promise.holds),
         "obsm": {keys.image_embedding(key): embedding, keys.weights(name): matrix},
         "layers": predicted_layers(name, adata.shape, reference, found.index, weights, correct, interval, store),
     }
@@ -259,7 +264,7 @@ def impute(
         "reference_hash": reference.names_hash,
         "n_reference": len(reference.keys),
         "shares": json.dumps(shares),
-        FIELD: of,
+        **promise.fields(interval=interval is not None, confidence=keys.confidence(name) in parts["obs"]),
         **({} if interval is None else {"interval": float(interval)}),
         **({} if found.recall is None else {"recall": found.recall}),
     }

@@ -38,7 +38,11 @@ MAX_SPOTS = 4000
 
 
 def calibrate(held_out: HeldOut) -> Calibration:
-    """Learn from donors, or slides, that were predicted without having been seen."""
+    """Learn from donors, or slides, that were predicted without having been seen.
+
+    Parts of one slide teach which spots are predicted worse than others, and nothing of genes: their predictability is
+    NaN, and they move towards the regression as where nothing says how far.
+    """
     slides, units, truth = held_out.slides, held_out.units, held_out.truth
     typical, shrinkage, shrunk_elsewhere = _shrinkage(held_out)
     predicted = _moved(held_out, shrunk_elsewhere)
@@ -53,7 +57,9 @@ def calibrate(held_out: HeldOut) -> Calibration:
     return Calibration(
         shrinkage=shrinkage,
         typical_shrinkage=np.array(typical, dtype=np.float32),
-        predictability=predictability(predicted, truth, slides, units),
+        predictability=np.full(len(std), np.nan, dtype=np.float32)
+        if _of_parts(slides, units)
+        else predictability(predicted, truth, slides, units),
         std=std.astype(np.float32),
         residuals=ends((truth - predicted) / scale, units, from_others=True),
         levels=ends(truth, units, from_others=False),
@@ -63,6 +69,11 @@ def calibrate(held_out: HeldOut) -> Calibration:
         errors=np.maximum.accumulate(expected),
         smoothing_um=np.array(held_out.smoothing_um, dtype=np.float64),
     )
+
+
+def _of_parts(slides: NDArray[np.str_], units: NDArray[np.str_]) -> bool:
+    """Tell whether what was held out are parts of one slide."""
+    return len(np.unique(slides)) == 1 < len(np.unique(units))
 
 
 def held_out_prediction(held_out: HeldOut) -> NDArray[np.float32]:
@@ -80,8 +91,12 @@ def _shrinkage(held_out: HeldOut) -> tuple[float, NDArray[np.float32], NDArray[n
 
     The least-squares slope of what retrieval misses on what the regression would change, within slides, between 0 and
     1; that of a gene is shrunk towards that of all genes. That of a spot, (n, n_genes), is learnt on the other units:
-    what is learnt on a unit makes its own errors look smaller than those to come.
+    what is learnt on a unit makes its own errors look smaller than those to come. Parts of one slide are not asked:
+    genes that moved as far as these suggest were predicted no better on another.
     """
+    if _of_parts(held_out.slides, held_out.units):
+        unknown = np.full_like(held_out.truth, UNKNOWN)
+        return UNKNOWN, unknown[0], unknown
     change = _within_slides(held_out.regressed - held_out.retrieved, held_out.slides)
     missed = _within_slides(held_out.truth - held_out.retrieved, held_out.slides)
     names, unit, counts = np.unique(held_out.units, return_inverse=True, return_counts=True)

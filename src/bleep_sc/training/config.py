@@ -67,7 +67,7 @@ class FitConfig:
 
     # What held-out slides teach.
     cross_fit: bool = True
-    """Where the reference has several slides, hold out one after another to learn what predictions are worth."""
+    """Hold out donors, slides, or parts of a single slide, one after another, to learn what predictions are worth."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the field; numbers of numpy become plain ones."""

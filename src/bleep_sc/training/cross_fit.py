@@ -1,4 +1,4 @@
-"""What a reference is worth: every donor predicted from the others, or every slide where donors are not several."""
+"""What a reference is worth: donors predicted from each other; slides, where there is one; parts, where it has one."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ MAX_FOLDS, MAX_SPOTS = 5, 4000
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Spots as models predicted them that had not seen their donor, or their slide."""
+    """Spots as models predicted them that had not seen their donor, their slide, or their part of the only one."""
 
     slides: NDArray[np.str_]
     """(n,)."""
     units: NDArray[np.str_]
-    """What each was held out with as a whole: its donor, or its slide, (n,)."""
+    """What each was held out with as a whole: its donor, its slide, or its part of it, (n,)."""
     truth: NDArray[np.float32]
     """(n, n_genes)."""
     retrieved: NDArray[np.float32]
@@ -167,7 +167,7 @@ def _smoothing(
     """Return over how much tissue embeddings are averaged, µm: what held-out slides say, if they are asked."""
     if config.smoothing_um is not None:
         return config.smoothing_um
-    if parts[0].centers_um is None or config.metric != "cosine":
+    if parts[0].centers_um is None or config.metric != "cosine" or len(np.unique(groups)) == 1:
         return 0.0
     genes = monitored_genes(expression, groups)
     scores = dict.fromkeys(SMOOTHINGS_UM, 0.0)

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from bleep_sc.metrics.correlation import pearson
 from bleep_sc.metrics.gene_sets import highest_genes
 
+N_PARTS, FEWEST_SPOTS = 5, 100
+"""Parts of a slide that are held out where there is one slide, and spots from which it has parts."""
+
 
 def monitored_genes(expression: NDArray[np.floating], slides: NDArray[np.str_]) -> NDArray[np.intp]:
     """Return the columns of the most variable genes of (n_spots, n_genes): most others of a panel are noise."""
@@ -19,11 +22,28 @@ def validation_score(prediction: NDArray[np.floating], truth: NDArray[np.floatin
     return float(np.nan_to_num(pearson(prediction, truth)).mean())
 
 
-def units_to_hold_out(slides: NDArray[np.str_], donors: Mapping[str, str] | None) -> NDArray[np.str_]:
+def parts_of_slide(centers_um: NDArray[np.float64], random_state: int) -> NDArray[np.str_]:
+    """Return in which part of its slide each spot is, (n,): neighbours, by k-means of their places, (n, 2)."""
+    from sklearn.cluster import KMeans
+
+    parts = KMeans(N_PARTS, n_init=10, random_state=random_state).fit_predict(centers_um)
+    return np.char.add("part ", (parts + 1).astype(str))
+
+
+def units_to_hold_out(
+    slides: NDArray[np.str_],
+    donors: Mapping[str, str] | None,
+    *,
+    centers_um: NDArray[np.float64] | None = None,
+    random_state: int = 0,
+) -> NDArray[np.str_]:
     """Return what each spot is held out with as a whole, (n,): its donor, where there are several, else its slide.
 
     ``slides`` is the slide of every spot, and ``donors`` the donor of every slide; None says that they are not known.
+    With ``centers_um``, (n, 2), where spots are, one slide of 100 spots or more is held out in five parts.
     """
+    if centers_um is not None and len(slides) >= FEWEST_SPOTS and len(np.unique(slides)) == 1:
+        return parts_of_slide(centers_um, random_state)
     if donors is None:
         return slides
     of_spots = np.array([donors[slide] for slide in slides.tolist()], dtype=str)

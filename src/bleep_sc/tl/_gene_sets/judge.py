@@ -102,7 +102,7 @@ class Judge:
             slides=slides,
             units=units_to_hold_out(slides, donors),
             centers=spots.centers[rows] if spots.is_placed else None,
-            basis=basis(params, held_out=True),
+            basis=basis(params, description.slides, held_out=True),
             columns=columns[chosen],
         )
 

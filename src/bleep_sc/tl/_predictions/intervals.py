@@ -26,7 +26,7 @@ def check_interval(share: float, model: FittedModel, *, store: Any, layer: str |
         raise ValueError(
             f"interval={share} must lie between 0 and 0.99: the share of measured values to hold, such as 0.9."
         )
-    if model.calibration is None:
+    if model.calibration is None or model.basis == "parts of one slide":
         raise ValueError(
             f"interval={share} needs slides of the reference that were held out when it was fitted. Fit on two slides "
             "or more, with FitConfig(cross_fit=True)."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bleep_sc._adata import keys
 from bleep_sc._adata.places import features_around
 from bleep_sc._output.messages import warn
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bleep_sc._adata.spots import Spots
+    from bleep_sc.models.fitted import FittedModel
     from bleep_sc.models.known_tissue import Around, KnownTissue
 
 
@@ -58,15 +60,22 @@ def foreign_slides(typicality: NDArray[np.float32] | None, slides: NDArray[np.st
     return {name: share for name, share in shares.items() if share > MOSTLY}
 
 
-def warn_of_foreign_slides(foreign: Mapping[str, float], key: str, basis: str) -> None:
-    """Warn of slides of which most is unlike the reference; ``basis`` is what this was learnt from."""
+def warn_of_foreign_slides(foreign: Mapping[str, float], name: str, model: FittedModel) -> None:
+    """Warn of slides of which most is unlike the reference, and say what the prediction ``name`` then lacks."""
+    from bleep_sc.models.basis import like
     from bleep_sc.models.known_tissue import FOREIGN
 
-    if foreign:
-        listed = ", ".join(f"{share:.0%} of slide {name!r}" for name, share in foreign.items())
-        like = "further donors" if basis == "donors" else "slides"
-        warn(
-            f"{listed} looks unlike the reference (obs[{key!r}] below {FOREIGN}; so does {FOREIGN:.0%} of {like} like "
-            "the reference's own): another stain, scanner, magnification or tissue, or out of focus. Predictions there "
-            "are a guess. Look at bleep_sc.pl.confidence, and compare patches by bleep_sc.pl.retrieval."
+    if not foreign:
+        return
+    listed = ", ".join(f"{share:.0%} of slide {slide!r}" for slide, share in foreign.items())
+    of, withheld = like(model.basis), ""
+    if model.calibration is not None:
+        withheld = (
+            f"; predictability is withheld (var[{keys.predictability(name)!r}] is NaN, for all slides of this call), "
+            f"and intervals and confidence are calibrated on {of}, and not for such"
         )
+    warn(
+        f"{listed} looks unlike the reference (obs[{keys.typicality(name)!r}] below {FOREIGN}; so does "
+        f"{FOREIGN:.0%} of {of}): another stain, scanner, magnification or tissue, or out of focus. Predictions there "
+        f"are a guess{withheld}. Look at bleep_sc.pl.confidence, and compare patches by bleep_sc.pl.retrieval."
+    )
