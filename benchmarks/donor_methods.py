@@ -182,15 +182,14 @@ def bleep(part: Part, seed: int, *, config: bs.tl.FitConfig, use_rep: tuple[str,
         warnings.filterwarnings("ignore", ".* looks unlike the reference")  # how wrong it is there, is measured here
         bs.tl.impute(query, ref=ref, genes=genes, interval=SHARE if says else None)
     found = query[:, part.panel]
-    if not says:
-        return {"values": found.layers["bleep"]}
-    return {
+    parts = {
         "values": found.layers["bleep"],
-        "lower": found.layers["bleep_lower"],
-        "upper": found.layers["bleep_upper"],
-        "confidence": found.obs["bleep_confidence"].to_numpy(),
-        "promised": found.var["bleep_predictability"].to_numpy(),
+        "lower": found.layers.get("bleep_lower"),
+        "upper": found.layers.get("bleep_upper"),
+        "confidence": found.obs.get("bleep_confidence"),
+        "promised": found.var.get("bleep_predictability"),
     }
+    return {name: np.asarray(values) for name, values in parts.items() if values is not None}
 
 
 def run(part: Part, name: str, row: Row, seed: int, folder: Path) -> Arrays:

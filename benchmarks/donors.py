@@ -81,6 +81,7 @@ def scores(part: Part, found: Arrays, slide: str, spots: np.ndarray) -> dict[str
         for name, (lower, upper) in {"": own_ends, " of quantiles": blind}.items():
             result[f"score{name}"] = bs.metrics.interval_score(lower, upper, truth[:, genes], share=SHARE).mean()
             result[f"covered{name}"] = ((truth[:, genes] >= lower) & (truth[:, genes] <= upper)).mean()
+    if "confidence" in found:
         error = np.square(truth - values)[:, part.variable] / part.known[:, part.variable].var(axis=0)
         fifths = np.array_split(np.argsort(found["confidence"][spots], kind="stable"), N_FIFTHS)
         result |= {f"fifth {i + 1}": error[each].mean() for i, each in enumerate(fifths)}
