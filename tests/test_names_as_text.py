@@ -15,7 +15,7 @@ ODD = r"$\bad{$ <script>|=1+1"
 SLIDE = "$bad{$ <script>|=1+1"  # files take no slash in the name of a slide
 TABLE = pd.DataFrame(
     [(ODD, ODD, 0.5), ("b", ODD, 0.4), (ODD, "HVG", 0.3), ("b", "HVG", 0.2)], columns=["method", "gene_set", "mean"]
-).assign(genes_from="reference", lower=0.1, upper=0.6)
+).assign(genes_from="reference", held_out="another donor", lower=0.1, upper=0.6)
 BEST = pd.DataFrame({"method": ODD, "gene": [f"{ODD}{i}" for i in range(6)], "pearson": np.linspace(0.1, 0.6, 6)})
 
 

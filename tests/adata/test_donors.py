@@ -29,6 +29,7 @@ def test_the_column_is_the_given_one_else_the_models_else_the_first_of_the_usual
     assert donor_column(spots, None, "block") == "block"
     assert donor_column(spots, None, "not there") == donor_column(spots, None, None) == "mouse"
     with caplog.at_level(logging.INFO, "bleep_sc"):
+        caplog.clear()
         assert donor_column(spots, "library_id", "block") == "library_id"
         assert not caplog.messages  # it was told, and need not be told back
         donor_column(spots)

@@ -60,7 +60,7 @@ def test_every_method_has_one(toy):
     assert facts["stnet"]["settings"] == "StNetConfig() with learning_rates=(0.001,), max_epochs=1"
     assert facts["histogene"]["images"] == "pixels of patches of 56 px showing 112 µm"
     assert facts["bleep"]["images"] == "stain_stats, frozen, on patches of 56 px showing 112 µm"
-    assert facts["bleep"]["held out"].startswith("no slide:")
+    assert facts["bleep"]["held out"].startswith("other parts of the same slide")
     assert {each["slides"] for each in facts.values()} == {f"1 with {one.n_obs} spots: slice1 ({one.n_obs})"}
 
 

@@ -28,7 +28,7 @@ TABLES = {
     "benchmark": pd.DataFrame(
         [("bleep", "HEG", 0.5), ("ridge", "HEG", 0.4), ("bleep", "HVG", 0.3), ("ridge", "HVG", 0.2)],
         columns=["method", "gene_set", "mean"],
-    ).assign(genes_from="reference", lower=0.1, upper=0.6),
+    ).assign(genes_from="reference", held_out="another donor", lower=0.1, upper=0.6),
     "top_genes": pd.DataFrame({"method": "bleep", "gene": list("abcdef"), "pearson": np.linspace(0.1, 0.6, 6)}),
 }
 

@@ -28,7 +28,9 @@ def test_the_record_is_that_of_the_contract(fitted, query):
     bs.tl.fit_ridge(fitted, use_rep="X_stain_stats")
     bs.tl.predict(query, ref=fitted, key="ridge")
     bs.tl.impute(query, ref=fitted)
-    assert set(query.uns["ridge_imputed"]) | {"shares", "predictability_of"} == set(query.uns["bleep_imputed"])
+    assert set(query.uns["ridge_imputed"]) | {"shares", "predictability_of", "confidence_of"} == set(
+        query.uns["bleep_imputed"]
+    )
     assert query.uns["ridge_imputed"]["method"] == "ridge"
     assert query.uns["ridge_imputed"]["target_sum"] == 10000.0
 

@@ -257,6 +257,9 @@ def test_another_layer_may_be_averaged_when_x_is_replaced(apart):
         one.X = x
         bs.tl.impute(query, ref=one, layer="logs", key_added="logs")
         np.testing.assert_array_equal(query.layers["logs"], expected)
+    one.X = None
+    bs.tl.impute(query, ref=one, layer="logs", key_added="logs")
+    assert "logs_confidence" not in query.obs  # which is judged by what the model was fitted on
 
 
 def test_numbers_of_spots_are_the_same_whatever_is_read_at_once(quick, monkeypatch):

@@ -20,7 +20,7 @@ from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import model_hash, read_description, read_model
 from bleep_sc.tl._models.panel import Panel
 from bleep_sc.tl._references.checksums import warn_of_changed_spots
-from bleep_sc.tl._references.on_disk import LAYER, sampled, stacked
+from bleep_sc.tl._references.on_disk import LAYER, has_layer, sampled, stacked
 from bleep_sc.tl._references.parts import check_parts
 from bleep_sc.tl._references.same_slide import embeddings_of
 from bleep_sc.tl._references.values import as_embedded, fitted_units, in_common_units, reference_values
@@ -228,16 +228,20 @@ def _numbered_slides(refs: list[Spots]) -> NDArray[np.str_]:
 def _judges(
     refs: list[AnnData], called: list[str], model: FittedModel, layers: list[str | None]
 ) -> tuple[NDArray[np.bool_], Any]:
-    """Return by which genes of the panel confidence is judged, the most variable ones, and their expression."""
+    """Return by which genes of the panel confidence is judged, the most variable ones, and their expression.
+
+    There are none where what the model was fitted on is no longer there.
+    """
     params, genes = model.description.params, np.array(model.description.genes)
-    judges = np.zeros(len(genes), dtype=bool)
-    if model.calibration is not None:
-        present = [set(each.var_names) if params["target_rep"] is None else set(genes) for each in refs]
+    judges, own = np.zeros(len(genes), dtype=bool), params["target_rep"]
+    is_there = all(own is not None or has_layer(*each) for each in zip(refs, layers, strict=True))
+    if model.calibration is not None and is_there:
+        present = [set(each.var_names) if own is None else set(genes) for each in refs]
         judges = model.calibration.monitored & np.isin(genes, list(set.intersection(*present)))
     if not judges.any():
         return judges, None
     chosen = genes[judges].tolist()
-    parts = [panel_of(each, chosen, layer, params["target_rep"]) for each, layer in zip(refs, layers, strict=True)]
+    parts = [panel_of(each, chosen, layer, own) for each, layer in zip(refs, layers, strict=True)]
     arrays, columns = zip(*parts, strict=True)
     return judges, stacked(arrays, columns, [f"The expression of {name}" for name in called])
 
