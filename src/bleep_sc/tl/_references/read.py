@@ -15,12 +15,12 @@ from bleep_sc._adata.expression import record_of
 from bleep_sc._adata.records import names_hash
 from bleep_sc._adata.spots import Spots
 from bleep_sc._arrays.blocks import in_memory
-from bleep_sc._output.messages import listed
+from bleep_sc._output.messages import listed, logger
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import model_hash, read_description, read_model
 from bleep_sc.tl._models.panel import Panel
 from bleep_sc.tl._references.checksums import warn_of_changed_spots
-from bleep_sc.tl._references.on_disk import LAYER, has_layer, sampled, stacked
+from bleep_sc.tl._references.on_disk import LAYER, sampled, stacked
 from bleep_sc.tl._references.parts import check_parts
 from bleep_sc.tl._references.same_slide import embeddings_of
 from bleep_sc.tl._references.values import as_embedded, fitted_units, in_common_units, reference_values
@@ -144,7 +144,7 @@ def read_references(
         check_parts(replace(where, adata=of_model), key, description, model.module, name, is_averaged=is_own)
     counts = [each.n_obs for each in refs]
     is_imputed = [target_rep is None and record_of(*each) is not None for each in zip(refs, layers, strict=True)]
-    judges, judged = _judges(embedded, called, model, own)
+    judges, judged = _judges(embedded, called, model, own, is_averaged=is_own)
     if is_own:
         for ref, description, name in zip(as_written, descriptions, called, strict=True):
             warn_of_changed_spots(ref, key, description.params, name)
@@ -226,22 +226,27 @@ def _numbered_slides(refs: list[Spots]) -> NDArray[np.str_]:
 
 
 def _judges(
-    refs: list[AnnData], called: list[str], model: FittedModel, layers: list[str | None]
+    refs: list[AnnData], called: list[str], model: FittedModel, layers: list[str | None], *, is_averaged: bool
 ) -> tuple[NDArray[np.bool_], Any]:
     """Return by which genes of the panel confidence is judged, the most variable ones, and their expression.
 
-    There are none where what the model was fitted on is no longer there.
+    There are none where what the model was fitted on is no longer there, which is refused only if it ``is_averaged``.
     """
     params, genes = model.description.params, np.array(model.description.genes)
     judges, own = np.zeros(len(genes), dtype=bool), params["target_rep"]
-    is_there = all(own is not None or has_layer(*each) for each in zip(refs, layers, strict=True))
-    if model.calibration is not None and is_there:
+    if model.calibration is not None:
         present = [set(each.var_names) if own is None else set(genes) for each in refs]
         judges = model.calibration.monitored & np.isin(genes, list(set.intersection(*present)))
     if not judges.any():
         return judges, None
     chosen = genes[judges].tolist()
-    parts = [panel_of(each, chosen, layer, own) for each, layer in zip(refs, layers, strict=True)]
+    try:
+        parts = [panel_of(each, chosen, layer, own) for each, layer in zip(refs, layers, strict=True)]
+    except (KeyError, ValueError) as error:
+        if is_averaged:
+            raise
+        logger.info("Confidence is left out, since what it is judged by is gone: %s", error)
+        return np.zeros_like(judges), None
     arrays, columns = zip(*parts, strict=True)
     return judges, stacked(arrays, columns, [f"The expression of {name}" for name in called])
 
