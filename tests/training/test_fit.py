@@ -184,3 +184,12 @@ def test_a_step_is_that_of_adamw(linked):
         clear = before.grad.abs() > 1e-4  # the first step is as long for any gradient
         step = -0.01 * before.grad.sign() - 0.01 * 0.5 * before
         torch.testing.assert_close((after - before)[clear], step[clear], rtol=0, atol=1e-5)
+
+
+def test_there_may_be_several_pairs_of_heads_of_every_view(linked):
+    pairs, groups = linked
+    several, _ = run(pairs, groups, max_epochs=2, n_dims=8, views=("raw", "scaled"), n_models=2)
+    spelled_out, _ = run(pairs, groups, max_epochs=2, n_dims=8, views=("raw", "scaled", "raw", "scaled"))
+    assert several.views == spelled_out.views
+    assert torch.equal(weights(several), weights(spelled_out))
+    assert not torch.equal(*(several.image_heads[head].projection.weight for head in (0, 2)))

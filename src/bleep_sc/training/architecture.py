@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def views_of(pairs: Pairs, config: FitConfig) -> tuple[str, ...]:
     """Return how every pair of heads sees the images; patches are seen as they are, whatever is said of features."""
-    return ("raw",) * len(config.views) if pairs.are_patches else config.views
+    return ("raw",) * len(config.heads) if pairs.are_patches else config.heads
 
 
 def trained_on(pairs: Pairs, widths: Sequence[int], config: FitConfig, encoder: Encoder | None) -> BLEEP | SideBySide:
@@ -72,7 +72,7 @@ def whole(model: BLEEP | SideBySide, prepared: Prepared, config: FitConfig) -> B
             )
         weights |= {name.replace("_heads.0.", f"_heads.{head}."): tensor for name, tensor in tensors.items()}
     n_features = weights["image_heads.0.projection.weight"].shape[1]
-    result = heads(n_features, model.models[0].n_genes, config, config.views)
+    result = heads(n_features, model.models[0].n_genes, config, config.heads)
     result.load_state_dict(weights)
     return result.to(next(model.parameters()).device).eval()
 

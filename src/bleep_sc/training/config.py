@@ -23,10 +23,12 @@ class FitConfig:
     dropout: float = 0.1
     """Dropout inside the projection heads."""
     views: tuple[View, ...] = ("raw", "components", "aligned")
-    """A pair of heads each, trained on the same batches; similarities are means over them. How each sees features of a
+    """Heads of each, trained on the same batches; similarities are means over them. How each sees features of a
     frozen encoder: ``"raw"``, as they are; ``"components"``, the same, trained on their principal components;
     ``"aligned"``, less what the stain of their slide adds (:class:`bleep_sc.models.alignment.Alignment`); ``"scaled"``,
     in units of their slide. A view may be named several times. Encoders that are trained see patches as they are."""
+    n_models: int = 1
+    """Pairs of heads of every view, which differ in the random weights that they begin with."""
     n_components: int | None = 256
     """Principal components of the features that image heads are trained on, but for ``"raw"``; None: all of them."""
     train_encoder: bool = False
@@ -80,6 +82,7 @@ class FitConfig:
         object.__setattr__(self, "views", tuple(self.views))
         positive = (
             "n_dims",
+            "n_models",
             "temperature",
             "learning_rate",
             "max_epochs",
@@ -125,6 +128,11 @@ class FitConfig:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"FitConfig.{name}={getattr(self, name)!r} is not known; use one of {known}.")
+
+    @property
+    def heads(self) -> tuple[View, ...]:
+        """The view of every pair of heads."""
+        return self.views * self.n_models
 
     @classmethod
     def paper(cls) -> FitConfig:

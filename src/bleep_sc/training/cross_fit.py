@@ -128,7 +128,7 @@ def cross_fit(
             reference,
             slides,
             units=units[~is_held_out],
-            config=replace(config, views=tuple(dict.fromkeys(config.views))),
+            config=replace(config, views=tuple(dict.fromkeys(config.views)), n_models=1),
             random_state=random_state,
             device=device,
             checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir) / f"fold{number}",

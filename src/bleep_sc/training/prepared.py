@@ -53,11 +53,11 @@ def prepare(
     values = {
         view: seen[SEEN_AS[view]] if own is None else own.apply(seen[SEEN_AS[view]]) for view, own in rotations.items()
     }
-    parts = [values[view] for view in config.views]
+    parts = [values[view] for view in config.heads]
     return Prepared(
         Pairs(np.ascontiguousarray(np.concatenate(parts, axis=1)), expression),
         [part.shape[1] for part in parts],
-        [rotations[view] for view in config.views],
+        [rotations[view] for view in config.heads],
         buffers,
     )
 
