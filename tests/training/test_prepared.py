@@ -76,3 +76,18 @@ def test_features_that_vary_on_no_slide_are_refused(pairs):
     for views in (("raw",), ("aligned",), ("scaled",)):
         with pytest.raises(ValueError, match="None of the 12 image features varies on any slide of the reference"):
             prepare(flat, slides, FitConfig(views=views), 0, Processes())
+
+
+def test_features_that_vary_on_no_slide_are_as_if_they_were_not_there():
+    rng = np.random.default_rng(0)
+    images, expression = (rng.normal(size=(90, n)).astype(np.float32) for n in (6, 4))
+    groups = np.repeat(["a", "b", "c"], 30)
+    scanner = (groups != "a").astype(np.float32)[:, None] * 50
+    config = FitConfig(max_epochs=3, n_dims=8, views=("raw", "components", "aligned", "scaled"), n_components=4)
+    how = {"config": config, "show_progress_bar": False}
+    without, _ = fit_bleep(Pairs(images, expression), groups, **how)
+    more = np.concatenate([images[:, :2], scanner, images[:, 2:]], axis=1)
+    beside, _ = fit_bleep(Pairs(more, expression), groups, **how)
+    np.testing.assert_allclose(
+        embed_images(beside, more, groups), embed_images(without, images, groups), rtol=1e-4, atol=1e-5
+    )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bleep_sc.models.bleep import BLEEP
 from bleep_sc.models.map_batches import channels_first
+from bleep_sc.training.prepared import among_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,12 +65,12 @@ def whole(model: BLEEP | SideBySide, prepared: Prepared, config: FitConfig) -> B
         return model.eval()
     weights = {**prepared.buffers}
     for head, (own, rotation) in enumerate(zip(model.models, prepared.rotations, strict=True)):
-        tensors = own.state_dict()
+        tensors, name = own.state_dict(), "image_heads.0.projection"
         if rotation is not None:
-            name = "image_heads.0.projection"
             tensors[f"{name}.weight"], tensors[f"{name}.bias"] = rotation.unrotated(
                 tensors[f"{name}.weight"], tensors[f"{name}.bias"]
             )
+        tensors[f"{name}.weight"] = among_all(tensors[f"{name}.weight"], prepared.varies)
         weights |= {name.replace("_heads.0.", f"_heads.{head}."): tensor for name, tensor in tensors.items()}
     n_features = weights["image_heads.0.projection.weight"].shape[1]
     result = heads(n_features, model.models[0].n_genes, config, config.heads)

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from bleep_sc.training.processes.group import Processes
 
 
+OF_FEATURES = (
+    "feature_mean",
+    "feature_std",
+    *(f"alignment_{name}" for name in ("mean", "std", "components", "profiles")),
+)
+"""Buffers whose last axis are the features."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What batches are taken from, and what features went through."""
@@ -34,6 +42,8 @@ class Prepared:
     """Of every head."""
     buffers: dict[str, Tensor]
     """How views were made, by the names of a model's buffers."""
+    varies: Tensor
+    """Which features vary on any slide, (n_features,): others tell slides apart, and are not looked at."""
 
 
 def prepare(
@@ -43,8 +53,20 @@ def prepare(
     # Rows are gathered for every batch: where columns are together in memory, that takes ten times as long.
     expression = np.ascontiguousarray(pairs.expression)
     if pairs.are_patches:
-        return Prepared(Pairs(pairs.images, expression), [], [], {})
-    seen, buffers = _seen(np.asarray(pairs.images), groups, config, random_state, processes)
+        return Prepared(Pairs(pairs.images, expression), [], [], {}, torch.ones(0, dtype=torch.bool))
+    features = np.asarray(pairs.images)
+    scale = SlideScale.of(features, groups)
+    if not scale.std.any():
+        raise ValueError(
+            f"None of the {features.shape[1]} image features varies on any slide of the reference: there is "
+            "nothing to learn. Pass others as use_rep=, or see bleep_sc.pp.image_features."
+        )
+    varies = torch.from_numpy(scale.std > 0)
+    if not varies.all():  # as if the others had never been there
+        features = np.ascontiguousarray(features[:, scale.std > 0])
+        scale = SlideScale.of(features, groups)
+    seen, buffers = _seen(features, groups, scale, config, random_state, processes)
+    buffers = {name: among_all(buffer, varies) if name in OF_FEATURES else buffer for name, buffer in buffers.items()}
     rotations: dict[str, Rotation | None] = {}
     for view in dict.fromkeys(config.views):
         rotations[view] = None if view == "raw" else Rotation.of(seen[SEEN_AS[view]], config.n_components)
@@ -59,24 +81,27 @@ def prepare(
         [part.shape[1] for part in parts],
         [rotations[view] for view in config.heads],
         buffers,
+        varies,
     )
+
+
+def among_all(values: Tensor, varies: Tensor) -> Tensor:
+    """Return what is of features that vary, (..., n_varying), among all of them, (..., n_features): 0 for others."""
+    result = values.new_zeros((*values.shape[:-1], len(varies)))
+    result[..., varies.to(values.device)] = values
+    return result
 
 
 def _seen(
     features: NDArray[np.float32],
     groups: NDArray[np.str_],
+    scale: SlideScale,
     config: FitConfig,
     random_state: int,
     processes: Processes,
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Tensor]]:
     """Return features as the views see them, by what becomes of them, and the buffers that a model needs for that."""
     needed = {SEEN_AS[view] for view in config.views}
-    scale = SlideScale.of(features, groups)
-    if not scale.std.any():
-        raise ValueError(
-            f"None of the {features.shape[1]} image features varies on any slide of the reference: there is "
-            "nothing to learn. Pass others as use_rep=, or see bleep_sc.pp.image_features."
-        )
     seen = {AS_THEY_ARE: features}
     buffers: dict[str, Tensor] = {}
     if SCALED in needed:
