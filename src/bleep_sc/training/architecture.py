@@ -21,11 +21,6 @@ if TYPE_CHECKING:
     from bleep_sc.training.prepared import Prepared
 
 
-def views_of(pairs: Pairs, config: FitConfig) -> tuple[str, ...]:
-    """Return how every pair of heads sees the images; patches are seen as they are, whatever is said of features."""
-    return ("raw",) * len(config.heads) if pairs.are_patches else config.heads
-
-
 def trained_on(pairs: Pairs, widths: Sequence[int], config: FitConfig, encoder: Encoder | None) -> BLEEP | SideBySide:
     """Return a model with random weights, on the CPU: heads on features, or on a copy of an encoder of patches.
 
@@ -39,7 +34,7 @@ def trained_on(pairs: Pairs, widths: Sequence[int], config: FitConfig, encoder: 
     encoder = copy.deepcopy(encoder).cpu()
     with torch.inference_mode():
         n_features = encoder.eval()(channels_first(pairs.images[:1])).shape[1]
-    return heads(n_features, n_genes, config, views_of(pairs, config), encoder=encoder).train()
+    return heads(n_features, n_genes, config, ("raw",) * len(config.heads), encoder=encoder).train()
 
 
 class SideBySide(nn.Module):
