@@ -27,6 +27,8 @@ def align(
     colors: NDArray[np.floating],
     onto: NDArray[np.floating],
     onto_colors: NDArray[np.floating],
+    *,
+    reflection: bool | None = None,
 ) -> NDArray[np.float64]:
     """Lay one section onto another by a rigid motion, mirrored or not.
 
@@ -40,6 +42,8 @@ def align(
         (n, 2) and (m, 2), in the same units.
     colors, onto_colors
         (n, d) and (m, d): of the tissue under every spot.
+    reflection
+        Whether one is mirrored; None tries both.
 
     Returns
     -------
@@ -49,7 +53,7 @@ def align(
     center, onto_center = points.mean(axis=0), onto.mean(axis=0)
     spacing = float(np.median(cKDTree(onto).query(onto, k=2)[0][:, 1]))
     ours, theirs = (points - center) / spacing, (onto - onto_center) / spacing
-    our_colors, their_colors = _standardized(colors), _standardized(onto_colors)
+    our_colors, their_colors = standardized(colors), standardized(onto_colors)
     tree = cKDTree(theirs)
 
     def cost(parameters: NDArray[np.float64], mirrored: bool) -> float:
@@ -58,7 +62,8 @@ def align(
         back = _mismatch(theirs, their_colors, cKDTree(moved), our_colors)
         return (forth + back) / 2
 
-    starts = [(angle, mirrored) for angle in np.arange(N_ANGLES) * 2 * np.pi / N_ANGLES for mirrored in (False, True)]
+    sides = (False, True) if reflection is None else (reflection,)
+    starts = [(angle, mirrored) for angle in np.arange(N_ANGLES) * 2 * np.pi / N_ANGLES for mirrored in sides]
     starts.sort(key=lambda start: cost(np.array([start[0], 0.0, 0.0]), start[1]))
     best = min((_refined(cost, angle, mirrored) for angle, mirrored in starts[:N_REFINED]), key=lambda found: found[0])
     _, parameters, mirrored = best
@@ -79,7 +84,8 @@ def _matrix(angle: float, mirrored: bool) -> NDArray[np.float64]:
     return turn @ np.diag([-1.0, 1.0]) if mirrored else turn
 
 
-def _standardized(colors: NDArray[np.floating]) -> NDArray[np.float64]:
+def standardized(colors: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return colours (n, d) in units of their section."""
     colors = np.asarray(colors, dtype=np.float64)
     std = colors.std(axis=0)
     return (colors - colors.mean(axis=0)) / np.where(std > 0, std, 1.0)
@@ -89,10 +95,17 @@ def _mismatch(
     points: NDArray[np.float64], colors: NDArray[np.float64], tree: cKDTree, tree_colors: NDArray[np.float64]
 ) -> float:
     """Return how far points lie off the section of a tree, and how other its colours are there, on average."""
+    blended, distance = blended_colors(points, tree, tree_colors)
+    off = np.clip(distance - NEAR, 0, FAR)
+    return float(off.mean() + COLOR_WEIGHT * np.sqrt(((colors - blended) ** 2).mean(axis=1)).mean())
+
+
+def blended_colors(
+    points: NDArray[np.float64], tree: cKDTree, tree_colors: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the colours of the section of a tree at points (n, 2), (n, d), and how far its nearest spot is, (n,)."""
     distance, nearest = tree.query(points, k=min(N_BLENDED, tree.n))
     distance, nearest = distance.reshape(len(points), -1), nearest.reshape(len(points), -1)
     share = np.exp(-(distance**2))
     share /= np.maximum(share.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    blended = np.einsum("nk,nkd->nd", share, tree_colors[nearest])  # (n, d)
-    off = np.clip(distance[:, 0] - NEAR, 0, FAR)
-    return float(off.mean() + COLOR_WEIGHT * np.sqrt(((colors - blended) ** 2).mean(axis=1)).mean())
+    return np.einsum("nk,nkd->nd", share, tree_colors[nearest]), distance[:, 0]

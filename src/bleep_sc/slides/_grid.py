@@ -96,7 +96,8 @@ def sharpness(patches: NDArray[np.uint8]) -> NDArray[np.float64]:
     >>> bool(bs.slides.sharpness(blurred)[0] < bs.slides.sharpness(patch)[0] / 2)
     True
     """
-    grey = patches.astype(np.float32).mean(axis=-1)  # (n, S, S)
+    red, green, blue = np.moveaxis(patches, -1, 0)
+    grey = (red.astype(np.float32) + green + blue) / 3  # (n, S, S)
     fine = grey - ndimage.uniform_filter(grey, (0, FINE_PX, FINE_PX))
     detail = np.maximum(fine.var(axis=(1, 2), dtype=np.float64) - ROUNDING, 0)
     return np.sqrt(detail) / (grey.std(axis=(1, 2), dtype=np.float64) + 1)

@@ -96,6 +96,8 @@ class CutPatches:
     """Side of the patches, px."""
     pad: Pad
     """What lies beyond the slide."""
+    levels: tuple[int, ...]
+    """Which level of each slide the windows are read from."""
 
     dtype = np.dtype(np.uint8)
     ndim = 4
@@ -124,15 +126,13 @@ class CutPatches:
 
     def batches(self, batch_size: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.uint8]]]:
         """Give positions and patches, slide by slide from top to bottom."""
-        for number, (path, side) in enumerate(zip(self.paths, self.sides, strict=True)):
+        for number, (path, side, level) in enumerate(zip(self.paths, self.sides, self.levels, strict=True)):
             inside = np.flatnonzero(self.which == number)
             if not len(inside):
                 continue
             with open_slide(path) as slide:
-                reader = read_patches(
-                    slide, self.centers[inside], side=side, size=self.size, pad=self.pad, batch_size=batch_size
-                )
-                for rows, patches in reader:
+                how: dict[str, Any] = {"side": side, "size": self.size, "pad": self.pad, "level": level}
+                for rows, patches in read_patches(slide, self.centers[inside], batch_size=batch_size, **how):
                     yield inside[rows], patches
 
 

@@ -22,6 +22,8 @@ BAND_ROWS = 512
 """Rows that are read at once, at least."""
 LARGEST_BAND = 128 * 2**20
 """Bytes of pixels that may be held at once where a slide in tiles is read in stripes."""
+OVERSAMPLED, ROUNDED = 2, 0.01
+"""How many px of a level a px of a patch is made of, at least, and how far a level may be off its factor."""
 
 
 def cut_patches(
@@ -96,6 +98,8 @@ def read_patches(
     ...         rows.tolist(), patches.shape
     ([1, 0], (2, 16, 16, 3))
     """
+    if not 0 <= level < len(slide.levels):
+        raise ValueError(f"level={level} is not among the {len(slide.levels)} of {slide.name!r}; 0 is the full one.")
     side_px = max(1, round(side / slide.levels[level].downsample))
     order, stripes = _order(slide, centers, side, level)
     corners = _corners(np.asarray(centers) / slide.levels[level].downsample, side_px)
@@ -113,9 +117,18 @@ def read_patches(
                 yield batch, patches
 
 
-def reading_order(slide: Slide, centers: NDArray[np.float64], side: int) -> NDArray[np.intp]:
+def coarsest_level(slide: Slide, side: int, size: int) -> int:
+    """Return the coarsest level with two px or more, across and down, for every px of a patch.
+
+    A level with just one px for each is sharper than the full resolution scaled down, and by more than tissue differs.
+    """
+    most = side / size / OVERSAMPLED * (1 + ROUNDED)
+    return max(i for i, each in enumerate(slide.levels) if i == 0 or each.downsample <= most)
+
+
+def reading_order(slide: Slide, centers: NDArray[np.float64], side: int, level: int = 0) -> NDArray[np.intp]:
     """Return the order in which :func:`read_patches` cuts; any part of it, given alone, is cut in the same order."""
-    return _order(slide, centers, side, 0)[0]
+    return _order(slide, centers, side, level)[0]
 
 
 def _order(

@@ -28,8 +28,6 @@ RAW_CHUNK = (64, 64)
 BEGINNING = 2**20
 """Bytes of a strip or tile that hold its headers, a colour profile among them; of a large one the rest is not read."""
 LZW, DEFLATE = 5, (8, 32946)
-DIFFERENCES = 2
-"""The predictor of which a row is the sum."""
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,9 @@ def read_regions(source: str | Path | dict[str, Any] | list[Any]) -> list[Region
     >>> bs.slides.read_regions(square)[0].name
     'annotation 1'
     """
-    content = _load(Path(source)) if isinstance(source, str | Path) else source
+    content = load_geojson(Path(source)) if isinstance(source, str | Path) else source
     regions, n_others, n_mended, n_outside = [], 0, 0, 0
-    for number, feature in enumerate(_features(content), start=1):
+    for number, feature in enumerate(features_of(content), start=1):
         drawn = _geometry(feature.get("geometry"))
         polygon, outside = (None, 0) if drawn is None else _area(drawn)
         n_outside += outside
@@ -71,7 +72,7 @@ def read_regions(source: str | Path | dict[str, Any] | list[Any]) -> list[Region
             n_others += 1
         else:
             n_mended += drawn is not None and not drawn.is_valid
-            regions.append(Region(_name(_properties(feature), number), polygon))
+            regions.append(Region(name_of(properties_of(feature)) or f"annotation {number}", polygon))
     if n_others:
         logger.info("%d points, lines or empty outlines have no inside, and were left out.", n_others)
     if n_mended:
@@ -83,20 +84,26 @@ def read_regions(source: str | Path | dict[str, Any] | list[Any]) -> list[Region
             f"{n_outside} holes lie outside their outlines, wholly or in part, and cut nothing there. Look at the "
             "annotations."
         )
-    _check_units(content, regions)
+    check_units(content, [region.polygon for region in regions], "annotations")
     return regions
 
 
-def _load(path: Path) -> Any:
+def load_geojson(path: Path) -> Any:
+    """Return what a file of GeoJSON holds."""
     if not path.is_file():
         raise FileNotFoundError(f"No annotations at {str(path)!r}. In QuPath: File > Export objects as GeoJSON.")
+    was_enabled = gc.isenabled()
+    gc.disable()  # millions of lists, and no circle among them: to look for one takes most of the time
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is no GeoJSON ({error}). Export objects as GeoJSON.") from error
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
-def _features(content: Any) -> Iterator[dict[str, Any]]:
+def features_of(content: Any) -> Iterator[dict[str, Any]]:
     """Give features, however deep the file has wrapped them."""
     waiting = [content]
     while waiting:
@@ -109,12 +116,12 @@ def _features(content: Any) -> Iterator[dict[str, Any]]:
             waiting.append(each.get("features", []))
         elif each["type"] == "Feature":
             yield each
-            waiting.append(_properties(each).get("childObjects") or [])
+            waiting.append(properties_of(each).get("childObjects") or [])
         else:
             yield {"geometry": each, "properties": {}}
 
 
-def _properties(feature: dict[str, Any]) -> dict[str, Any]:
+def properties_of(feature: dict[str, Any]) -> dict[str, Any]:
     """Return what is said of a feature; nothing where it is no object."""
     properties = feature.get("properties")
     return properties if isinstance(properties, dict) else {}
@@ -164,23 +171,24 @@ def _parts(geometry: Any) -> Iterator[Any]:
         yield from _parts(part)
 
 
-def _check_units(content: Any, regions: Sequence[Region]) -> None:
-    """Refuse annotations that say that they are in degrees, and warn of those that look like it."""
+def check_units(content: Any, polygons: Any, called: str) -> None:
+    """Refuse polygons that say that they are in degrees, and warn of those that look like it."""
     import shapely
 
-    places = shapely.get_coordinates([region.polygon for region in regions])
+    places = shapely.get_coordinates(polygons)
     small = bool((np.abs(places) <= (180, 90)).all())
     crs = str(content.get("crs") or "") if isinstance(content, dict) else ""
     if small and any(name in crs for name in IN_DEGREES):
-        raise ValueError(f"The annotations are in degrees (crs: {crs:.80}). Export them in px of the image.")
+        raise ValueError(f"The {called} are in degrees (crs: {crs:.80}). Export them in px of the image.")
     if small and not np.allclose(places, places.round(3), rtol=0, atol=1e-9):
         warn(
-            "All annotations lie within 180 × 90 and have more than three decimals, as degrees or shares of an image "
+            f"All {called} lie within 180 × 90 and have more than three decimals, as degrees or shares of an image "
             "have. They are taken for px of the image."
         )
 
 
-def _name(properties: dict[str, Any], number: int) -> str:
+def name_of(properties: dict[str, Any]) -> str:
+    """Return the class of an object, else its own name, else nothing."""
     classification = properties.get("classification")
     if isinstance(classification, dict):
         names = classification.get("names")
@@ -189,7 +197,7 @@ def _name(properties: dict[str, Any], number: int) -> str:
     for said in (classification, properties.get("name")):
         if said and (isinstance(said, str) or type(said) is int):
             return str(said)
-    return f"annotation {number}"
+    return ""
 
 
 def label_points(points: ArrayLike, regions: Sequence[Region]) -> NDArray[np.object_]:

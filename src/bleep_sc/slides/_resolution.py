@@ -27,6 +27,17 @@ NOTHING = "the file does not say"
 RESOLUTION_TAGS = "resolution tags"
 
 
+def require_mpp(mpp: float) -> None:
+    """Refuse µm per px that no microscope has."""
+    if not (mpp > 0 and np.isfinite(mpp)):
+        raise ValueError(f"mpp={mpp} must be positive and finite.")
+    if not LEAST <= mpp <= MOST:
+        raise ValueError(
+            f"mpp={mpp:g} is no microscope's: it is how many µm a px is wide, {LEAST:g} to {MOST:g}, and about 0.25 "
+            "with a 40× objective."
+        )
+
+
 def from_dpi(dpi: Any) -> tuple[float, str]:
     """Return µm per px of a JPEG or PNG with so many dots per inch, (x, y), and where they are from."""
     try:
