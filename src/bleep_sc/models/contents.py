@@ -30,7 +30,7 @@ class Unfilled(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-REPEATED = ("n_models", "n_layers")
+REPEATED = ("n_models", "n_layers", "n_mixers", "n_graph_layers")
 """Sizes that say how often there is something, of which each has tensors of its own."""
 
 

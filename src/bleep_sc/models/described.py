@@ -22,6 +22,8 @@ PARTS: dict[str, dict[str, Any]] = {
         "n_genes": int,
         "n_models": int,
         "n_layers": int,
+        "n_mixers": int,
+        "n_graph_layers": int,
         "views": list,
     },
     "params": {
@@ -36,6 +38,8 @@ PARTS: dict[str, dict[str, Any]] = {
         "units": dict,
         "n_measured": int,
         "measured": str,
+        "sample_key": str | None,
+        "is_bulk": bool,
     },
     "recipe": {
         "use_rep": list,
@@ -50,6 +54,9 @@ PARTS: dict[str, dict[str, Any]] = {
         "stain_target": list,
         "context_of": str,
         "radius_um": NUMBER,
+        "sub_tiles": int,
+        "neighbors_um": NUMBER,
+        "genes": str,
     },
     "units": {"transform": str, "target_sum": NUMBER, "corrected": bool},
 }
@@ -61,6 +68,7 @@ READ: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "bleep": {"config": ("n_neighbors", "metric", "regression", "regression_penalty")},
     "histogene": {"config": ("max_spots",), "architecture": ("n_positions",)},
+    "hist2st": {"config": ("max_spots",), "architecture": ("n_positions",)},
 }
 """Values without which nothing is predicted, of any method and of one."""
 OF_PATCHES = ("patches_key", "size", "size_um", "encoder", "fingerprint")

@@ -10,6 +10,7 @@ import torch
 
 from bleep_sc.models.encode import patches_at_once
 from bleep_sc.models.map_batches import map_batches
+from bleep_sc.models.on_device import half_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,12 +35,17 @@ def embed_images(
 ) -> NDArray[np.float32]:
     """Embed features (n, d), or patches (n, S, S, 3), as (n, n_dims).
 
-    ``slides`` is the slide of every spot, (n,), by which some views take features.
+    ``slides`` is the slide of every spot, (n,), by which some views take features. An encoder of patches computes with
+    16 bits on a GPU, as it was trained there; the cosine with the embedding by 32 bits is above .999.
     """
     how: dict[str, Any] = {"device": device, "num_workers": num_workers}
-    if images.ndim == 4 or not model.depends_on_slide:
-        batch_size = FEATURES if images.ndim == 2 else patches_at_once(images.shape[1], torch.device(device))
-        return map_batches(model.embed_images, images, batch_size=batch_size, **how)
+    if images.ndim == 4:
+        with half_precision(torch.device(device)):
+            return map_batches(
+                model.embed_images, images, batch_size=patches_at_once(images.shape[1], torch.device(device)), **how
+            )
+    if not model.depends_on_slide:
+        return map_batches(model.embed_images, images, batch_size=FEATURES, **how)
     features, width = np.asarray(images), model.n_dims
     result = np.empty((len(features), model.n_models, width), dtype=np.float32)
     for seen_as in dict.fromkeys(model.seen_as):
@@ -55,8 +61,7 @@ def embed_expression(
     model: BLEEP, expression: NDArray[np.float32], *, device: torch.device | str = "cpu"
 ) -> NDArray[np.float32]:
     """Embed expression (n, genes) as (n, n_dims)."""
-    batches = torch.from_numpy(expression).split(PROFILES)
-    return torch.cat([model.embed_expression(batch.to(device)).cpu() for batch in batches]).numpy()
+    return map_batches(model.embed_expression, expression, batch_size=PROFILES, device=device)
 
 
 @torch.inference_mode()

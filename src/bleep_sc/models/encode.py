@@ -1,7 +1,6 @@
 """The features of patches, by a frozen encoder."""
 
 import copy
-from contextlib import nullcontext
 from traceback import clear_frames
 
 import numpy as np
@@ -10,10 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bleep_sc._arrays.unread import Unread
+from bleep_sc._output.messages import warn
 from bleep_sc.models import symmetries as sym
 from bleep_sc.models.encoders import Encoder
 from bleep_sc.models.map_batches import map_batches
-from bleep_sc.models.on_device import has_bfloat16, memory_format
+from bleep_sc.models.on_device import half_precision, memory_format
+from bleep_sc.models.sub_tiles import SubTiled
 
 ON_GPU, CPU_PIXELS = 64, 2**19
 """Patches in a batch on a GPU, and pixels of one on the CPU, where larger ones ask the system for memory again and
@@ -21,7 +22,7 @@ again."""
 
 
 def encode(
-    encoder: Encoder,
+    encoder: Encoder | SubTiled,
     patches: NDArray[np.uint8] | Unread,
     *,
     symmetries: bool = False,
@@ -35,7 +36,7 @@ def encode(
     Parameters
     ----------
     encoder
-        From :func:`load_encoder`.
+        From :func:`load_encoder`; or one that also describes parts of the patches.
     patches
         (n, S, S, 3), uint8; in memory, or read while the network is at work.
     symmetries, batch_size, num_workers, show_progress_bar
@@ -50,33 +51,42 @@ def encode(
     Raises
     ------
     torch.OutOfMemoryError
-        When a batch does not fit into the memory of a GPU, with a note that says what to pass instead.
+        When a batch does not fit into the memory of a GPU, with a note that says what to pass instead. Without
+        ``batch_size`` smaller ones are tried first, with a warning.
     """
     device = torch.device(device)
-    batch_size = patches_at_once(patches.shape[1], device) if batch_size is None else batch_size
+    is_told = batch_size is not None
+    if batch_size is None:
+        # Parts have as many pixels as their patch, unless an encoder scales each of them up.
+        n_parts = encoder.n**2 if isinstance(encoder, SubTiled) and encoder.input_size is not None else 1
+        batch_size = max(1, patches_at_once(patches.shape[1], device) // n_parts)
     encoder = copy.deepcopy(encoder).eval().to(device)  # the user's module stays as it is
     encoder = encoder.to(memory_format=memory_format(device))
-    half = torch.bfloat16 if has_bfloat16(device) else torch.float16
-    autocast = torch.autocast("cuda", dtype=half) if device.type == "cuda" else nullcontext()
     turns = range(sym.N_SYMMETRIES) if symmetries else range(1)
 
     def features(images: Tensor) -> Tensor:
         return torch.stack([encoder(sym.transform(images, k)).float() for k in turns]).mean(dim=0)
 
-    try:
-        with torch.inference_mode(), autocast:
-            return map_batches(
-                features,
-                patches,
-                batch_size=batch_size,
-                device=device,
-                num_workers=num_workers,
-                description="Encoding patches" if show_progress_bar else "",
-            )
-    except torch.OutOfMemoryError as error:
-        clear_frames(error.__traceback__)  # they hold activations, and a notebook holds on to them
-        error.add_note(_fewer_patches(batch_size))
-        raise
+    at_once = batch_size
+    while True:
+        try:
+            with torch.inference_mode(), half_precision(device):
+                return map_batches(
+                    features,
+                    patches,
+                    batch_size=at_once,
+                    device=device,
+                    num_workers=num_workers,
+                    description="Encoding patches" if show_progress_bar else "",
+                )
+        except torch.OutOfMemoryError as error:
+            clear_frames(error.__traceback__)  # they hold activations, and a notebook holds on to them
+            if is_told or at_once == 1:
+                error.add_note(_fewer_patches(at_once))
+                raise
+        if at_once == batch_size:
+            warn(f"{batch_size} patches at once do not fit into the memory of the GPU: fewer are taken.")
+        at_once //= 2
 
 
 def patches_at_once(side: int, device: torch.device) -> int:

@@ -37,6 +37,16 @@ KNOWN = {
     r"lunit": EncoderLicense("Lunit non-commercial license", "Non-commercial research alone.", False),
     r"hibou": EncoderLicense("Apache-2.0, gated"),
     r"midnight": EncoderLicense("MIT"),
+    r"astaxanthin/|(?<![a-z])keep(?![a-z])": EncoderLicense("MIT"),
+    r"quiltnet": EncoderLicense("MIT"),
+    r"kaiko.?vit|towards_large_pathology": EncoderLicense(
+        "Kaiko Non-Commercial Public License 1", "Non-commercial; what is adapted is shared under the same terms."
+    ),
+    r"ctranspath": EncoderLicense("GPL-3.0"),
+    r"genbio": EncoderLicense("GenBio AI Community License"),
+    r"vinid/|(?<![a-z])plip(?![a-z])": EncoderLicense(
+        "none was found", "Look for its terms where it comes from; others call it non-commercial."
+    ),
 }
 """By regular expressions of the name in lower case; the first that is found counts."""
 REMEDY = "Fit with the encoder frozen, FitConfig(train_encoder=False): then none of its weights are in the reference."

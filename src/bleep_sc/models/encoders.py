@@ -1,19 +1,25 @@
-"""Image encoders behind their own normalisation: torchvision, timm, any module, and statistics of the stains."""
+"""Image encoders behind their own normalisation: of pathology, torchvision, timm, any module, and stain statistics."""
 
 import copy
-import difflib
 import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bleep_sc._output.messages import did_you_mean
+from bleep_sc.models.hub import asked_once
 from bleep_sc.models.on_device import memory_format
+from bleep_sc.models.pathology_encoders import ENCODERS, find, recorded_name
 from bleep_sc.models.stain_stats import StainStats
 
 Transform = Callable[[Tensor], Tensor]
+FILES = (".h5", ".hdf5", ".pt", ".pth", ".npy", ".csv", ".zarr")
+"""By which a file of features is told from the name of an encoder."""
 
 
 class Encoder(nn.Module):
@@ -50,7 +56,7 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, d) of images (B, 3, H, W), uint8 or floats in [0, 1]."""
         images = images.contiguous(memory_format=memory_format(images.device))
-        images = images.float() / 255 if images.dtype == torch.uint8 else images
+        images = images.float().div_(255) if images.dtype == torch.uint8 else images
         if self.input_size is not None and images.shape[-1] != self.input_size:
             side = (self.input_size, self.input_size)
             images = torch.nn.functional.interpolate(images, side, mode="bilinear", antialias=True)
@@ -91,18 +97,35 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
-def load_encoder(encoder: str | nn.Module, *, transform: Transform | None = None, pretrained: bool = True) -> Encoder:
+def load_encoder(
+    encoder: str | nn.Module,
+    *,
+    transform: Transform | None = None,
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+) -> Encoder:
     """Build an encoder from a name or a module.
 
     Parameters
     ----------
     encoder
-        ``"stain_stats"``; a torchvision classifier (``"resnet50"``); a timm name or ``"hf-hub:owner/model"``;
-        or a module that takes images (B, 3, H, W) and returns features (B, d).
+        ``"stain_stats"``; an encoder of pathology by one of its names, such as ``"uni2"`` (:func:`list_encoders`),
+        which brings its pooling, normalisation and size; a torchvision classifier (``"resnet50"``); a timm name or
+        ``"hf-hub:owner/model"``; or a module that takes images (B, 3, H, W) and returns features (B, d).
     transform
         For modules: normalises images (B, 3, H, W) in [0, 1]. By default the module's own ``pretrained_cfg`` says how.
     pretrained
         For names: load the published weights, which may be downloaded; or leave the weights random.
+    weights
+        For encoders of pathology: the file of the weights, as their page offers it (``pytorch_model.bin``,
+        ``model.safetensors``), with the files beside it where transformers or open_clip builds the network.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not known, for encoders that run code of their authors, and for weights of another network.
+    OSError
+        When weights cannot be had; the message says where to ask for them, and what is had without asking.
 
     Examples
     --------
@@ -118,6 +141,23 @@ def load_encoder(encoder: str | nn.Module, *, transform: Transform | None = None
         return _from_module(encoder, transform)
     if transform is not None:
         raise ValueError(f"transform= is for modules; encoder {encoder!r} brings its own normalisation. Leave it out.")
+    row = find(encoder)
+    if row is not None:
+        from bleep_sc.models.pathology_networks import build
+
+        network = build(row, pretrained=pretrained, weights=weights)
+        return Encoder(network, Normalize(*row.normalisation), name=row.name, input_size=row.size)
+    if weights is not None:
+        raise ValueError(
+            f"weights={str(weights)!r} are for an encoder of bleep_sc.models.list_encoders(), and encoder={encoder!r} "
+            "is none. Pass a module that has its weights."
+        )
+    if encoder.lower().endswith(FILES):
+        raise ValueError(
+            f"encoder={encoder!r} is a file, and not the name of an encoder. Features that other software computed are "
+            f"read by bleep_sc.pp.read_features(adata, {encoder!r}); of one encoder's weights, pass "
+            "bleep_sc.models.load_encoder(name, weights=path)."
+        )
     if encoder == "stain_stats":
         return Encoder(StainStats(), nn.Identity(), name=encoder)
     from torchvision import models
@@ -131,13 +171,17 @@ def is_on_hub(name: str, *, pretrained: bool = False) -> bool:
     """Tell whether building an encoder by its name asks a hub: for what it is, or for its weights."""
     from torchvision import models
 
+    row = find(name)
+    if row is not None:
+        return pretrained or not row.is_known
     own = not name or name == "stain_stats" or name in models.list_models(module=models)
     return name.startswith("hf-hub:") or (pretrained and not own)
 
 
 def require_consent(name: str, encoder: object) -> None:
     """Refuse to fetch an encoder that a stored model names from a hub, unless the user named it, or gave a module."""
-    if isinstance(encoder, nn.Module) or encoder == name or (isinstance(encoder, list | tuple) and name in encoder):
+    named = [encoder] if isinstance(encoder, str) else encoder if isinstance(encoder, list | tuple) else []
+    if isinstance(encoder, nn.Module) or recorded_name(name) in map(recorded_name, named):
         return
     raise ValueError(
         f"The model names the encoder {name!r}, which would be fetched from a hub (encoder={encoder!r}). If you trust "
@@ -198,8 +242,8 @@ def _meant(name: str) -> str:
     """Return which name may have been meant."""
     from torchvision.models import list_models
 
-    close = difflib.get_close_matches(name, ["stain_stats", *list_models()], n=1, cutoff=0.8)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    known = ["stain_stats", *(row.name for row in ENCODERS), *list_models()]
+    return did_you_mean([name], known, cutoff=0.8)
 
 
 def _from_timm(name: str, pretrained: bool) -> Encoder:
@@ -212,11 +256,13 @@ def _from_timm(name: str, pretrained: bool) -> Encoder:
         ) from error
     if not name.startswith("hf-hub:") and not timm.is_model(name):
         raise ValueError(
-            f"Encoder {name!r} is not known.{_meant(name)} Use 'stain_stats', a torchvision name such as 'resnet50', a "
-            "timm name such as 'vit_small_patch16_224', 'hf-hub:owner/model', or a torch module."
+            f"Encoder {name!r} is not known.{_meant(name)} Use 'stain_stats', an encoder of pathology "
+            "(bleep_sc.models.list_encoders()) such as 'uni2', a torchvision name such as 'resnet50', a timm name "
+            "such as 'vit_small_patch16_224', 'hf-hub:owner/model', or a torch module."
         )
     try:
-        network = timm.create_model(name, pretrained=pretrained, num_classes=0)
+        with asked_once() if pretrained or name.startswith("hf-hub:") else nullcontext():
+            network = timm.create_model(name, pretrained=pretrained, num_classes=0)
     except (OSError, ValueError, RuntimeError) as error:
         raise OSError(
             f"The weights of encoder {name!r} could not be loaded ({error}). Check the network and, for a gated model, "

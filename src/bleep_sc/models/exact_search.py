@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool1d, normalize, pad
+from torch.nn.functional import normalize, pad
 
-from bleep_sc._arrays.blocks import row_blocks, slices
+from bleep_sc._arrays.blocks import in_memory, row_blocks, slices, some_rows
+from bleep_sc.models.best_keys import GROUP, best_keys
+from bleep_sc.models.on_device import fits, free_bytes, transfer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,9 +22,11 @@ if TYPE_CHECKING:
 Metric = Literal["cosine", "euclidean"]
 
 CHUNK = 8192
-"""Keys that are compared at once, with an eighth as many queries."""
-GROUP = 16
-"""Keys of which the most similar one is found first."""
+"""Keys that are compared at once on the CPU, with an eighth as many queries."""
+CHUNK_ON_GPU, ROOM_ON_GPU = 65536, 2**31
+"""Keys that are compared at once on a GPU, with as many queries as fit into a quarter of what is free there, and into
+so many bytes."""
+NOT_FINITE = "The embeddings hold NaN or infinite values, which are similar to nothing."
 OVERFLOW = "The embeddings are so large that their distances overflow."
 
 
@@ -41,20 +46,21 @@ class Neighbors:
 def exact(query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metric: Metric) -> Neighbors:
     """Compare every query with every key; of keys that are alike, those of the lower index are nearer.
 
-    Keys pass by once, in blocks, and the best are kept of every query: memory is bounded by ``CHUNK``.
+    Keys pass by once, in blocks, and the best are kept of every query: memory is bounded by ``CHUNK``. A GPU is waited
+    for once, when all keys have passed by.
     """
-    query = finite(as_tensor(query))
-    n_queries = len(query)
+    given = query = as_tensor(query)
+    n_queries, device = len(query), query.device
+    are_finite = [_looked_at(query)]
     query = _whole_rows(normalize(query) if metric == "cosine" else query)
-    best = query.new_full((n_queries, n_neighbors), -torch.inf)
-    index = torch.zeros(n_queries, n_neighbors, dtype=torch.int32, device=query.device)
-    chunk = _whole_groups(min(CHUNK, keys.shape[0]))
-    n_rows = _whole_groups(max(1, min(chunk // 8, n_queries)))
+    n_rows, chunk = _at_once(n_queries, keys.shape[0], n_neighbors, device)
     room = query.new_empty(n_rows * chunk)  # new memory for every product would take longer than it
+    best = best_keys(n_queries, n_neighbors, device)
     center = None
     for rows, block in row_blocks(keys):
         for start in range(0, len(block), chunk):
-            part = finite(as_tensor(block[start : start + chunk]).to(query.device))
+            part = transfer(as_tensor(block[start : start + chunk]), device)
+            are_finite.append(_looked_at(part))
             if metric == "cosine":
                 part = normalize(part)
             else:
@@ -69,13 +75,26 @@ def exact(query: NDArray[np.float32] | Tensor, keys: Any, n_neighbors: int, metr
                 if metric == "euclidean":
                     similarity -= part.square().sum(dim=1) / 2
                 similarity[:, n_keys:] = -torch.inf
-                _keep_the_best(best[some], index[some], similarity, rows.start + start)
-    if not best.isfinite().all():
+                best.keep(some, similarity, rows.start + start)
+    similarity, index = best.sorted()
+    if not torch.stack([similarity.isfinite().all(), *are_finite]).all():
+        for each in chain([given], (block for _, block in row_blocks(keys))):
+            finite(as_tensor(each))
         raise ValueError(OVERFLOW)
-    best, order = best.sort(dim=1, descending=True, stable=True)
     if metric == "euclidean":
-        best = (best - query[:n_queries].square().sum(dim=1, keepdim=True) / 2).clamp(max=0)
-    return Neighbors(best, index.gather(1, order))
+        similarity = (similarity - query[:n_queries].square().sum(dim=1, keepdim=True) / 2).clamp(max=0)
+    return Neighbors(similarity, index)
+
+
+def _at_once(n_queries: int, n_keys: int, n_neighbors: int, device: torch.device) -> tuple[int, int]:
+    """Return how many queries are compared at once with how many keys: whole groups of both."""
+    chunk = _whole_groups(min(CHUNK_ON_GPU if device.type == "cuda" else CHUNK, n_keys))
+    n_rows = chunk // 8
+    if device.type == "cuda":
+        looked_at = min(chunk, GROUP * n_neighbors) + n_neighbors
+        of_a_query = 4 * chunk + 16 * chunk // GROUP + 40 * looked_at  # products, maxima, and copies of what is kept
+        n_rows = min(free_bytes(device) // 4, ROOM_ON_GPU) // of_a_query
+    return _whole_groups(max(1, min(n_rows, n_queries))), chunk
 
 
 def _whole_groups(n: int) -> int:
@@ -90,65 +109,41 @@ def _whole_rows(values: Tensor) -> Tensor:
     return pad(values, (0, 0, 0, _whole_groups(len(values)) - len(values)))
 
 
-def _keep_the_best(best: Tensor, index: Tensor, similarity: Tensor, offset: int) -> None:
-    """Keep what is more similar among some keys, (b, n), instead of the least of the best so far, (b, n_neighbors).
-
-    What is not below that least is found by the maxima of groups of keys: the fewest are looked into. The best are in
-    the order of the keys, which tells which of two that are alike comes first.
-    """
-    n_neighbors, width = best.shape[1], similarity.shape[1] // GROUP
-    similarity = similarity[: len(best)]
-    groups = None
-    if width > n_neighbors:
-        largest = max_pool1d(similarity.unsqueeze(1), GROUP).squeeze(1)  # (b, width)
-        # So many are at least as similar.
-        at_least = best if offset else largest.topk(n_neighbors, dim=1, sorted=False).values
-        least = at_least.amin(dim=1)
-        groups = (largest >= least[:, None]).flatten().nonzero().squeeze(1)
-    if groups is None or len(groups) > 4 * n_neighbors * len(best):  # too few keys, or too many that are alike
-        values, columns = _first_best(similarity, min(n_neighbors, similarity.shape[1]))
-    else:
-        members, row = similarity.view(-1, GROUP).index_select(0, groups), groups // width  # (n_groups, GROUP)
-        found = (members >= least[row, None]).flatten().nonzero().squeeze(1)
-        group, member = found // GROUP, found % GROUP
-        column = groups[group] % width * GROUP + member
-        values, columns = _side_by_side(row[group], members.flatten()[found], column, len(best))
-    columns = columns.int() + offset
-    if offset or values.shape[1] < n_neighbors:
-        values, columns = torch.cat([best, values], dim=1), torch.cat([index, columns], dim=1)
-    best[:], kept = _first_best(values, n_neighbors)
-    index[:] = columns.gather(1, kept)
-
-
-def _first_best(values: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Return the n largest of every row, (b, n), and where they are, in the order in which they stand.
-
-    Of equal values the first ones are taken, which ``topk`` does not promise.
-    """
-    least = values.topk(n, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
-    larger, equal = values > least, values == least
-    larger |= equal & (equal.cumsum(dim=1) <= n - larger.sum(dim=1, keepdim=True))
-    columns = larger.nonzero()[:, 1].view(len(values), n)
-    return values.gather(1, columns), columns
-
-
-def _side_by_side(row: Tensor, values: Tensor, columns: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
-    """Return values and columns, sorted by row, as one row each, (n_rows, n_most), filled up with -inf."""
-    count = torch.bincount(row, minlength=n_rows)
-    place = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
-    n_most = int(count.max())
-    of_rows, columns_of_rows = values.new_full((n_rows, n_most), -torch.inf), columns.new_zeros(n_rows, n_most)
-    of_rows[row, place], columns_of_rows[row, place] = values, columns
-    return of_rows, columns_of_rows
-
-
 def finite(embedding: Tensor) -> Tensor:
     """Return embeddings, or refuse NaN and infinite values, and those whose length overflows."""
-    if not torch.linalg.vector_norm(embedding, dim=1).isfinite().all():
-        if not embedding.isfinite().all():
-            raise ValueError("The embeddings hold NaN or infinite values, which are similar to nothing.")
-        raise ValueError(OVERFLOW)
+    if not _have_lengths(embedding):
+        raise ValueError(OVERFLOW if embedding.isfinite().all() else NOT_FINITE)
     return embedding
+
+
+def _looked_at(embedding: Tensor) -> Tensor:
+    """Tell whether embeddings are finite; on the CPU others are refused at once, and a GPU is not waited for."""
+    if embedding.device.type == "cuda":
+        return _have_lengths(embedding)
+    finite(embedding)
+    return torch.tensor(True)
+
+
+def _have_lengths(embedding: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(embedding, dim=1).isfinite().all()
+
+
+def on_device(values: NDArray[np.float32], device: torch.device) -> NDArray[np.float32] | Tensor:
+    """Return queries where they are compared: on a device, but in memory for the CPU, and for MPS."""
+    return values if device.type in ("cpu", "mps") else as_tensor(values).to(device)
+
+
+def kept_on_device(values: Any, device: torch.device) -> Any:
+    """Return keys on a GPU, where they are small beside what is free there; else as they are, to pass by in blocks."""
+    is_small = in_memory(values) and fits(4 * values.shape[0] * values.shape[1], device)
+    return as_tensor(values).to(device) if is_small else values
+
+
+def rows_of(values: Any, rows: NDArray[np.intp]) -> Any:
+    """Return rows, in ascending order, of embeddings; those on a device stay there, those on disk are read later."""
+    if isinstance(values, Tensor):
+        return values[torch.from_numpy(rows).to(values.device)]
+    return some_rows(values, rows)
 
 
 def as_tensor(values: Any) -> Tensor:

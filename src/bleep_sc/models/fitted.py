@@ -49,7 +49,7 @@ class FittedModel:
     """A trained module and its description."""
 
     module: Any
-    """BLEEP, StNet, HisToGene, or a linear layer for ridge regression."""
+    """BLEEP, StNet, HisToGene, Hist2ST, or a linear layer for ridge regression."""
     description: Description
     calibration: Calibration | None = None
     """What it knows about its own predictions, where donors or slides were held out."""
@@ -135,7 +135,12 @@ def images_of(description: Description) -> str:
 
 
 def _encoded(recipe: dict[str, Any]) -> str:
+    if "genes" in recipe:
+        return f"expression that {recipe['encoder']} predicts"
     around = f", averaged within {recipe['radius_um']:g} µm" if "radius_um" in recipe else ""
+    if "sub_tiles" in recipe:
+        n = recipe["sub_tiles"]
+        around = f", on {n} × {n} parts of each, and on those within {recipe['neighbors_um']:g} µm{around}"
     return f"{recipe['encoder'] or 'a module'}, frozen, on {_patches(recipe)}{around}"
 
 

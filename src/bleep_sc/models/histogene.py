@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over the spots of a section."""
+    """Multi-head self-attention over the spots of a section; heads share the width of a token, or have their own."""
 
-    def __init__(self, n_dims: int, n_heads: int, dropout: float) -> None:
+    def __init__(self, n_dims: int, n_heads: int, dropout: float, *, head_dims: int | None = None) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.queries_keys_values = nn.Linear(n_dims, 3 * n_dims, bias=False)
-        self.out = nn.Linear(n_dims, n_dims)
+        n_mixed = n_dims if head_dims is None else n_heads * head_dims
+        self.queries_keys_values = nn.Linear(n_dims, 3 * n_mixed, bias=False)
+        self.out = nn.Linear(n_mixed, n_dims)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -31,18 +32,20 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """A transformer layer with the norms in front: attention, then a perceptron twice as wide as the tokens."""
+    """A transformer layer with the norms in front: attention, then a perceptron, ``widening`` times a token wide."""
 
-    def __init__(self, n_dims: int, n_heads: int, dropout: float) -> None:
+    def __init__(
+        self, n_dims: int, n_heads: int, dropout: float, *, head_dims: int | None = None, widening: int = 2
+    ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(n_dims)
-        self.attention = Attention(n_dims, n_heads, dropout)
+        self.attention = Attention(n_dims, n_heads, dropout, head_dims=head_dims)
         self.perceptron = nn.Sequential(
             nn.LayerNorm(n_dims),
-            nn.Linear(n_dims, 2 * n_dims),
+            nn.Linear(n_dims, widening * n_dims),
             nn.GELU(),
             nn.Dropout(dropout),
-            nn.Linear(2 * n_dims, n_dims),
+            nn.Linear(widening * n_dims, n_dims),
             nn.Dropout(dropout),
         )
 
@@ -145,27 +148,30 @@ def windows(positions: NDArray[np.int64], max_spots: int | None) -> Iterator[NDA
 
 @torch.inference_mode()
 def predict(
-    model: HisToGene,
+    model: nn.Module,
     patches: NDArray[np.uint8],
     *,
     positions: NDArray[np.int64],
     sections: NDArray[np.str_],
+    centers: NDArray[np.float64] | None = None,
     config: Mapping[str, Any],
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:
-    """Predict expression (n, n_genes) from patches (n, S, S, 3), section by section.
+    """Predict expression (n, n_genes) from patches (n, S, S, 3), section by section, by HisToGene or Hist2ST.
 
-    ``positions`` are row and column on the array, (n, 2), and ``sections`` the section of every spot, (n,). Those of
-    more than ``config["max_spots"]`` spots are read in windows of so many neighbours; a spot in several gets the mean.
+    ``positions`` are row and column on the array, (n, 2), ``sections`` the section of every spot, (n,), and ``centers``
+    where spots are, (n, 2), for a model that asks which are neighbours. Sections of more than ``config["max_spots"]``
+    spots are read in windows of so many neighbours; a spot in several gets the mean.
     """
     model = model.eval().to(device)
-    total = np.zeros((len(patches), model.head.out_features), dtype=np.float32)
+    arrays: list[NDArray[Any]] = [patches, positions, *([] if centers is None else [centers.astype(np.float32)])]
+    total = np.zeros((len(patches), model.get_parameter("head.bias").numel()), dtype=np.float32)
     times = np.zeros((len(patches), 1), dtype=np.float32)
     for section in np.unique(sections):
         rows = np.flatnonzero(sections == section)
         for window in windows(positions[rows], config["max_spots"]):
             spots = rows[window]
-            images, places = (torch.from_numpy(array[spots])[None].to(device) for array in (patches, positions))
-            total[spots] += model(images, places)[0].cpu().numpy()
+            tensors = (torch.from_numpy(array[spots])[None].to(device) for array in arrays)
+            total[spots] += model(*tensors)[0].cpu().numpy()
             times[spots] += 1
     return total / times

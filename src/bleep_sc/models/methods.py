@@ -16,8 +16,9 @@ class Method:
     network: str
     """Builds its module from the ``architecture`` of a description, and from ``encoder`` where one is trained."""
     fit: str | None
-    """Trains it on arrays: ``(pairs, slides, *, config, encoder, random_state, device, show_progress_bar)`` to
-    :class:`bleep_sc.training.pairs.Learnt`. None: by :func:`bleep_sc.tl.fit`."""
+    """Trains it on arrays: ``(pairs, slides, *, units, config, encoder, random_state, device, show_progress_bar)`` to
+    :class:`bleep_sc.training.pairs.Learnt`; ``units`` is what each spot is held out with. None: by
+    :func:`bleep_sc.tl.fit`."""
     predict: str | None
     """Predicts (n, n_genes) from images: ``(module, images, *, config, device)``. None: by retrieval, which is
     :func:`bleep_sc.tl.impute`."""
@@ -33,6 +34,15 @@ class Method:
     in_sections: bool = False
     """Whether it reads whole sections: ``fit`` and ``predict`` are also given ``positions``, row and column of every
     spot on its array, (n, 2), and ``predict`` is given ``sections``, (n,)."""
+    with_neighbors: bool = False
+    """Whether it asks which spots are neighbours: ``fit`` and ``predict`` are also given ``centers``, (x, y) of every
+    spot in full-resolution px, (n, 2)."""
+    in_counts: bool = False
+    """Whether it learns from raw counts as well: ``fit`` is also given ``counts`` of its genes, (n, n_genes), or None
+    where there are none."""
+    of_slides: bool = False
+    """Whether it learns from what slides amount to as a whole: ``fit`` is then given
+    :class:`bleep_sc.training.slide_pairs.SlidePairs`, and names and units of slides instead of spots."""
     published_on_features: bool = True
     """Whether the published hyper-parameters are also those to compare on features of a frozen encoder."""
     published_px: int | None = None
@@ -75,6 +85,37 @@ METHODS = {
         in_sections=True,
         published_px=112,
         for_large_sections="bleep_sc.training.baseline_configs:in_windows",
+    ),
+    "hist2st": Method(
+        title="Hist2ST",
+        network="bleep_sc.models.hist2st:Hist2ST",
+        fit="bleep_sc.training.hist2st:fit_hist2st",
+        predict="bleep_sc.models.histogene:predict",
+        images="pixels",
+        config="bleep_sc.training.hist2st_config:Hist2STConfig",
+        in_sections=True,
+        with_neighbors=True,
+        in_counts=True,
+        published_px=112,
+        for_large_sections="bleep_sc.training.baseline_configs:in_windows",
+    ),
+    "he2rna": Method(
+        title="HE2RNA",
+        network="bleep_sc.models.he2rna:HE2RNA",
+        fit="bleep_sc.training.he2rna:fit_he2rna",
+        predict="bleep_sc.models.he2rna:predict",
+        images="features",
+        config="bleep_sc.training.slide_configs:HE2RNAConfig",
+        of_slides=True,
+    ),
+    "hist2rna": Method(
+        title="hist2RNA",
+        network="bleep_sc.models.hist2rna:Hist2RNA",
+        fit="bleep_sc.training.hist2rna:fit_hist2rna",
+        predict="bleep_sc.models.he2rna:predict",
+        images="features",
+        config="bleep_sc.training.slide_configs:Hist2RNAConfig",
+        of_slides=True,
     ),
     "bleep": Method(
         title="BLEEP",

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._arrays.blocks import extremes, row_blocks
+from bleep_sc.models.on_device import CPU
+from bleep_sc.models.products import product
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    import torch
     from numpy.typing import NDArray
 
     Block = tuple[slice, slice, NDArray[np.float32]]
@@ -38,9 +41,17 @@ class EmbeddingRegression:
     """(n_dims,)."""
     gram: NDArray[np.float64]
     r""":math:`E^\top W E + \lambda I`, (n_dims, n_dims)."""
+    device: torch.device = CPU
+    """Where matrices are multiplied."""
 
     @classmethod
-    def fit(cls, embedding: Any, penalty: float, weights: NDArray[np.float32] | None = None) -> EmbeddingRegression:
+    def fit(
+        cls,
+        embedding: Any,
+        penalty: float,
+        weights: NDArray[np.float32] | None = None,
+        device: torch.device = CPU,
+    ) -> EmbeddingRegression:
         """Fit to the image embeddings (n_reference, n_dims) of a reference, in memory or not.
 
         ``weights`` (n_reference,) say what every spot counts; None: one.
@@ -51,30 +62,30 @@ class EmbeddingRegression:
             units = unit(block).astype(np.float64)
             counts = _counts(weights, rows)
             center += counts @ units
-            gram += (units * counts[:, None]).T @ units
+            gram += product((units * counts[:, None]).T, units, device)
             count += counts.sum()
         center /= count
         gram += penalty * np.eye(n_dims) - count * np.outer(center, center)
-        return cls(embedding, weights, center.astype(np.float32), gram)
+        return cls(embedding, weights, center.astype(np.float32), gram, device)
 
     def coefficients(self, values: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return slopes (n_dims, n_genes) and intercepts (n_genes,) for expression (n_reference, n_genes)."""
         n_genes = values.shape[1]
-        product, total, count = np.zeros((n_genes, len(self.center))), np.zeros(n_genes), 0.0
+        moments, total, count = np.zeros((n_genes, len(self.center))), np.zeros(n_genes), 0.0
         for whole, images in row_blocks(self.embedding):
             for rows, block in row_blocks(values, within=whole):
                 counts = _counts(self.weights, rows)
                 centred = unit(images[rows.start - whole.start : rows.stop - whole.start]) - self.center
-                product += block.T @ (centred * counts[:, None].astype(np.float32))
+                moments += product(block.T, centred * counts[:, None].astype(np.float32), self.device)
                 total += block.T @ counts
                 count += counts.sum()
-        slopes = np.linalg.solve(self.gram, product.T)
+        slopes = np.linalg.solve(self.gram, moments.T)
         return slopes.astype(np.float32), (total / count).astype(np.float32)
 
     def predict(self, embedding: NDArray[np.float32], values: Any) -> NDArray[np.float32]:
         """Predict (n_query, n_genes) from image embeddings (n_query, n_dims) of norm one, or means of such."""
         slopes, intercepts = self.coefficients(values)
-        return np.asarray((embedding - self.center) @ slopes + intercepts, dtype=np.float32)
+        return np.asarray(product(embedding - self.center, slopes, self.device) + intercepts, dtype=np.float32)
 
     def correct(
         self,
@@ -92,7 +103,7 @@ class EmbeddingRegression:
         slopes, intercepts = self.coefficients(values)
         lowest, highest = extremes(values)
         for rows, genes, mean in retrieved:
-            regressed = (embedding[rows] - self.center) @ slopes[:, genes] + intercepts[genes]
+            regressed = product(embedding[rows] - self.center, slopes[:, genes], self.device) + intercepts[genes]
             step = mean + shrinkage[genes] * (regressed - mean)
             yield rows, genes, np.clip(step, lowest[genes], highest[genes])
 

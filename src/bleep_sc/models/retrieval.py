@@ -13,14 +13,18 @@ from torch.nn.functional import embedding_bag
 
 from bleep_sc._arrays.blocks import dense, in_memory, row_blocks, slices, squares
 from bleep_sc.models.exact_search import Metric, as_tensor
+from bleep_sc.models.on_device import CPU, fetched, fits, one_behind
+from bleep_sc.models.products import dense_tensor
 from bleep_sc.models.search import Index, search
 from bleep_sc.models.weighted_sums import weighted_sums
 
-Means = Callable[[Tensor, Tensor], NDArray[np.float32]]
+Means = Callable[[Tensor, Tensor], Callable[[], Tensor]]
 TABLE_BYTES, GENES = 2**28, 1024
 """Expression of a reference that is averaged at once, and genes of one that is larger."""
 SPARSE = 0.1
 """Share of values other than zero below which sparse rows are summed faster than dense ones."""
+COMPARED = 8192
+"""Pairs of a query and a key that was found for it that are compared at once."""
 RESULT_BYTES = 2**29
 """Means that are held while expression that is not in memory passes by."""
 
@@ -77,9 +81,53 @@ def neighbor_weights(similarity: Tensor) -> Tensor:
     return torch.full_like(similarity, 1 / similarity.shape[1])
 
 
+def distance_weights(query: NDArray[np.float32] | Tensor, keys: Any, index: Tensor) -> Tensor:
+    r"""Weigh the neighbours of every query by how near they are, as the public code of BLEEP can.
+
+    The weights are :math:`\exp(-(d^2 - d_0^2 + 1))` of the distances :math:`d` of embeddings as they are, with
+    :math:`d_0` that of the first neighbour, over their sum: :math:`d_0` and 1 cancel. With the lengths that embeddings
+    have, differences of :math:`d^2` are large, and the nearest one or two have nearly all the weight.
+
+    Parameters
+    ----------
+    query, keys
+        Embeddings, (n_query, d) and (n_keys, d); keys need not be in memory.
+    index
+        Neighbours of every query, (n_query, n_neighbors).
+
+    Returns
+    -------
+    (n_query, n_neighbors), rows sum to one.
+    """
+    return torch.softmax(-compared(query, keys, index, lambda a, b: (a - b).square().sum(dim=1)), dim=1)
+
+
+def compared(
+    query: NDArray[np.float32] | Tensor, keys: Any, index: Tensor, compare: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Compare queries, (n_query, d), with the keys that were found for them, which pass by once.
+
+    ``compare`` takes pairs, (p, d) and (p, d), and returns (p,). Returns (n_query, k), as ``index``, and where that is.
+    """
+    result = torch.empty(index.shape, dtype=torch.float32, device=index.device)
+    query, flat = as_tensor(query).to(index.device), index.flatten().long()
+    if isinstance(
+        keys, Tensor
+    ):  # there already: which are in a block is not asked, for which a GPU would be waited for
+        for pairs in torch.arange(len(flat), device=index.device).split(COMPARED):
+            result.view(-1)[pairs] = compare(query[pairs // index.shape[1]], keys[flat[pairs]])
+        return result
+    for rows, block in row_blocks(keys):
+        here = as_tensor(block).to(index.device)
+        for pairs in ((flat >= rows.start) & (flat < rows.stop)).nonzero().squeeze(1).split(COMPARED):
+            owner = pairs // index.shape[1]
+            result.view(-1)[pairs] = compare(query[owner], here[flat[pairs] - rows.start])
+    return result
+
+
 def reweighted(weights: Tensor, index: Tensor, of_keys: NDArray[np.float32]) -> Tensor:
     """Multiply the weights of the neighbours by what every key counts, (n_keys,); rows sum to one again."""
-    product = weights * torch.as_tensor(of_keys)[index.long().cpu()].to(weights)
+    product = weights * torch.as_tensor(of_keys).to(weights)[index.long()]
     return product / product.sum(dim=1, keepdim=True)
 
 
@@ -121,27 +169,42 @@ def averages(
     """Average the values of the neighbours block by block, for results that do not fit into memory.
 
     ``edges`` are where blocks of genes begin and end; a block of genes is complete before the next one begins. Gives
-    rows, columns and their means. Values that are not in memory pass by once for as many blocks as fit into 512 MB.
+    rows, columns and their means. What fits in there is averaged where the neighbours lie, and what is sparse is made
+    dense on a GPU. Values that are not in memory pass by once for as many blocks as fit into 512 MB.
     """
-    edges = sorted({min(edge, values.shape[1]) for edge in edges})
-    index, weights = index.cpu(), weights.cpu().float()
+    edges, weights = sorted({min(edge, values.shape[1]) for edge in edges}), weights.float()
     if not in_memory(values):
-        yield from _averages_in_passes(index, weights, values, edges, n_rows)
+        yield from _averages_in_passes(index.cpu(), weights.cpu(), values, edges, n_rows)
         return
     for start, end in pairwise(edges):
-        means = _means_of(values[:, start:end])
-        for rows in slices(len(index), n_rows):
-            yield rows, slice(start, end), means(index[rows], weights[rows])
+        means = _means_of(values[:, start:end], index.device)
+        queued = ((rows, means(index[rows], weights[rows])) for rows in slices(len(index), n_rows))
+        for rows, wait in one_behind(queued) if index.is_cuda else queued:
+            yield rows, slice(start, end), wait().numpy()
 
 
-def _means_of(block: Any) -> Means:
-    """Return what averages rows of a block (n_keys, n_genes)."""
+def _means_of(block: Any, device: torch.device) -> Means:
+    """Return what averages rows of a block (n_keys, n_genes): where neighbours were found, if it is dense there.
+
+    What that returns waits for the means, (n_rows, n_genes).
+    """
     size = block.shape[0] * block.shape[1]
-    if sparse.issparse(block) and (block.nnz < SPARSE * size or 4 * size > TABLE_BYTES):
+    is_there = fits(4 * size, device)
+    if sparse.issparse(block) and not is_there and (block.nnz < SPARSE * size or 4 * size > TABLE_BYTES):
         rows_of = block.tocsr()
-        return lambda index, weights: weighted_sums(weight_matrix(index, weights, block.shape[0]), rows_of)
-    table = as_tensor(np.ascontiguousarray(dense(block)))
-    return lambda index, weights: embedding_bag(index, table, per_sample_weights=weights, mode="sum").numpy()
+
+        def sums(index: Tensor, weights: Tensor) -> Callable[[], Tensor]:
+            matrix = weight_matrix(index, weights, block.shape[0])
+            return lambda: torch.from_numpy(weighted_sums(matrix, rows_of))
+
+        return sums
+    at = device if is_there else CPU
+    table = dense_tensor(block, at) if is_there else as_tensor(np.ascontiguousarray(dense(block)))
+
+    def means(index: Tensor, weights: Tensor) -> Callable[[], Tensor]:
+        return fetched(embedding_bag(index.to(at), table, per_sample_weights=weights.to(at), mode="sum"))
+
+    return means
 
 
 def _averages_in_passes(
@@ -167,7 +230,10 @@ def _averages_in_passes(
 
 
 def weight_matrix(index: Tensor, weights: Tensor, n_keys: int) -> sparse.csr_matrix:
-    """Neighbours and weights as one sparse matrix, (n_query, n_keys), rows sum to one."""
+    """Neighbours and weights as one sparse matrix, (n_query, n_keys), rows sum to one.
+
+    A neighbour that is named twice has both weights; one without weight is none.
+    """
     n_query, n_neighbors = index.shape
     matrix = sparse.csr_matrix(
         (
@@ -177,7 +243,8 @@ def weight_matrix(index: Tensor, weights: Tensor, n_keys: int) -> sparse.csr_mat
         ),
         shape=(n_query, n_keys),
     )
-    matrix.sort_indices()
+    matrix.sum_duplicates()  # which sorts, too
+    matrix.eliminate_zeros()
     return matrix
 
 

@@ -18,6 +18,7 @@ from bleep_sc.models.described import check_description, checksum
 from bleep_sc.models.encoders import is_on_hub, load_encoder, require_consent
 from bleep_sc.models.fitted import Description, FittedModel
 from bleep_sc.models.methods import METHODS
+from bleep_sc.models.pathology_encoders import recorded_name
 
 WEIGHTS_FILE, DESCRIPTION_FILE = "model.safetensors", "model.json"
 CHECKSUM = "checksum"
@@ -53,7 +54,8 @@ def _require_named(description: Description, encoder: str | Sequence[str] | nn.M
     names = [str(made.get("encoder", "")) for made in recipe.get("features", [recipe])]
     names += [description.architecture["encoder"]] if "encoder" in description.architecture else []
     given = [encoder] if isinstance(encoder, str) else encoder if isinstance(encoder, list | tuple) else []
-    if others := [name for name in given if all(names) and name not in names]:
+    meant = {recorded_name(name) for name in names}
+    if others := [name for name in given if all(names) and recorded_name(name) not in meant]:
         raise ValueError(
             f"encoder={others[0]!r} is none of the encoders of the model ({listed(names)}). Leave encoder= out, or "
             "pass one of them."
@@ -108,12 +110,6 @@ def save(model: FittedModel, path: str | Path, *, overwrite: bool = False) -> No
     """Save a fitted model as a folder with ``model.safetensors`` and ``model.json``.
 
     The folder appears when it is complete. An existing one is replaced only with ``overwrite=True``.
-
-    Examples
-    --------
-    After the example of :func:`bleep_sc.tl.load_model`:
-
-    >>> bs.models.save(model, "liver_model", overwrite=True)
     """
     with new_folder(path, overwrite=overwrite) as folder:
         write(model, folder)
@@ -150,13 +146,6 @@ def load(path: str | Path, *, encoder: str | nn.Module | None = None) -> FittedM
 
     ``encoder`` is a module of the same architecture, where an encoder that was given as a module was trained; or the
     name of an encoder on a hub, as the model names it: nothing is fetched from there unless it is named.
-
-    Examples
-    --------
-    After the example of :func:`bleep_sc.models.save`:
-
-    >>> bs.models.load("liver_model").description.method
-    'bleep'
     """
     description, weights = read_folder(path)
     return from_bytes(description, weights, encoder=encoder, place=repr(str(path)))

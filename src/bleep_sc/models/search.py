@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bleep_sc._arrays.blocks import some_rows
-from bleep_sc.models.exact_search import Metric, Neighbors, exact
+from bleep_sc.models.exact_search import Metric, Neighbors, exact, rows_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +32,7 @@ def search(
     """
     if among is not None and not among.all():
         rows = np.flatnonzero(among)
-        found = search(query, some_rows(keys, rows), n_neighbors=n_neighbors, metric=metric, index=index)
+        found = search(query, rows_of(keys, rows), n_neighbors=n_neighbors, metric=metric, index=index)
         places = torch.from_numpy(rows.astype(np.int32)).to(found.index.device)
         return replace(found, index=places[found.index.long()])
     n_keys = keys.shape[0]

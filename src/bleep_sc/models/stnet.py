@@ -37,6 +37,11 @@ class Standardize(nn.Module):
         self.mean.copy_(features.mean(dim=0))
         self.std.copy_(torch.where(std > ROUNDING * features.abs().amax(dim=0), std, 1.0))
 
+    def set_to(self, mean: Tensor, std: Tensor) -> None:
+        """Take statistics that are known, (n_features,) each."""
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
     def forward(self, features: Tensor) -> Tensor:
         """Standardise features (B, n_features)."""
         return (features - self.mean) / self.std
