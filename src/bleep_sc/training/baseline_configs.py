@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bleep_sc.training.hist2st_config import Hist2STConfig
 
 LARGEST_SECTION, WINDOW_SPOTS = 1000, 128
 """Sections of more spots than the former are compared in windows of the latter."""
@@ -91,6 +95,7 @@ class HisToGeneConfig:
         )
 
 
-def in_windows(config: HisToGeneConfig, n_spots: int) -> HisToGeneConfig:
+def in_windows(config: HisToGeneConfig | Hist2STConfig, n_spots: int) -> HisToGeneConfig | Hist2STConfig:
     """Return the configuration to compare on sections of so many spots, as the authors of BLEEP ran it on Visium."""
-    return replace(config, max_spots=WINDOW_SPOTS) if n_spots > LARGEST_SECTION else config
+    most = min(config.max_spots or WINDOW_SPOTS, WINDOW_SPOTS)
+    return replace(config, max_spots=most) if n_spots > LARGEST_SECTION else config

@@ -15,6 +15,7 @@ from bleep_sc.models.calibration import (
     disagreement,
     interval_scale,
 )
+from bleep_sc.training.shrinkage import of_parts
 from bleep_sc.training.validation import monitored_genes
 
 if TYPE_CHECKING:
@@ -22,13 +23,9 @@ if TYPE_CHECKING:
 
     from bleep_sc.training.cross_fit import HeldOut
 
-# A unit is what was held out as a whole: a donor, or a slide where there are not several donors. Correlations, and how
-# far to move towards the regression, are of deviations within slides; what differs, and is judged by others, is a unit.
+# A unit is what was held out as a whole: a donor, or a slide where there are not several donors. Correlations are of
+# deviations within slides; what differs, and is judged by others, is a unit.
 
-SHRINKAGE_VARIANCE = 0.05
-"""How far genes differ in how much they move towards the regression."""
-UNKNOWN = 0.5
-"""How much they move where nothing says how much."""
 FEWEST_GENES = 10
 """Genes from which it is told how far correlations differ by chance."""
 UNITS_OF_ALL_GENES = 3
@@ -44,8 +41,8 @@ def calibrate(held_out: HeldOut) -> Calibration:
     NaN, and they move towards the regression as where nothing says how far.
     """
     slides, units, truth = held_out.slides, held_out.units, held_out.truth
-    typical, shrinkage, shrunk_elsewhere = _shrinkage(held_out)
-    predicted = _moved(held_out, shrunk_elsewhere)
+    typical, shrinkage, _ = held_out.shrinkage
+    predicted = held_out_prediction(held_out)
     std = truth.std(axis=0)
     scale = interval_scale(held_out.variance, std)
     genes = monitored_genes(truth, slides)
@@ -58,7 +55,7 @@ def calibrate(held_out: HeldOut) -> Calibration:
         shrinkage=shrinkage,
         typical_shrinkage=np.array(typical, dtype=np.float32),
         predictability=np.full(len(std), np.nan, dtype=np.float32)
-        if _of_parts(slides, units)
+        if of_parts(slides, units)
         else predictability(predicted, truth, slides, units),
         std=std.astype(np.float32),
         residuals=ends((truth - predicted) / scale, units, from_others=True),
@@ -71,66 +68,10 @@ def calibrate(held_out: HeldOut) -> Calibration:
     )
 
 
-def _of_parts(slides: NDArray[np.str_], units: NDArray[np.str_]) -> bool:
-    """Tell whether what was held out are parts of one slide."""
-    return len(np.unique(slides)) == 1 < len(np.unique(units))
-
-
 def held_out_prediction(held_out: HeldOut) -> NDArray[np.float32]:
     """Return what would have been predicted for spots that a model had not seen, (n, n_genes)."""
-    return _moved(held_out, _shrinkage(held_out)[2])
-
-
-def _moved(held_out: HeldOut, shrinkage: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Move what was retrieved towards the regression, (n, n_genes)."""
-    return held_out.retrieved + shrinkage * (held_out.regressed - held_out.retrieved)
-
-
-def _shrinkage(held_out: HeldOut) -> tuple[float, NDArray[np.float32], NDArray[np.float32]]:
-    r"""Return how far predictions should move towards the regression: over all genes, gene by gene, and spot by spot.
-
-    The least-squares slope of what retrieval misses on what the regression would change, within slides, between 0 and
-    1; that of a gene is shrunk towards that of all genes. That of a spot, (n, n_genes), is learnt on the other units:
-    what is learnt on a unit makes its own errors look smaller than those to come. Parts of one slide are not asked:
-    genes that moved as far as these suggest were predicted no better on another.
-    """
-    if _of_parts(held_out.slides, held_out.units):
-        unknown = np.full_like(held_out.truth, UNKNOWN)
-        return UNKNOWN, unknown[0], unknown
-    change = _within_slides(held_out.regressed - held_out.retrieved, held_out.slides)
-    missed = _within_slides(held_out.truth - held_out.retrieved, held_out.slides)
-    names, unit, counts = np.unique(held_out.units, return_inverse=True, return_counts=True)
-    squares, products, left = (
-        np.stack([each[unit == i].sum(axis=0, dtype=np.float64) for i in range(len(names))])
-        for each in (np.square(change), change * missed, np.square(missed))
-    )  # (n_units, n_genes)
-    total = [each.sum(axis=0) for each in (squares, products, left)]
-    typical, shrunk = _slopes(total[0], total[1], total[2], len(unit))
-    elsewhere = [
-        _slopes(total[0] - squares[i], total[1] - products[i], total[2] - left[i], len(unit) - int(counts[i]))[1]
-        for i in range(len(names))
-    ]
-    return typical, shrunk, np.stack(elsewhere)[unit]
-
-
-def _slopes(
-    squares: NDArray[np.float64], products: NDArray[np.float64], left: NDArray[np.float64], n: int
-) -> tuple[float, NDArray[np.float32]]:
-    """Return the slope over all genes, and those of genes shrunk towards it, from sums over n spots, (n_genes,)."""
-    known = squares > 1e-12
-    size = np.where(known, squares, 1.0)
-    slope, variance = products / size, left / max(n, 1) / size
-    weight = np.where(known, 1 / (variance + SHRINKAGE_VARIANCE), 0.0)
-    typical = float(np.clip((weight * slope).sum() / weight.sum(), 0, 1)) if known.any() else UNKNOWN
-    shrunk = np.where(known, (SHRINKAGE_VARIANCE * slope + variance * typical) * weight, typical)
-    return typical, np.clip(shrunk, 0, 1).astype(np.float32)
-
-
-def _within_slides(values: NDArray[np.float32], slides: NDArray[np.str_]) -> NDArray[np.float32]:
-    result = values.copy()
-    for name in np.unique(slides):
-        result[slides == name] -= values[slides == name].mean(axis=0)
-    return result
+    shrunk_elsewhere = held_out.shrinkage[2]
+    return held_out.retrieved + shrunk_elsewhere * (held_out.regressed - held_out.retrieved)
 
 
 def predictability(

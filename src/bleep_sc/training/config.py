@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 View = Literal["raw", "components", "aligned", "scaled"]
+NeighborWeights = Literal["uniform", "distance", "anchors"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class FitConfig:
     # Its training.
     temperature: float = 4.0
     """Temperature of the contrastive loss."""
+    soft_targets: bool = True
+    """Targets of the loss are smoothed by how alike spots are (:func:`bleep_sc.models.bleep_loss`). False: every other
+    spot of a batch is a negative, as in CLIP (:func:`bleep_sc.models.clip_loss`)."""
     learning_rate: float = 1e-3
     """Learning rate of AdamW."""
     weight_decay: float = 1e-3
@@ -45,6 +49,10 @@ class FitConfig:
     """Spots in a contrastive batch; smaller references are one batch."""
     max_epochs: int = 200
     """Passes over the reference."""
+    validation_fraction: float = 0.0
+    """Share of the spots, drawn at random, that weights are not trained on, so that those of the epoch with the lowest
+    loss on them are kept, as the public code does with 0.2. They are neighbours of others on the same slides, which
+    flatters the loss. 0: all spots are trained on, and the last epoch is kept."""
     stain_jitter: float = 0.0
     """While the encoder is trained, scale the stains of every patch by up to this share; 0.2 is a marked difference."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -56,7 +64,13 @@ class FitConfig:
 
     # Reading off the reference.
     n_neighbors: int = 50
-    """Reference spots behind every imputed spot."""
+    """Reference spots behind every imputed spot; of ``neighbor_weights="anchors"``, the pairs of a spot of its slide
+    and one of the reference."""
+    neighbor_weights: NeighborWeights = "uniform"
+    r"""What every one of them counts. ``"uniform"``: the same; ``"distance"``: :math:`e^{-d^2}` of the distance
+    :math:`d` of embeddings as they are, as the public code weighs them; ``"anchors"``: what pairs of spots that are
+    nearest to each other say of the tissue around (:func:`bleep_sc.models.anchor_weights`). A spot is then predicted
+    with the others of its slide."""
     metric: Literal["cosine", "euclidean"] = "cosine"
     """How near a reference spot is."""
     regression: bool = True
@@ -104,6 +118,8 @@ class FitConfig:
             raise ValueError(f"FitConfig.dropout={self.dropout!r} must lie in [0, 1).")
         if self.weight_decay < 0:
             raise ValueError(f"FitConfig.weight_decay={self.weight_decay!r} must not be negative.")
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(f"FitConfig.validation_fraction={self.validation_fraction!r} must lie in [0, 1).")
         if not 0 <= self.stain_jitter < 1:
             raise ValueError(f"FitConfig.stain_jitter={self.stain_jitter!r} must lie in [0, 1).")
         if not self.views:
@@ -124,6 +140,7 @@ class FitConfig:
         choices = {
             "precision": ("auto", "float32", "bfloat16"),
             "metric": ("cosine", "euclidean"),
+            "neighbor_weights": get_args(NeighborWeights),
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -148,3 +165,8 @@ class FitConfig:
             smoothing_um=0.0,
             cross_fit=False,
         )
+
+    @classmethod
+    def v0_1(cls) -> FitConfig:
+        """Return the default of version 0.1, for work that was begun with it."""
+        return cls(views=("scaled",), n_models=3, regression_penalty=3.0, smoothing_um=0.0)

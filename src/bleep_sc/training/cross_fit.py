@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from bleep_sc._output.messages import listed, logger
-from bleep_sc.models import retrieval
-from bleep_sc.models.embed import embed_expression, embed_images
-from bleep_sc.models.regression import EmbeddingRegression
-from bleep_sc.models.smoothing import smoothed
 from bleep_sc.training.fit import fit_bleep
-from bleep_sc.training.processes.group import is_first
-from bleep_sc.training.validation import folds, monitored_genes, validation_score
+from bleep_sc.training.fold import Fold, placed
+from bleep_sc.training.processes.group import is_first, joined
+from bleep_sc.training.shrinkage import shrinkage_of
+from bleep_sc.training.validation import MAX_FOLDS, folds, monitored_genes, validation_score
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
 
     from bleep_sc.training.config import FitConfig
     from bleep_sc.training.pairs import Pairs
+    from bleep_sc.training.processes.group import Processes
 
-MAX_FOLDS, MAX_SPOTS = 5, 4000
-"""Models that are trained to predict what they have not seen, and spots that each of them predicts at most."""
+MAX_SPOTS = 4000
+"""That each model predicts, of those that it has not seen, at most."""
 
 
 @dataclass(frozen=True)
@@ -51,52 +52,14 @@ class HeldOut:
     smoothing_um: float = 0.0
     """Over how much tissue embeddings were averaged before they were looked for, µm."""
 
+    @cached_property
+    def shrinkage(self) -> tuple[float, NDArray[np.float32], NDArray[np.float32]]:
+        """How far to move towards the regression: over all genes, gene by gene, (n_genes,), spot by spot."""
+        return shrinkage_of(self.truth, self.retrieved, self.regressed, self.slides, self.units)
+
 
 SMOOTHINGS_UM = (0.0, 50.0, 75.0, 100.0, 150.0, 200.0)
 """Between which held-out slides choose."""
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Spots in the embedding of a model that has not seen them, and those that it has."""
-
-    rows: NDArray[np.intp]
-    """Of the spots that are predicted, among all, (n,)."""
-    query: NDArray[np.float32]
-    """All spots that were held out, (n_held_out, n_dims)."""
-    kept: NDArray[np.intp]
-    """Which of these are predicted, (n,)."""
-    slides: NDArray[np.str_]
-    """Of all spots that were held out, (n_held_out,)."""
-    centers_um: NDArray[np.float64] | None
-    """The same, (n_held_out, 2)."""
-    images: NDArray[np.float32]
-    """Of the spots that were not, (n_reference, n_dims)."""
-    keys: NDArray[np.float32]
-    """The same."""
-    expression: NDArray[np.float32]
-    """(n_reference, n_genes)."""
-
-    def predict(
-        self, config: FitConfig, smoothing_um: float, genes: Any = slice(None)
-    ) -> dict[str, NDArray[np.float32]]:
-        """Return what :class:`HeldOut` says of predictions, by the names of its fields."""
-        query = smoothed(self.query, self.slides, self.centers_um, smoothing_um)[self.kept]
-        looked_for = query if config.metric == "cosine" else self.query[self.kept]
-        expression = self.expression[:, genes]
-        n_neighbors = min(config.n_neighbors, len(self.keys))
-        similarity, index = retrieval.nearest(looked_for, self.keys, n_neighbors=n_neighbors, metric=config.metric)
-        weights = retrieval.neighbor_weights(similarity)
-        retrieved = retrieval.average(index, weights, expression)
-        regressed = retrieved
-        if config.regression:
-            regressed = EmbeddingRegression.fit(self.images, config.regression_penalty).predict(query, expression)
-        return {
-            "retrieved": retrieved,
-            "variance": retrieval.variance(index, weights, expression, retrieved),
-            "regressed": regressed,
-            "similarity": retrieval.mean_similarity(similarity, weights),
-        }
 
 
 def cross_fit(
@@ -116,41 +79,44 @@ def cross_fit(
     At most five models are trained, each without a share of the units and with one pair of heads a view, which errs on
     the safe side, and each predicts at most 4,000 spots. Each has a folder of its own in ``checkpoint_dir``. Where
     spots are (``centers_um``, (n, 2); None: not known) and the configuration leaves it open, they choose over how
-    much tissue embeddings are averaged.
+    much tissue embeddings are averaged. Of several processes each predicts the spots of some models, and all get the
+    result.
     """
+    device = torch.device(device)
     rng = np.random.default_rng(random_state)
-    parts = []
-    for number, is_held_out in enumerate(folds(units, MAX_FOLDS, random_state), start=1):
-        if is_first():
-            logger.info("Predicting %s from the others.", listed(np.unique(units[is_held_out])))
-        reference, slides = pairs[~is_held_out], groups[~is_held_out]
-        model, _ = fit_bleep(
-            reference,
-            slides,
-            units=units[~is_held_out],
-            config=replace(config, views=tuple(dict.fromkeys(config.views)), n_models=1),
-            random_state=random_state,
-            device=device,
-            checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir) / f"fold{number}",
-            **how,
-        )
-        spots = np.flatnonzero(is_held_out)
-        kept = np.sort(rng.permutation(len(spots))[:MAX_SPOTS])
-        fold = Fold(
-            rows=spots[kept],
-            # All spots are embedded, since some views of features depend on those of their slide.
-            query=embed_images(model, pairs[is_held_out].images, groups[is_held_out], device=device),
-            kept=kept,
-            slides=groups[is_held_out],
-            centers_um=None if centers_um is None else centers_um[is_held_out],
-            images=embed_images(model, reference.images, slides, device=device),
-            keys=embed_expression(model, reference.expression, device=device),
-            expression=reference.expression,
-        )
-        parts.append(fold)
-    smoothing_um = _smoothing(parts, pairs.expression, groups, config)
-    predicted = [fold.predict(config, smoothing_um) for fold in parts]
-    rows = np.concatenate([fold.rows for fold in parts])
+    parts: dict[int, Fold] = {}
+    rows_of = []
+    all_folds = list(folds(units, MAX_FOLDS, random_state))
+    with joined(device) as processes:
+        for number, is_held_out in enumerate(all_folds):
+            counted, start = f"{number + 1} of {len(all_folds)}", time.perf_counter()
+            if is_first():
+                logger.info("Predicting %s from the others (%s).", listed(np.unique(units[is_held_out])), counted)
+            model, _ = fit_bleep(
+                pairs[~is_held_out],
+                groups[~is_held_out],
+                units=units[~is_held_out],
+                config=replace(config, views=tuple(dict.fromkeys(config.views)), n_models=1),
+                random_state=random_state,
+                device=device,
+                checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir) / f"fold{number + 1}",
+                **how,
+            )
+            spots = np.flatnonzero(is_held_out)
+            kept = np.sort(rng.permutation(len(spots))[:MAX_SPOTS])
+            rows_of.append(spots[kept])
+            if number % processes.n == processes.rank:
+                parts[number] = placed(model, pairs, groups, is_held_out, kept, centers_um, device)
+            if is_first():
+                logger.info("That took %.0f s (%s).", time.perf_counter() - start, counted)
+        is_placed = centers_um is not None
+        smoothing_um = _smoothing(parts, rows_of, pairs.expression, groups, config, processes, is_placed=is_placed)
+        n_genes = pairs.expression.shape[1]
+        predicted = [
+            _of_all(parts.get(number), number, (len(rows), n_genes), config, smoothing_um, processes)
+            for number, rows in enumerate(rows_of)
+        ]
+    rows = np.concatenate(rows_of)
     return HeldOut(
         slides=groups[rows],
         units=units[rows],
@@ -161,22 +127,53 @@ def cross_fit(
     )
 
 
+def _of_all(
+    fold: Fold | None,
+    number: int,
+    shape: tuple[int, int],
+    config: FitConfig,
+    smoothing_um: float,
+    processes: Processes,
+) -> dict[str, NDArray[np.float32]]:
+    """Return what is predicted of the spots of a fold, (n, n_genes), by the process that has it."""
+    shapes = {"retrieved": shape, "variance": shape, "regressed": shape, "similarity": shape[:1]}
+    found = {name: np.empty(size, dtype=np.float32) for name, size in shapes.items()}
+    if fold is not None:
+        found = fold.predict(config, smoothing_um)
+    processes.broadcast((torch.from_numpy(found[name]) for name in shapes), number % processes.n)
+    return found
+
+
 def _smoothing(
-    parts: list[Fold], expression: NDArray[np.float32], groups: NDArray[np.str_], config: FitConfig
+    parts: dict[int, Fold],
+    rows_of: list[NDArray[np.intp]],
+    expression: NDArray[np.float32],
+    groups: NDArray[np.str_],
+    config: FitConfig,
+    processes: Processes,
+    *,
+    is_placed: bool,
 ) -> float:
-    """Return over how much tissue embeddings are averaged, µm: what held-out slides say, if they are asked."""
+    """Return over how much tissue embeddings are averaged, µm: what held-out slides say, if they are asked.
+
+    ``parts`` are the folds of this process, and ``rows_of`` the spots that are predicted in each of all.
+    """
     if config.smoothing_um is not None:
         return config.smoothing_um
-    if parts[0].centers_um is None or config.metric != "cosine" or len(np.unique(groups)) == 1:
+    if not is_placed or config.metric != "cosine" or len(np.unique(groups)) == 1:
         return 0.0
     genes = monitored_genes(expression, groups)
-    scores = dict.fromkeys(SMOOTHINGS_UM, 0.0)
-    for fold in parts:
-        truth, slides = expression[fold.rows][:, genes], groups[fold.rows]
-        for smoothing_um in SMOOTHINGS_UM:
-            found = fold.predict(config, smoothing_um, genes)
+    scores = np.zeros((len(SMOOTHINGS_UM), sum(len(np.unique(groups[rows])) for rows in rows_of)))
+    first = 0
+    for number, rows in enumerate(rows_of):
+        truth, slides = expression[rows][:, genes], groups[rows]
+        names = np.unique(slides)
+        for score, smoothing_um in zip(scores, SMOOTHINGS_UM if number in parts else (), strict=False):
+            found = parts[number].predict(config, smoothing_um, genes)
             predicted = (found["retrieved"] + found["regressed"]) / 2
-            for name in np.unique(slides):
+            for place, name in enumerate(names, start=first):
                 here = slides == name
-                scores[smoothing_um] += here.sum() * validation_score(predicted[here], truth[here])
-    return max(scores, key=scores.__getitem__)
+                score[place] = here.sum() * validation_score(predicted[here], truth[here])
+        first += len(names)
+    of_all = processes.collect(torch.from_numpy(scores)).sum(dim=0).numpy()  # each slide is in one fold
+    return SMOOTHINGS_UM[int(np.cumsum(of_all, axis=1)[:, -1].argmax())]

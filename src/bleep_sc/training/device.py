@@ -4,27 +4,51 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 
+from bleep_sc._output.messages import listed, warn
 from bleep_sc.training.processes.group import launched
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:
-    """Return the device asked for; for None and "auto" the best there is: CUDA, then MPS, then the CPU.
+    """Return the device asked for; for None and "auto" the best there is that computes: CUDA, then MPS, then the CPU.
 
     Among processes that torchrun or SLURM started, ``"cuda"`` and ``"auto"`` are the GPU of this process.
     """
     if device is not None and device != "auto":
-        resolved = torch.device(device)
-        if resolved.type == "cuda" and not torch.cuda.is_available():
+        resolved, there = torch.device(device), _there()
+        if resolved.type not in there or (resolved.index or 0) >= there[resolved.type]:
+            names = [f"{kind}:{i}" for kind, count in there.items() for i in range(count) if kind != "cpu"]
             raise ValueError(
-                f"Device {str(resolved)!r} was asked for, but torch sees no CUDA device; use 'auto' or 'cpu'."
+                f"Device {str(resolved)!r} was asked for, and torch sees {listed([*names, 'cpu'])}. Pass "
+                f"{'it' if not names else 'one of them'}, or 'auto'."
             )
         return _own(resolved)
-    if torch.cuda.is_available():
-        return _own(torch.device("cuda"))
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    best = torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    best = _own(best)
+    failure = None if best.type == "cpu" else _failure(best)
+    if failure is not None:
+        warn(f"{str(best)!r} is there and does not compute, so the CPU does: {failure}")
+    return best if failure is None else torch.device("cpu")
+
+
+@cache
+def _failure(device: torch.device) -> str | None:
+    """Return why a device cannot multiply; None where it can. Drivers and kernels may be too old for each other."""
+    try:
+        torch.ones(2, 2, device=device).matmul(torch.ones(2, 2, device=device)).sum().item()
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def _there() -> dict[str, int]:
+    """Return how many devices there are of every kind that is there."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = int(torch.backends.mps.is_available())
+    return {kind: count for kind, count in {"cuda": gpus, "mps": mps, "cpu": 1}.items() if count}
 
 
 def resolve_devices(devices: str | int | Sequence[str], *, several: bool = False) -> list[torch.device]:

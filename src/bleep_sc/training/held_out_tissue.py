@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bleep_sc.models.known_tissue import N_PERCENTILES, KnownTissue
-from bleep_sc.training.validation import folds
+from bleep_sc.training.validation import MAX_FOLDS, folds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bleep_sc.models.known_tissue import Around
-
-MAX_FOLDS = 5
 
 
 def learn_typicality(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,23 +9,16 @@ import torch
 from torch import Tensor
 
 from bleep_sc.models.histogene import HisToGene, nearest_spots
+from bleep_sc.training.feed import some_rows_on
 from bleep_sc.training.loop import train
 from bleep_sc.training.pairs import Learnt
+from bleep_sc.training.seeds import seeded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bleep_sc.training.baseline_configs import HisToGeneConfig
     from bleep_sc.training.pairs import Pairs
-
-
-@dataclass(frozen=True)
-class Section:
-    """All spots of a section: ``patches`` (N, S, S, 3) uint8, array ``positions`` (N, 2), ``expression`` (N, genes)."""
-
-    patches: NDArray[np.uint8]
-    positions: NDArray[np.int64]
-    expression: NDArray[np.float32]
 
 
 def fit_histogene(
@@ -48,20 +40,18 @@ def fit_histogene(
     ``slides`` is the section of every spot, (n,), and ``positions`` its row and column on the array, (n, 2); the other
     arguments are those of :func:`bleep_sc.training.fit.fit_bleep`.
     """
-    patches, rows_of = np.asarray(pairs.images), [slides == name for name in np.unique(slides)]
-    sections = [Section(patches[rows], positions[rows], pairs.expression[rows]) for rows in rows_of]
-    steps = [section for section in sections for _ in range(_n_windows(section, config.max_spots))]
-    with torch.random.fork_rng():
-        torch.manual_seed(random_state)
-        generator = torch.Generator().manual_seed(random_state)
-        model = HisToGene(**architecture(sections, config)).to(device).train()
+    patches, sections = np.asarray(pairs.images), [np.flatnonzero(slides == name) for name in np.unique(slides)]
+    steps = [rows for rows in sections for _ in range(n_windows(len(rows), config.max_spots))]
+    device, shape = torch.device(device), architecture(patches, positions, pairs.expression, config)
+    with seeded(random_state, device) as generator:
+        of_spots = some_rows_on((patches, positions, pairs.expression), device)
+        model = HisToGene(**shape).to(device).train()
 
         def loss(batch: Tensor) -> Tensor:
-            section = steps[int(batch)]
-            spots = _window(section.positions, config.max_spots, generator)
-            arrays = (section.patches, section.positions, section.expression)
-            patches, positions, truth = (torch.from_numpy(array[spots])[None].to(device) for array in arrays)
-            return torch.nn.functional.mse_loss(model(patches, positions), truth)
+            rows = steps[int(batch)]
+            spots = rows[draw_window(positions[rows], config.max_spots, generator)]
+            images, places, truth = (each[None] for each in of_spots(spots))
+            return torch.nn.functional.mse_loss(model(images, places), truth)
 
         history = train(
             loss,
@@ -76,16 +66,17 @@ def fit_histogene(
         raise ValueError(
             f"HisToGene diverged with HisToGeneConfig.learning_rate={config.learning_rate!r}; pass a smaller one."
         )
-    return Learnt(model.eval(), architecture(sections, config), {"loss": history})
+    return Learnt(model.eval(), shape, {"loss": history})
 
 
-def architecture(sections: list[Section], config: HisToGeneConfig) -> dict[str, Any]:
-    """Return the arguments of :class:`HisToGene`; its position tables hold every position of the sections."""
-    largest = max(int(section.positions.max()) for section in sections)
+def architecture(
+    patches: NDArray[np.uint8], positions: NDArray[np.int64], expression: NDArray[np.float32], config: HisToGeneConfig
+) -> dict[str, Any]:
+    """Return the arguments of :class:`HisToGene`; its position tables hold every position of the spots."""
     return {
-        "patch_size": sections[0].patches.shape[1],
-        "n_genes": sections[0].expression.shape[1],
-        "n_positions": max(config.n_positions, largest + 1),
+        "patch_size": patches.shape[1],
+        "n_genes": expression.shape[1],
+        "n_positions": max(config.n_positions, int(positions.max()) + 1),
         "n_dims": config.n_dims,
         "n_layers": config.n_layers,
         "n_heads": config.n_heads,
@@ -94,11 +85,13 @@ def architecture(sections: list[Section], config: HisToGeneConfig) -> dict[str, 
     }
 
 
-def _n_windows(section: Section, max_spots: int | None) -> int:
-    return 1 if max_spots is None else -(-len(section.positions) // max_spots)
+def n_windows(n_spots: int, max_spots: int | None) -> int:
+    """Return how many windows of at most so many spots hold a section once."""
+    return 1 if max_spots is None else -(-n_spots // max_spots)
 
 
-def _window(positions: NDArray[np.int64], max_spots: int | None, generator: torch.Generator) -> NDArray[np.intp]:
+def draw_window(positions: NDArray[np.int64], max_spots: int | None, generator: torch.Generator) -> NDArray[np.intp]:
+    """Draw a spot of a section by its positions (N, 2); return it with its nearest, or all where they fit in."""
     if max_spots is None or len(positions) <= max_spots:
         return np.arange(len(positions))
     center = int(torch.randint(len(positions), (), generator=generator))

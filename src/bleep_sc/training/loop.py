@@ -12,26 +12,26 @@ from bleep_sc.training.checkpoint import Checkpoint
 from bleep_sc.training.processes.group import ALONE, Processes
 
 
-def batches(n: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Shuffle n samples into batches of one size, so that every contrast is as hard; the rest waits an epoch."""
+def batches(n: int, batch_size: int, generator: torch.Generator, *, of_one_size: bool = True) -> Iterator[Tensor]:
+    """Shuffle n samples into batches of one size, so that every contrast is as hard; the rest waits an epoch.
+
+    Or, where samples are not contrasted, all of them into as many batches, of sizes that differ by one at most.
+    """
     order = torch.randperm(n, generator=generator)
     size = min(n, batch_size)
-    for start in range(0, n - size + 1, size):
-        yield order[start : start + size]
+    n_batches = n // size if of_one_size else -(-n // size)
+    yield from order[: n_batches * size].tensor_split(n_batches)
 
 
 class _Order(Sampler[Tensor]):
     """The batches of an epoch, drawn anew in every epoch; of each the share of this process."""
 
-    def __init__(self, n: int, batch_size: int, generator: torch.Generator, processes: Processes) -> None:
-        self.n, self.batch_size, self.generator, self.processes = n, batch_size, generator, processes
+    def __init__(self, draw: Callable[[], Iterator[Tensor]], processes: Processes) -> None:
+        self.draw, self.processes = draw, processes
 
     def __iter__(self) -> Iterator[Tensor]:
-        for batch in batches(self.n, self.batch_size, self.generator):
+        for batch in self.draw():
             yield batch[self.processes.share(len(batch))]
-
-    def __len__(self) -> int:
-        return max(1, self.n // self.batch_size)
 
 
 class _Loaded(Dataset[Any]):
@@ -57,6 +57,7 @@ def train(
     batch_size: int,
     max_epochs: int,
     generator: torch.Generator,
+    of_one_size: bool = True,
     num_workers: int = 0,
     processes: Processes = ALONE,
     checkpoint: Checkpoint | None = None,
@@ -78,6 +79,9 @@ def train(
         How many samples there are, how many make a batch, and how often all of them pass by.
     generator
         Draws the batches.
+    of_one_size
+        Batches are of one size, and what is left over waits an epoch, as a contrast wants it; or all samples are seen
+        in every epoch.
     num_workers
         Processes that load ahead; what they load, and in which order, is the same for any number.
     processes
@@ -97,7 +101,7 @@ def train(
     loader = DataLoader(
         _Loaded(load),
         batch_size=None,
-        sampler=_Order(n_samples, batch_size, generator, processes),
+        sampler=_Order(lambda: batches(n_samples, batch_size, generator, of_one_size=of_one_size), processes),
         collate_fn=_as_it_is,
         num_workers=num_workers,
         multiprocessing_context="spawn" if num_workers else None,  # forked workers hang on zarr

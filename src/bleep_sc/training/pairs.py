@@ -29,7 +29,7 @@ class Pairs:
     images: NDArray[np.float32] | NDArray[np.uint8] | Unread
     expression: NDArray[np.float32]
 
-    def __getitem__(self, rows: NDArray[np.bool_]) -> Pairs:
+    def __getitem__(self, rows: NDArray[np.bool_ | np.intp]) -> Pairs:
         return Pairs(subset(self.images, rows), self.expression[rows])
 
     def __len__(self) -> int:

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc.training.cross_fit import HeldOut, cross_fit
+from bleep_sc.training.estimate import Estimate, epochs_in_all
 from bleep_sc.training.fit import fit_bleep
 from bleep_sc.training.pairs import Pairs
-from bleep_sc.training.processes.group import joined
+from bleep_sc.training.processes.group import is_first, joined
+from bleep_sc.training.validation import holds_out
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from numpy.typing import NDArray
 
@@ -61,13 +65,25 @@ def fit_reference(
     folder = None if checkpoint_dir is None else Path(checkpoint_dir)
     with joined(device):  # once for all models
         how = {"config": config, "units": units, "device": device, **how}
-        model, loss = fit_bleep(pairs, groups, checkpoint_dir=None if folder is None else folder / "model", **how)
+        estimate = Estimate(epochs_in_all(config, units, how.get("random_state", 0), trains_encoder=pairs.are_patches))
+        model, loss = fit_bleep(
+            pairs,
+            groups,
+            checkpoint_dir=None if folder is None else folder / "model",
+            **{**how, "on_epoch_end": _told(estimate, how.get("on_epoch_end"))},
+        )
         held_out = None
         if holds_out(config, units):
             held_out = cross_fit(pairs, groups, centers_um=centers_um, checkpoint_dir=folder, **how)
     return Trained(model, loss, held_out)
 
 
-def holds_out(config: FitConfig, units: NDArray[np.str_]) -> bool:
-    """Tell whether any of the units is held out to learn what predictions are worth."""
-    return config.cross_fit and len(np.unique(units)) > 1
+def _told(estimate: Estimate, on_epoch_end: Callable[[int, float], bool] | None) -> Callable[[int, float], bool]:
+    """Return what is called after every epoch, which tells an estimate of it, too."""
+
+    def call(epoch: int, loss: float) -> bool:
+        if is_first():
+            estimate.after(epoch)
+        return on_epoch_end is not None and on_epoch_end(epoch, loss)
+
+    return call

@@ -20,10 +20,11 @@ ALPHAS = tuple(np.logspace(0, 6, 13))
 """Penalties to choose from."""
 
 
-def fit_ridge(pairs: Pairs, slides: NDArray[np.str_], **_: Any) -> Learnt:
-    """Fit to standardised features, with the penalty that predicts slides best that are left out in turn.
+def fit_ridge(pairs: Pairs, slides: NDArray[np.str_], *, units: NDArray[np.str_], **_: Any) -> Learnt:
+    """Fit to standardised features, with the penalty that predicts units best that are left out in turn.
 
-    Judged by the mean correlation over the 50 most variable genes; five random folds where there is one slide.
+    ``units`` are the donors of the spots, or their slides, (n,). Judged by the mean correlation over the 50 most
+    variable genes; five random folds where there is one slide.
     """
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import GridSearchCV, KFold, LeaveOneGroupOut
@@ -36,8 +37,8 @@ def fit_ridge(pairs: Pairs, slides: NDArray[np.str_], **_: Any) -> Learnt:
     def score(model: Any, images: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
         return validation_score(model.predict(images), truth)
 
-    if len(np.unique(slides)) > 1:
-        folds = list(LeaveOneGroupOut().split(images, groups=slides))
+    if len(np.unique(units)) > 1:
+        folds = list(LeaveOneGroupOut().split(images, groups=units))
     else:
         folds = list(KFold(5, shuffle=True, random_state=0).split(images))
     model = make_pipeline(StandardScaler(), Ridge())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,10 +13,12 @@ from torch import Tensor
 from bleep_sc._output.messages import logger
 from bleep_sc.models import symmetries
 from bleep_sc.models.map_batches import channels_first
-from bleep_sc.models.on_device import memory_format, transfer
+from bleep_sc.models.on_device import memory_format
 from bleep_sc.models.stnet import Standardize, StNet, predict, stnet_loss
+from bleep_sc.training.feed import Feed
 from bleep_sc.training.loop import train
 from bleep_sc.training.pairs import Learnt
+from bleep_sc.training.seeds import seeded
 from bleep_sc.training.validation import folds, monitored_genes, validation_score
 
 if TYPE_CHECKING:
@@ -34,18 +36,19 @@ DIVERGED = -1.0
 
 def fit_stnet(
     pairs: Pairs,
-    groups: NDArray[np.str_],
+    slides: NDArray[np.str_],
     *,
+    units: NDArray[np.str_],
     config: StNetConfig,
     encoder: Encoder | None = None,
     random_state: int = 0,
     device: torch.device | str = "cpu",
     show_progress_bar: bool = True,
 ) -> Learnt:
-    """Train ST-Net on paired spots, for as long as predicts slides best that are held out in turn.
+    """Train ST-Net on paired spots, for as long as predicts units best that are held out in turn.
 
-    The arguments are those of :func:`bleep_sc.training.fit.fit_bleep`. Whole slides (``groups``) are held out; spots,
-    where there is only one slide.
+    The arguments are those of :func:`bleep_sc.training.fit.fit_bleep`. ``units``, (n,), are held out as a whole:
+    donors or slides; spots, where there is only one slide.
 
     Returns
     -------
@@ -60,11 +63,11 @@ def fit_stnet(
         device=device,
         show_progress_bar=show_progress_bar,
     )
-    held_out = folds(groups, config.n_folds, random_state)
+    held_out = folds(units, config.n_folds, random_state)
     scores = np.full((len(config.learning_rates), len(held_out), config.max_epochs), DIVERGED)
     for i, learning_rate in enumerate(config.learning_rates):
         for k, fold in enumerate(held_out):
-            score = _Score(pairs, groups, fold, scores[i, k], device)
+            score = _Score(pairs, slides, fold, scores[i, k], device)
             fit(pairs[~fold], learning_rate, config.max_epochs, score=score)
     pearson = scores.mean(axis=1)  # (n_learning_rates, n_epochs)
     best, last_epoch = np.unravel_index(pearson.argmax(), pearson.shape)
@@ -96,13 +99,12 @@ def _train(
     score: Callable[[StNet, int], None] | None = None,
 ) -> tuple[StNet, list[float]]:
     device = torch.device(device)
-    with torch.random.fork_rng():
-        torch.manual_seed(random_state)
-        generator = torch.Generator().manual_seed(random_state)
+    with seeded(random_state, device) as generator:
         model = _build(pairs, encoder).to(device).to(memory_format=memory_format(device)).train()
+        feed = Feed(pairs, device)
 
-        def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
-            image, expression = (transfer(each, device) for each in batch)
+        def loss(batch: Any) -> Tensor:
+            image, expression = feed(batch)
             image = symmetries.augment(image, generator) if pairs.are_patches else image
             return stnet_loss(model(image), expression)
 
@@ -114,7 +116,7 @@ def _train(
         history = train(
             loss,
             torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=config.momentum),
-            load=pairs.batch,
+            load=feed.load,
             n_samples=len(pairs),
             batch_size=config.batch_size,
             max_epochs=n_epochs,

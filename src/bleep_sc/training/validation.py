@@ -1,13 +1,23 @@
 """How tissue that is held out inside the reference judges a model, and what is held out as a whole."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bleep_sc.metrics.correlation import pearson
 from bleep_sc.metrics.gene_sets import highest_genes
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from bleep_sc.training.config import FitConfig
+
+MAX_FOLDS = 5
+"""Models that are trained to predict what they have not seen, at most."""
 N_PARTS, FEWEST_SPOTS = 5, 100
 """Parts of a slide that are held out where there is one slide, and spots from which it has parts."""
 
@@ -61,3 +71,8 @@ def folds(groups: NDArray[np.str_], n_folds: int, random_state: int) -> list[NDA
     if len(names) < 2:
         raise ValueError("One spot cannot be held out from itself; the reference needs several spots.")
     return [np.isin(groups, part) for part in np.array_split(names, min(n_folds, len(names)))]
+
+
+def holds_out(config: FitConfig, units: NDArray[np.str_]) -> bool:
+    """Tell whether any of the units is held out to learn what predictions are worth."""
+    return config.cross_fit and len(np.unique(units)) > 1

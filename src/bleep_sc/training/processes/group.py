@@ -59,11 +59,11 @@ class Processes:
         for gradient, summed in zip(gradients, flat.split([each.numel() for each in gradients]), strict=True):
             gradient.copy_(summed.view_as(gradient))
 
-    def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite tensors with those of the first process."""
+    def broadcast(self, tensors: Iterable[Tensor], source: int = 0) -> None:
+        """Overwrite tensors with those of the first process, or of another one."""
         for tensor in tensors if self.n > 1 else ():
             there = tensor.detach().to(_device(tensor.device)).contiguous()
-            dist.broadcast(there, src=0)
+            dist.broadcast(there, src=source)
             tensor.detach().copy_(there)
 
     def collect(self, tensor: Tensor) -> Tensor:

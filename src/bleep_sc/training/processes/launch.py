@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bleep_sc._output.messages import progress
-from bleep_sc.training.cross_fit import MAX_FOLDS
+from bleep_sc.training.estimate import Estimate, epochs_in_all
 from bleep_sc.training.processes.task import read_result, write_task
 from bleep_sc.training.processes.worker import PROGRESS
-from bleep_sc.training.reference import holds_out
-from bleep_sc.training.validation import folds
+from bleep_sc.training.validation import MAX_FOLDS, folds, holds_out
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,11 +81,12 @@ def fit_in_processes(
             checkpoint_dir=None if checkpoint_dir is None else str(Path(checkpoint_dir).absolute()),
         )
         n_models = 1 + (len(folds(units, MAX_FOLDS, random_state)) if holds_out(config, units) else 0)
-        _run(folder, len(devices), n_models * config.max_epochs, show_progress_bar)
+        in_all = epochs_in_all(config, units, random_state, trains_encoder=pairs.are_patches)
+        _run(folder, len(devices), n_models * config.max_epochs, Estimate(in_all), show_progress_bar)
         return read_result(folder, pairs, config, encoder)
 
 
-def _run(folder: Path, n: int, n_epochs: int, show_progress_bar: bool) -> None:
+def _run(folder: Path, n: int, n_epochs: int, estimate: Estimate, show_progress_bar: bool) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     command = [*launcher, f"--nproc-per-node={n}", "-m", "bleep_sc.training.processes.worker", str(folder)]
     environment: dict[str, Any] = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // n)), **os.environ}
@@ -104,7 +104,9 @@ def _run(folder: Path, n: int, n_epochs: int, show_progress_bar: bool) -> None:
             while process.poll() is None:
                 time.sleep(POLL_S)
                 if (folder / PROGRESS).is_file():
-                    bar.update((folder / PROGRESS).stat().st_size - bar.n)
+                    n_done = (folder / PROGRESS).stat().st_size
+                    bar.update(n_done - bar.n)
+                    estimate.after(n_done)
         finally:
             _stop(process)
     if process.returncode:

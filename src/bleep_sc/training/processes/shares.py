@@ -1,4 +1,4 @@
-"""Work shared out over the processes of a launcher, or over the tasks of a job array."""
+"""Work shared out over the processes of a launcher."""
 
 from __future__ import annotations
 
@@ -16,16 +16,6 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(days=30)
 """How long processes wait for one that is still at work; one that has died is noticed at once."""
-
-
-def share() -> tuple[int, int]:
-    """Return which share of independent pieces of work is this process's, and how many shares there are.
-
-    The processes of torchrun or of a step of SLURM (srun) have a share each, in every task of a job array.
-    """
-    number, n = step()
-    task, n_tasks = _array_task()
-    return task * n + number, n_tasks * n
 
 
 def step() -> tuple[int, int]:
@@ -48,20 +38,6 @@ def require_meeting() -> None:
             f"srun started {n} processes, which cannot find each other: let it start torchrun once a node, or set "
             "MASTER_ADDR to the first node and MASTER_PORT to a free port there."
         )
-
-
-def _array_task() -> tuple[int, int]:
-    names = [f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "COUNT", "MIN", "MAX")]
-    if not set(names) <= os.environ.keys():
-        return 0, 1
-    task, count, least, most = (int(os.environ[name]) for name in names)
-    place, rest = divmod((task - least) * (count - 1), max(1, most - least))
-    if rest:
-        raise ValueError(
-            f"Task {task} of the job array has no place among {count} tasks from {least} to {most}, which are numbered "
-            f"unevenly. Submit it with --array=0-{count - 1}: slides that are done are not done again."
-        )
-    return place, count
 
 
 @contextmanager
