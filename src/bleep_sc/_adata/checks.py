@@ -9,7 +9,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._arrays.blocks import require_whole
-from bleep_sc._output.messages import listed, warn
+from bleep_sc._output.messages import columns_with, did_you_mean, listed, warn
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -42,7 +42,9 @@ def require_obsm(adata: AnnData, key: str, remedy: str) -> Any:
 def require_obs(adata: AnnData, key: str, remedy: str) -> Any:
     """Return ``adata.obs[key]``, or raise a KeyError that names the remedy."""
     if key not in adata.obs:
-        raise KeyError(f"obs[{key!r}] not found (adata.obs has: {listed(adata.obs)}). {remedy}")
+        columns = columns_with(adata.obs, [key])
+        meant = f" {key!r} is a value of obs[{columns[0]!r}]." if columns else ""
+        raise KeyError(f"obs[{key!r}] not found (adata.obs has: {listed(adata.obs)}).{meant} {remedy}")
     return adata.obs[key]
 
 
@@ -82,11 +84,16 @@ def require_model(adata: AnnData, key: str) -> dict[str, Any]:
     record = adata.uns.get(key)
     if not isinstance(record, dict) or "model" not in record:
         fitted = [name for name, entry in adata.uns.items() if isinstance(entry, dict) and "model" in entry]
+        if fitted:
+            raise KeyError(
+                f"The reference holds no model {key!r}, and has {listed(fitted)}.{did_you_mean([key], fitted)} Pass "
+                f"key={fitted[0]!r}, or fit it."
+            )
         raise KeyError(
-            f"The reference holds no model: uns[{key!r}] not found (models in its uns: {listed(fitted)}; key= names "
-            "one). Run bleep_sc.tl.fit(adata_ref) first, and pass the query first and the reference as ref=. If it was "
-            "lost by a concatenation (anndata.concat drops uns): concatenate, then fit; or pass the parts as a list, "
-            "ref=[first, other], with bleep_sc.tl.embed(other, first, expression=True)."
+            f"The reference holds no model: uns[{key!r}] not found, nor any other. Run bleep_sc.tl.fit(adata_ref) "
+            "first, and pass the query first and the reference as ref=. If it was lost by a concatenation "
+            "(anndata.concat drops uns): concatenate, then fit; or pass the parts as a list, ref=[first, other], with "
+            "bleep_sc.tl.embed(other, first, expression=True)."
         )
     return record
 

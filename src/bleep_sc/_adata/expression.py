@@ -10,6 +10,7 @@ from scipy import sparse
 from bleep_sc._adata import keys, logs
 from bleep_sc._adata.checks import require_layer, require_unique_genes
 from bleep_sc._arrays.blocks import dense, stored_values
+from bleep_sc._output.damage import undamaged
 from bleep_sc._output.messages import listed, warn
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ UNEVEN = 3.0
 """Ratio of totals between slides that normalisation would not leave."""
 FIRST_SPOTS = 256
 """Spots that are looked at to tell what values are."""
+MEASURED = (
+    "This compares with measured expression: pass truth=, the name of its layer. A slide that was predicted from its "
+    "image alone has none; its prediction by itself is what bleep_sc.tl.to_anndata returns, for sc.pp.pca, "
+    "sc.pp.neighbors, sc.tl.leiden and all of scanpy."
+)
 
 
 def record_of(adata: AnnData, layer: str | None) -> dict[str, Any] | None:
@@ -57,7 +63,29 @@ def units(
         return {"transform": "unknown", "target_sum": 0.0, "corrected": False}
     unless_noted = {"base": None if presumed is None else logs.base_of(presumed)}
     base, total = logs.base_and_total(matrix, ref.uns.get(keys.LOG1P, unless_noted))
+    if layer is None and not total:
+        total = _prepared_total(ref, base)
     return {"transform": logs.transform_of(base), "target_sum": total, "corrected": False}
+
+
+def _prepared_total(adata: AnnData, base: float) -> float:
+    """Return the total that spots were brought to before genes were left out, as noted by ``io.prepare``; else 0."""
+    noted = adata.uns.get(keys.PREPARED, {})
+    with undamaged(f"uns[{keys.PREPARED!r}]", "target_sum"):
+        total = float(noted.get("target_sum", 0.0))
+    some = adata.X[:FIRST_SPOTS]
+    return total if logs.linear_totals(some, base).max() <= (1 + logs.SAME_TOTAL) * total else 0.0
+
+
+def unit_label(adata: AnnData, layer: str | None) -> str:
+    """Return what the axis of a figure says of the numbers of a layer, told by a few of its spots."""
+    if record := record_of(adata, layer):
+        return logs.label(record)
+    matrix = require_layer(adata, layer, "Pass layer=, a layer of the AnnData.")
+    some = np.unique(np.linspace(0, adata.n_obs - 1, min(adata.n_obs, FIRST_SPOTS)).astype(np.intp))
+    known = (keys.LOG1P, keys.PREPARED) if layer is None else (keys.LOG1P,)
+    noted = {name: adata.uns[name] for name in known if name in adata.uns}
+    return logs.label(units(type(adata)(matrix[some], uns=noted), None))
 
 
 def require_one_unit(adata: AnnData, layer: str | None, slides: NDArray[np.str_]) -> None:
@@ -77,6 +105,33 @@ def require_one_unit(adata: AnnData, layer: str | None, slides: NDArray[np.str_]
         )
     each_total = [kind["target_sum"] for kind in each.values()]
     warn_of_uneven_slides(adata, layer, slides, 1 + logs.SAME_TOTAL if all(each_total) else UNEVEN)
+
+
+def require_one_unit_of_rows(adata: AnnData, layer: str | None) -> None:
+    """Refuse rows, each a sample of its own, whose logarithms mean different things, and warn of uneven totals."""
+    matrix = require_layer(adata, layer, "Pass layer=, the layer with logarithms.")
+    if logs.base_of(units(adata, layer)["transform"]) is None:
+        return
+    parts = logs.parts_of_one_total(matrix)
+    if len(parts) > 1:
+        place = "adata.X" if layer is None else f"layers[{layer!r}]"
+        said = [
+            f"{logs.transform_of(base)} of {total:,.0f} in {len(rows)} rows, such as {listed(adata.obs_names[rows], 2)}"
+            for base, total, rows in parts
+        ]
+        raise ValueError(
+            f"{place} means different things: {'; '.join(said)}. Bring all samples to one total and one logarithm: "
+            "sc.pp.normalize_total(adata, target_sum=1e4) and sc.pp.log1p(adata) of their counts."
+        )
+    base = parts[0][0] if parts else logs.base_and_total(matrix, adata.uns.get(keys.LOG1P))[0]
+    totals = logs.linear_totals(matrix, base)
+    if len(totals) and totals.max() > UNEVEN * max(totals.min(), np.finfo(float).tiny):
+        least, most = (adata.obs_names[i] for i in (totals.argmin(), totals.argmax()))
+        warn(
+            f"The samples are not normalised alike: the total before the logarithm is {totals.min():.4g} for {least!r} "
+            f"and {totals.max():.4g} for {most!r}. Run sc.pp.normalize_total(adata, target_sum=1e4) on the counts of "
+            "all of them, then sc.pp.log1p."
+        )
 
 
 def _are_whole(matrix: Any) -> bool:
@@ -129,7 +184,7 @@ def both_sides(
     Raises an error when a layer is not in the units of the truth, or either is not finite.
     """
     layers = [layer] if isinstance(layer, str) else list(layer)
-    measured = require_layer(adata, truth, "Measured expression is needed: pass truth=, the name of its layer.")
+    measured = require_layer(adata, truth, MEASURED)
     known = np.ones(adata.n_vars, dtype=bool)
     for each in layers:
         known &= predicted_genes(adata, each)

@@ -6,13 +6,24 @@ LIBRARY = "library_id"
 SPATIAL = "spatial"
 PATCHES = "patches"
 TILES = "tiles"
+BINS = "bins"
+REGISTRATION = "registration"
+CELLS, CELL_ID, CELL_CLASS = "cells", "cell_id", "cell_class"
 HARMONY = "X_harmony"
 HIGHLY_VARIABLE, CHOSEN_BY = "highly_variable", "highly_variable_nbatches"
 LOG1P = "log1p"
 IMPUTED = "imputed"
 N_SPOTS, PSEUDOBULK = "n_spots", "pseudobulk"
+N_CELLS, N_BINS = "n_cells", "n_bins"
 IN_TISSUE = "in_tissue"
+TISSUE, SHARPNESS, REGION = "tissue", "sharpness", "region"
+COUNTS, TOTAL_COUNTS, DONOR = "counts", "total_counts", "donor"
+PREDICTABILITY_OF, INTERVAL_OF, CONFIDENCE_OF = "predictability_of", "interval_of", "confidence_of"
+"""Of the record of a prediction: what each was learnt from, one of ``bleep_sc.models.basis.BASES``, or why it is not
+promised here."""
+PREPARED = "prepared"
 ARRAY_ROW, ARRAY_COL = "array_row", "array_col"
+BIN_SIZE = "bin_size_um"
 GENE_IDENTIFIERS = ("gene_ids", "gene_id", "ensembl_id", "gene_name", "gene_symbol")
 """Columns of var that are taken over from a reference."""
 
@@ -31,6 +42,10 @@ def features(encoder: str) -> str:
 
 context = "{}_context".format
 """Obsm key of the features around every spot."""
+multi_tile = "{}_multi_tile".format
+"""Obsm key of the features of patches, their parts and the patches around them."""
+unregistered = "{}_unregistered".format
+"""Obsm key of the coordinates of spots on the image that they were measured with, before another one was registered."""
 normalized = "{}_normalized".format
 """Obsm and uns key of patches with the stains of a target."""
 store_rows = "{}_row".format
@@ -59,8 +74,18 @@ imputed_share = "{}_imputed_share".format
 """Obs key of how much of a prediction rests on reference spots that were predicted themselves."""
 restored = "{}_restored".format
 """Layer of a prediction whose genes vary as much as measured ones."""
+conserved = "{}_conserved".format
+"""Layer of a prediction for tiles that together are what the spots measured."""
+spot = "{}_spot".format
+"""Obs key of the spot that a tile of a conserved layer is part of."""
+slope = "{}_slope".format
+"""Var key of how much of another model's prediction was added to one's own."""
 draw = "draw_{}".format
 """Layer of one of several imputations of the mean of a group of spots."""
+placed = "{}_place".format
+"""Layer of a prediction in which morphology and the same place of the neighbouring sections are mixed."""
+share = "{}_share".format
+"""Var key of how far a gene of such a layer moved from morphology towards the place."""
 held_out = "{}_held_out".format
 """Obsm key of the spots of a reference as models predicted them that had not seen their donor, or slide."""
 gene_sets = "{}_gene_sets".format
@@ -83,8 +108,8 @@ umap_record = "{}_umap".format
 """Uns key of the reference profiles around a predicted layer."""
 PREDICTION: dict[str, tuple[Callable[[str], str], ...]] = {
     "layers": (str, retrieved, lower, upper),
-    "obs": (confidence, typicality, imputed_share),
-    "var": (predicted, predictability),
+    "obs": (confidence, typicality, imputed_share, spot),
+    "var": (predicted, predictability, slope, share),
     "obsm": (weights,),
     "uns": (imputed,),
 }

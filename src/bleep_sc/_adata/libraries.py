@@ -91,3 +91,10 @@ def one_slide(slides: NDArray[np.str_], library_id: str | None) -> tuple[str, ND
     if len(spots) > 1:
         raise ValueError(f"adata has several slides ({listed(spots)}). Pass library_id=, one of them.")
     return next(iter(spots.items()))
+
+
+def slide_to_sum(adata: AnnData, library_key: str | None, library_id: str | None) -> tuple[str, NDArray[np.intp]]:
+    """Return what :func:`one_slide` does; a slide that nothing names yet is called what ``library_id=`` says."""
+    slides = libraries(adata, library_key)
+    is_named = library_column(adata, library_key) in adata.obs or bool(adata.uns.get(keys.SPATIAL))
+    return one_slide(slides if is_named or library_id is None else np.full(adata.n_obs, library_id), library_id)

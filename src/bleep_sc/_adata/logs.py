@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -13,11 +13,16 @@ from scipy import sparse
 from bleep_sc._arrays.blocks import row_blocks, stored_values
 from bleep_sc._output.damage import undamaged
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 NATURAL = "log1p"
 BASES = (math.e, 2.0, 10.0)
 """Bases that are tried where nothing says which it is."""
 N_TOLD_BY = 1024
 """Spots that tell the base and the total of all, evenly spread."""
+SAME_BY_CHANCE = 1e-3
+"""Steps between totals, in logarithms, that are none."""
 SAME_TOTAL = 0.05
 """Totals that differ by less are of the same normalisation."""
 
@@ -64,6 +69,28 @@ def base_and_total(matrix: Any, noted: Any) -> tuple[float, float]:
     return base, 0.0
 
 
+def parts_of_one_total(matrix: Any) -> list[tuple[float, float, NDArray[np.intp]]]:
+    """Return the parts of rows that have a total in common before a logarithm: its base, the total and the rows.
+
+    Three rows and a tenth of all are needed, since a few totals are alike by chance. A base that is not theirs gives
+    the rows of a part different totals; a part that another one holds is left out.
+    """
+    least = max(3, matrix.shape[0] // 10)
+    parts: list[tuple[float, float, NDArray[np.intp]]] = []
+    for base in BASES:
+        with np.errstate(over="ignore"):
+            totals = linear_totals(matrix, base)
+        order = np.argsort(totals, kind="stable")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            steps = np.diff(np.log(totals[order]))
+        for rows in np.split(order, np.flatnonzero(~(steps < SAME_BY_CHANCE)) + 1):
+            own = totals[rows]
+            if len(rows) >= least and own.min() > 0 and own.max() < (1 + 1e-3) * own.min() < math.inf:
+                parts.append((base, float(own.mean()), np.sort(rows)))
+    parts.sort(key=lambda part: -len(part[2]))
+    return [part for i, part in enumerate(parts) if not any(np.isin(part[2], each[2]).any() for each in parts[:i])]
+
+
 def are_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Tell whether two units mean the same, as far as it is known."""
     known = one["target_sum"] and other["target_sum"]
@@ -92,6 +119,18 @@ def named(units: Mapping[str, Any]) -> str:
     other = "values that are neither logarithms nor counts" if base is None else f"logarithms {units['transform']}"
     total = f" of counts per {units['target_sum']:,.0f}" if units.get("target_sum") else ""
     return ("corrected " if units.get("corrected") else "") + names.get(units["transform"], other) + total
+
+
+def label(units: Mapping[str, Any]) -> str:
+    """Return what the axis of a figure says of numbers in units, such as ``ln(1 + counts per 10,000)``."""
+    base, total = base_of(str(units.get("transform", ""))), units.get("target_sum")
+    counts = f"counts per {total:,.0f}" if total else "normalised counts"
+    if base is not None:
+        name = "ln" if math.isclose(base, math.e, rel_tol=1e-6) else f"log{base:.6g}"
+        said = f"{name}(1 + {counts})"
+    else:
+        said = "counts" if units.get("transform") == "counts" else "expression"
+    return f"{said}, corrected" if units.get("corrected") else said
 
 
 def _mapped(matrix: Any, function: Any, dtype: Any = np.float64) -> Any:

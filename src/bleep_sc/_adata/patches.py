@@ -96,6 +96,7 @@ def _cut(adata: AnnData, key: str) -> CutPatches | RestainedPatches:
         centers,
         int(first["size"]),
         "constant" if first["pad"] == "constant" else "reflect",
+        tuple(int(records[name].get("level", 0)) for name in slides),
     )
     return restained(patches, which, [records[name] for name in slides]) if "stains" in first else patches
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FACTORS = "scale factors"
+BARCODE_OF_BIN = re.compile(r"^s_0*(\d+)um_")
+"""What Space Ranger calls bins of Visium HD, with their side."""
 SPOT_SHARE = 0.55
 """Diameter of a spot as a share of the distance to its neighbour, where the scale factors have none."""
 
@@ -134,6 +137,13 @@ def features_around(
     ``centers`` are in µm.
     """
     return around_on_slides(values, library_ids, centers, radius_um)
+
+
+def bin_side(adata: AnnData, rows: NDArray[np.intp], library_id: str) -> float:
+    """Return the side of the bins of Visium HD, µm, as scale factors or barcodes say; NaN of others."""
+    factors = adata.uns.get(keys.SPATIAL, {}).get(library_id, {}).get("scalefactors", {})
+    named = BARCODE_OF_BIN.match(str(adata.obs_names[rows[0]]))
+    return float(factors.get(keys.BIN_SIZE, named[1] if named else np.nan))
 
 
 def spot_diameter(adata: AnnData, library_id: str, centers: NDArray[np.float64]) -> float:

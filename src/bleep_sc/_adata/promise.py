@@ -11,10 +11,8 @@ from bleep_sc._adata import keys
 if TYPE_CHECKING:
     from anndata import AnnData
 
-PREDICTABILITY = "predictability_of"
-"""Of the record of a prediction: one of ``bleep_sc.models.basis.BASES``, or why nothing is promised."""
-INTERVAL, CONFIDENCE = "interval_of", "confidence_of"
-"""The same: what was held out for either, and where the query is not like it, why."""
+LEAST = 0.2
+"""Pearson r on held-out slides below which the map of a gene is not to be read."""
 
 
 def why_not_promised(adata: AnnData, layer: str) -> str:
@@ -24,5 +22,5 @@ def why_not_promised(adata: AnnData, layer: str) -> str:
     key = keys.predictability(layer)
     if key in adata.var and np.isfinite(adata.var[key].to_numpy(dtype=np.float64)).any():
         return ""
-    said = str(adata.uns.get(keys.imputed(layer), {}).get(PREDICTABILITY, ""))
+    said = str(adata.uns.get(keys.imputed(layer), {}).get(keys.PREDICTABILITY_OF, ""))
     return said if said not in BASES else "of none of these genes anything was learnt"

@@ -11,7 +11,7 @@ import numpy as np
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._adata.told import of_patches_in, told
-from bleep_sc._output.messages import listed
+from bleep_sc._output.messages import listed, logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -130,6 +130,13 @@ def feature_recipe(adata: AnnData, use_rep: str) -> dict[str, Any]:
     return {"size_um": _mean(sides), **recipe, **_mixed(sides)}
 
 
+def read_recipe(encoder: str, size: int, sides: dict[str, float]) -> dict[str, Any]:
+    """Return the recipe of features that other software made of patches of ``size`` px, which show ``sides`` µm."""
+    known = {name: side for name, side in sides.items() if np.isfinite(side)}
+    made = {"encoder": encoder, "fingerprint": "", "symmetries": False, "patches_key": ""}
+    return {**made, "size": size, "size_um": _mean(known), **_mixed(known)}
+
+
 def check_same_patches(seen: dict[str, Any], trained: dict[str, Any]) -> None:
     """Refuse patches that show another field of view than those that a model was trained on."""
     if seen["size"] != trained["size"]:
@@ -163,20 +170,43 @@ def check_same_features(seen: dict[str, Any], trained: dict[str, Any], use_rep: 
     """Refuse features that another encoder made, or the same one from other patches."""
     if not seen or not trained:
         return
-    if seen["fingerprint"] != trained["fingerprint"] or seen["symmetries"] != trained["symmetries"]:
+    if not (_are_of_one_encoder(seen, trained) and seen["symmetries"] == trained["symmetries"]):
         raise ValueError(
             f"obsm[{use_rep!r}] was computed by another encoder than the model was trained on (encoder "
             f"{seen['encoder'] or 'module'!r} against {trained['encoder'] or 'module'!r}, "
             f"symmetries={seen['symmetries']} "
             f"against {trained['symmetries']}). Compute it with bleep_sc.pp.image_features as for the reference."
         )
-    if seen.get("radius_um") != trained.get("radius_um"):
+    if seen.get("genes") != trained.get("genes"):
+        raise ValueError(
+            f"obsm[{use_rep!r}] holds predictions of other genes, or in another order, than the model was trained on. "
+            f"Predict the same ones: bleep_sc.pp.prediction_features(adata, layer, {trained['encoder']!r}), with the "
+            "genes of the reference in adata.var_names."
+        )
+    if bool(seen["fingerprint"]) != bool(trained["fingerprint"]):
+        logger.warning(
+            "obsm[%r]: features that were read from a file are compared with computed ones by the encoder's name "
+            "alone, %r; its weights, pooling and normalisation cannot be.",
+            *(use_rep, seen["encoder"]),
+        )
+    if any(seen.get(name) != trained.get(name) for name in ("radius_um", "sub_tiles", "neighbors_um")):
+        call = "multi_tile_features" if "sub_tiles" in trained else "spatial_context"
         raise ValueError(
             f"obsm[{use_rep!r}] describes {_surroundings(seen)}, but the model was trained on "
-            f"{_surroundings(trained)}. Compute it as for the reference: bleep_sc.pp.spatial_context."
+            f"{_surroundings(trained)}. Compute it as for the reference: bleep_sc.pp.{call}."
         )
     check_same_patches(seen, trained)
 
 
+def _are_of_one_encoder(seen: dict[str, Any], trained: dict[str, Any]) -> bool:
+    """Tell whether features have one maker: by its weights, or by its name where features were read from a file."""
+    if seen["fingerprint"] and trained["fingerprint"]:
+        return bool(seen["fingerprint"] == trained["fingerprint"])
+    return bool(seen["encoder"]) and seen["encoder"] == trained["encoder"]
+
+
 def _surroundings(recipe: dict[str, Any]) -> str:
+    if "sub_tiles" in recipe:
+        n = recipe["sub_tiles"]
+        return f"patches, {n} × {n} parts of each and the patches within {recipe['neighbors_um']:g} µm"
     return f"the tissue within {recipe['radius_um']:g} µm" if "radius_um" in recipe else "the patch of every spot alone"

@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
+from bleep_sc._output.messages import a, columns_with, did_you_mean
+
 LONGEST = 120
 """Letters of a value in a message."""
 ARRAY, NUMBERS = "an array of numbers", re.compile(r"(?:ndarray|NDArray).*numpy\.(floating|number|integer)")
@@ -31,30 +33,41 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "DataFrame": (lambda value: _is_called(value, "DataFrame"), "a DataFrame"),
     "Module": (lambda value: _is_called(value, "Module"), "a torch module"),
     "Slide": (lambda value: _is_called(value, "Slide"), "a slide of bleep_sc.slides.open_slide"),
-    "FittedModel": (lambda value: _is_called(value, "FittedModel"), "a model of bleep_sc.tl.load_model"),
     "FitConfig": (lambda value: _is_called(value, "FitConfig"), "a bleep_sc.tl.FitConfig"),
     "StNetConfig": (lambda value: _is_called(value, "StNetConfig"), "a bleep_sc.tl.StNetConfig"),
     "HisToGeneConfig": (lambda value: _is_called(value, "HisToGeneConfig"), "a bleep_sc.tl.HisToGeneConfig"),
+    "Hist2STConfig": (lambda value: _is_called(value, "Hist2STConfig"), "a bleep_sc.tl.Hist2STConfig"),
+    "HE2RNAConfig": (lambda value: _is_called(value, "HE2RNAConfig"), "a bleep_sc.tl.HE2RNAConfig"),
+    "Hist2RNAConfig": (lambda value: _is_called(value, "Hist2RNAConfig"), "a bleep_sc.tl.Hist2RNAConfig"),
     "Mapping": (lambda value: isinstance(value, Mapping), "a dict"),
     "Sequence[str]": (lambda value: _is_list_of(value, str), "a list of names"),
     "list[str]": (lambda value: _is_list_of(value, str), "a list of names"),
     "Sequence[str | None]": (lambda value: _is_list_of(value, (str, type(None))), "a list of names"),
     "Sequence[float]": (lambda value: _is_list_of(value, Real), "a list of numbers"),
+    "Sequence[Any]": (lambda value: _is_list_of(value), "a list or a pair"),
     "Sequence[AnnData]": (lambda value: _is_list_of(value) and all(map(KINDS["AnnData"][0], value)), "a list of them"),
 }
 """What a part of an annotation admits, and how it is called. Of what is not here, nothing is asked."""
+READ = " Read it first: bleep_sc.tl.load_reference(folder) a shared reference, anndata.read_h5ad(file) a file."
+"""What mends a path where an AnnData is asked for."""
 COUNTS = {
     *("size", "side", "batch_size", "n_neighbors", "n_seeds", "n_slices", "n_patches", "n_genes"),
     *("n_top", "n_modules", "n_resamples", "max_spots", "min_genes", "n_permutations"),
+    *("ncols", "sub_tiles"),
 }
-FROM_ZERO = {"n_top_genes", "random_state", "num_workers", "n_draws", "min_sharpness"}
+FROM_ZERO = {
+    *("n_top_genes", "random_state", "num_workers", "n_draws", "min_sharpness", "min_counts", "min_cells", "min_spots"),
+}
 POSITIVE = {
-    *("size_um", "mpp", "pitch_um", "radius_um", "resolution", "target_sum", "perplexity", "spacing", "width", "height")
+    *("size_um", "mpp", "pitch_um", "radius_um", "spot_um", "bin_um", "resolution", "target_sum", "perplexity"),
+    *("spacing", "width", "height", "spot_size", "side_px", "tolerance"),
 }
 SHARES = {"min_tissue"}
 BETWEEN = {"share"}
 PICTURES = {"image", "source"}
 DEVICES = re.compile(r"(auto|cpu|cuda|hip|mps|mtia|xpu|hpu|meta)(:\d+)?")
+OF_COLUMNS = {"group_key", "library_key", "donor_key", "batch_key", "sample_key", "region_key"}
+"""Arguments that name one column of obs."""
 LARGEST = 2**32 - 1
 """Of a whole number: seeds of NumPy end here, and nothing that is counted has more."""
 
@@ -63,15 +76,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def checked(function: F) -> F:
     """Return a function that looks at its arguments before it begins."""
-    signature = inspect.signature(function)
-    names = {name: _parts(each.annotation, function.__globals__) for name, each in signature.parameters.items()}
+
+    @functools.cache
+    def asked() -> tuple[inspect.Signature, dict[str, list[str]]]:  # when it is first called, not at the import
+        signature = inspect.signature(function)
+        aliases = inspect.unwrap(function).__globals__
+        return signature, {name: _parts(each.annotation, aliases) for name, each in signature.parameters.items()}
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        signature, names = asked()
+        _refuse_unknown(function, signature, kwargs)
         given = signature.bind(*args, **kwargs).arguments
         for name, value in given.items():
             parameter = signature.parameters[name]
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                if name in OF_COLUMNS and not isinstance(value, str) and _is_list_of(value):
+                    _refuse_values_of_a_column(name, value, given.get("adata"))
                 check(name, value, names[name], parameter.default)
         try:
             return function(*args, **kwargs)
@@ -83,9 +104,13 @@ def checked(function: F) -> F:
 
 
 def check_calls_of(package: dict[str, Any]) -> None:
-    """Let the public functions of a package, given by its ``globals()``, look at their arguments."""
+    """Let the public functions of a package, given by its ``globals()``, look at their arguments.
+
+    What ``dir()`` and completion show of the package is then what is public.
+    """
     public = {name: package[name] for name in package["__all__"] if inspect.isfunction(package[name])}
     package.update({name: checked(function) for name, function in public.items()})
+    package["__dir__"] = lambda: sorted(package["__all__"])
 
 
 def check(name: str, value: Any, kinds: Sequence[str], default: Any = inspect.Parameter.empty) -> None:
@@ -100,6 +125,8 @@ def check(name: str, value: Any, kinds: Sequence[str], default: Any = inspect.Pa
             if isinstance(value, str) and value and texts:
                 raise ValueError(f"{name}={shown(value)} is not known; use {', '.join(map(repr, texts))}.{remedy}")
             wanted = " or ".join([KINDS[kind][1] for kind in kinds if kind in KINDS] + [repr(text) for text in texts])
+            if "AnnData" in kinds and isinstance(value, str | os.PathLike):
+                remedy = f"{READ}{remedy}"
             error = ValueError if isinstance(value, str) and (texts or "str" in kinds) else TypeError
             raise error(f"{name}={shown(value)} must be {wanted}, and is {_called(value)}.{remedy}")
     if name in PICTURES and (
@@ -111,7 +138,27 @@ def check(name: str, value: Any, kinds: Sequence[str], default: Any = inspect.Pa
     if name == "resolutions" and not (_is_list_of(value, Real) and len(value) and all(0 < x < math.inf for x in value)):
         raise ValueError(f"resolutions={shown(value)} must be positive numbers, one or several.{remedy}")
     if KINDS["float"][0](value):
-        _check_number(name, value, remedy)
+        _check_number(name, value, remedy, is_count=name in COUNTS and "float" not in kinds)
+
+
+def _refuse_unknown(function: Callable[..., Any], signature: inspect.Signature, given: Mapping[str, Any]) -> None:
+    """Refuse arguments of other names than those that a function has, and say which it has."""
+    known = [name for name, each in signature.parameters.items() if each.kind is not each.VAR_KEYWORD]
+    unknown = [name for name in given if name not in known]
+    if unknown and len(known) == len(signature.parameters):
+        called = f"{function.__module__.split('.')[1]}.{function.__name__}"
+        raise TypeError(
+            f"{called} does not take {', '.join(f'{name}={shown(given[name])}' for name in unknown)}."
+            f"{did_you_mean(unknown, known)} It takes: {', '.join(known)}."
+        )
+
+
+def _refuse_values_of_a_column(name: str, values: Any, adata: Any) -> None:
+    """Say of donors or slides themselves, where the name of their column is asked for, which column that is."""
+    obs = getattr(adata, "obs", {})
+    columns = columns_with(obs, values) or [str(each) for each in values if isinstance(each, str) and each in obs][:1]
+    remedy = f"Pass {name}={columns[0]!r}." if columns else f"obs has: {', '.join(map(str, obs))}."
+    raise TypeError(f"{name}={shown(values)} must be the name of one column of obs, and is a list. {remedy}")
 
 
 def _name_argument(error: ValueError | KeyError | FileNotFoundError, given: Mapping[str, Any]) -> None:
@@ -133,36 +180,38 @@ def _name_argument(error: ValueError | KeyError | FileNotFoundError, given: Mapp
 def _place(text: str, message: str) -> int:
     """Return where a text stands in a message, in quotes, or later as part of a longer name; or beyond both."""
     quoted, within = message.find(repr(text)), message.find(text) if len(text) > 3 else -1
+    if within > 0 and message[within - 1] in "/\\":  # the name of a file, which is another argument
+        within = -1
     return quoted if quoted >= 0 else len(message) + within if within >= 0 else 2 * len(message)
 
 
-def _check_number(name: str, value: Any, remedy: str) -> None:
-    least = 1 if name in COUNTS else 0
+def _check_number(name: str, value: Any, remedy: str, *, is_count: bool) -> None:
+    least = 1 if is_count else 0
     wanted = None
     if math.isnan(value):
         wanted = "be a number, and not NaN"
-    elif name in COUNTS | FROM_ZERO and not least <= value <= LARGEST:
+    elif (is_count or name in FROM_ZERO) and not least <= value <= LARGEST:
         wanted = f"be at least {least}, and at most {LARGEST}"
-    elif name in POSITIVE and not (0 < value < math.inf):
+    elif name in POSITIVE | COUNTS and not (0 < value < math.inf):
         wanted = "be positive and finite"
     elif name in SHARES and not 0 <= value <= 1:
         raise ValueError(f"{name}={shown(value)} is a share: it must lie between 0 and 1.{remedy}")
     elif name in BETWEEN and not 0 < value < 1:
         wanted = "lie between 0 and 1"
     if wanted is not None:
-        unit = " px" if name in ("size", "side") else ""
+        unit = " px" if is_count and name in ("size", "side") else ""
         raise ValueError(f"{name}={shown(value)}{unit} must {wanted}.{remedy}")
 
 
 def shown(value: Any) -> str:
     """Return a value as it stands in a message; long ones are cut."""
-    text = repr(value)
+    text = " ".join(repr(value).split()) if hasattr(value, "dtype") else repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _called(value: Any) -> str:
     """Return what a value is, as a message says it."""
-    return "empty" if value == "" else f"a {type(value).__name__}"
+    return "empty" if isinstance(value, str) and not value else a(type(value).__name__)
 
 
 def _parts(annotation: Any, names: Mapping[str, Any]) -> list[str]:

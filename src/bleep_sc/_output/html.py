@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import re
-from html import escape
+from html import escape, unescape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
+    import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -25,20 +28,47 @@ th:first-child, td:first-child { text-align: left; position: sticky; left: 0; ba
 .facts th, .facts td { text-align: left; white-space: normal; border-bottom: 1px solid #ddd; font-weight: 400; }
 .facts th { color: #555; }
 .alarm { border-left: .4rem solid #b00020; background: #fdecea; padding: .7rem 1rem; font-weight: 600; }
+.caution { border-left: .4rem solid #d98200; background: #fff4dc; padding: .7rem 1rem; font-weight: 600; }
 td small { color: #666; }
+.gallery { display: flex; flex-wrap: wrap; gap: .5rem; }
+.gallery figure { margin: 0; width: 6.5rem; } .gallery img { width: 100%; display: block; }
+.gallery + .below { color: #555; font-size: .9rem; margin: .3rem 0 1.2rem; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; } figcaption { color: #555; font-size: .9rem; }
+@media (max-width: 32rem) { td { white-space: normal; } body { margin: 1rem auto; } }
 """
+OURS = '<meta name="generator" content="bleep_sc">'
+"""Of every page."""
+FACTS, FACTS_BYTES = "bleep_sc", 2**18
+"""What facts for programs are called, and how many bytes of a page hold them."""
 
 
-def page(title: str, notes: str, sections: Iterable[tuple[str, str]]) -> str:
-    """Return a page with headings and what stands below each."""
+def page(title: str, notes: str, sections: Iterable[tuple[str, str]], head: str = "", facts: str = "") -> str:
+    """Return a page with headings and what stands below each.
+
+    ``head`` is HTML, and ``facts`` a text for programs, which :func:`facts_of` reads.
+    """
     body = "".join(f"<h2>{escape(heading)}</h2>\n{content}\n" for heading, content in sections)
     return (
-        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">{OURS}'
+        f'<meta name="{FACTS}" content="{escape(facts)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style>{head}</head>\n"
         f"<body>\n<h1>{escape(title)}</h1>\n{paragraph(notes) if notes else ''}\n{body}</body>\n</html>\n"
     )
+
+
+def is_ours(file: Path) -> bool:
+    """Tell whether a page is one of these."""
+    with file.open("rb") as opened:
+        return OURS.encode() in opened.read(len(OURS) + 200)
+
+
+def facts_of(file: Path) -> str:
+    """Return what a page holds for programs; nothing of other files."""
+    with file.open("rb") as opened:
+        begin = opened.read(FACTS_BYTES).decode(errors="ignore")
+    found = re.search(rf'{re.escape(OURS)}<meta name="{FACTS}" content="([^"]*)">', begin)
+    return unescape(found[1]) if found else ""
 
 
 def paragraph(text: str) -> str:
@@ -49,6 +79,11 @@ def paragraph(text: str) -> str:
 def alarm(text: str) -> str:
     """Return a paragraph that is not to be overlooked."""
     return f'<p class="alarm">{escape(text)}</p>'
+
+
+def caution(text: str) -> str:
+    """Return a paragraph that is to be read before the others."""
+    return f'<p class="caution">{escape(text)}</p>'
 
 
 def facts(of: Mapping[str, object]) -> str:
@@ -81,3 +116,23 @@ def figure(picture: bytes, caption: str) -> str:
         f'<figure><img src="data:image/png;base64,{encoded}" alt="{escape(caption)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
+
+
+def jpeg(pixels: NDArray[np.uint8], longest: int, quality: int = 80) -> str:
+    """Return an RGB image as the address of a JPEG that holds it, scaled down to a longest side in px."""
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((longest, longest), Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def gallery(pictures: Iterable[tuple[str, str]], caption: str) -> str:
+    """Return addresses of pictures side by side, with what stands below each, and below all."""
+    shown = "".join(
+        f'<figure><img src="{address}" alt="{escape(below)}"><figcaption>{escape(below)}</figcaption></figure>'
+        for address, below in pictures
+    )
+    return f'<div class="gallery">{shown}</div><p class="below">{escape(caption)}</p>'

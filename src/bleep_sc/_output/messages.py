@@ -1,5 +1,6 @@
 """What is said to the user: log, progress bars, and names in error messages."""
 
+import difflib
 import logging
 import sys
 import warnings
@@ -16,6 +17,9 @@ logger = logging.getLogger("bleep_sc")
 
 T = TypeVar("T")
 
+MISTYPED = 4
+"""Names, at most, for which others are proposed."""
+
 
 def progress(items: Iterable[T], description: str, *, show: bool = True, total: int | None = None) -> "tqdm[T]":
     """Iterate with a progress bar in terminals and notebooks; log files are spared."""
@@ -29,6 +33,25 @@ def listed(names: Iterable[Any], limit: int = 8) -> str:
         return "none"
     rest = len(quoted) - limit
     return ", ".join(quoted[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def did_you_mean(names: Iterable[Any], known: Iterable[Any], cutoff: float = 0.6) -> str:
+    """Return a sentence of the names that are like some that are not known, by their letters; empty where none is."""
+    lower = {str(each).lower(): str(each) for each in known}
+    found = [difflib.get_close_matches(str(name).lower(), lower, n=2, cutoff=cutoff) for name in list(names)[:MISTYPED]]
+    close = dict.fromkeys(lower[each] for some in found for each in some)
+    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def a(kind: str) -> str:
+    """Return a word with its article."""
+    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def columns_with(obs: Any, values: Iterable[Any]) -> list[str]:
+    """Return the columns of a table that hold all of some values: those that were meant, where a name is asked for."""
+    texts = {str(value) for value in values}
+    return [str(name) for name in obs if texts and texts <= set(obs[name].astype(str).unique())]
 
 
 def warn(message: str) -> None:

@@ -13,7 +13,7 @@ BLOCK_BYTES = 2**26
 
 
 def crps(
-    weights: sparse.spmatrix | sparse.sparray,
+    weights: sparse.spmatrix | sparse.sparray | None,
     values: NDArray[np.floating],
     truth: NDArray[np.floating],
     *,
@@ -28,10 +28,13 @@ def crps(
     ``obsm["bleep_weights"]`` explain what was retrieved, which the default then moves towards a regression. Pass the
     corrected layer as ``prediction``, and the distribution is moved to it; without, what was retrieved is scored.
 
+    Without weights every query spot is predicted by all reference spots alike. That looks at no image, and is what a
+    score is to be compared with: :math:`1 - \mathrm{CRPS} / \mathrm{CRPS}_\text{all}` is the skill of a prediction.
+
     Parameters
     ----------
     weights
-        (n_query, n_reference); rows sum to one.
+        (n_query, n_reference); rows sum to one. None: all reference spots, alike.
     values
         (n_reference, n_genes).
     truth
@@ -56,10 +59,14 @@ def crps(
     >>> weights = sparse.csr_matrix([[0.5, 0.5]])
     >>> bs.metrics.crps(weights, np.array([[0.0], [4.0]]), np.array([[2.0]])).tolist()
     [1.0]
+    >>> bs.metrics.crps(None, np.array([[0.0], [4.0]]), np.array([[2.0]])).tolist()
+    [1.0]
     """
     sides = {"truth": truth} if prediction is None else {"truth": truth, "prediction": prediction}
     measured, *wanted = alike(**sides)
     n_query, n_genes = measured.shape
+    if weights is None:
+        return _of_all(np.asarray(values), measured, wanted[0] if wanted else None)
     weights = _checked(sparse.csr_matrix(weights), np.shape(values), measured.shape)
     if not n_query:
         return np.full(n_genes, np.nan)
@@ -74,6 +81,33 @@ def crps(
                 of_spot += mean[row, genes] - share @ of_spot / share.sum()
             total[genes] += _one(share, of_spot, measured[row, genes])
     return total / n_query
+
+
+def _of_all(
+    values: NDArray[np.floating], truth: NDArray[np.floating], prediction: NDArray[np.floating] | None
+) -> NDArray[np.float64]:
+    """Return the score of the distribution of all reference spots, moved to the prediction where there is one.
+
+    With the values in order, sums up to a truth give the mean distance to it, and the values' places their spread.
+    """
+    n_reference, n_genes = np.shape(values)
+    if truth.shape[1:] != (n_genes,) or not n_reference:
+        raise ValueError(
+            f"values= {values.shape} and truth= {truth.shape} do not fit: they are (n_reference, n_genes) and "
+            "(n_query, n_genes), with a reference spot at least."
+        )
+    if not len(truth):
+        return np.full(n_genes, np.nan)
+    places = 2 * np.arange(n_reference) - n_reference + 1
+    result = np.empty(n_genes)
+    for gene in range(n_genes):
+        known = np.sort(values[:, gene].astype(np.float64))
+        moved = 0.0 if prediction is None else prediction[:, gene].astype(np.float64) - known.mean()
+        asked = truth[:, gene].astype(np.float64) - moved  # to move the truth back is to move the values
+        below, sums = np.searchsorted(known, asked), np.concatenate([[0.0], np.cumsum(known)])
+        distance = asked * (2 * below - n_reference) + sums[-1] - 2 * sums[below]
+        result[gene] = distance.mean() / n_reference - places @ known / n_reference**2
+    return result
 
 
 def _checked(weights: sparse.csr_matrix, values: tuple[int, ...], truth: tuple[int, ...]) -> sparse.csr_matrix:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bleep_sc._output.arguments import shown
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -63,9 +65,12 @@ def bootstrap_interval(
     """
     from scipy.stats import t
 
-    values, groups = np.asarray(values, dtype=np.float64), np.asarray(groups)
-    if not len(values) or len(values) != len(groups):
-        raise ValueError(f"{len(values)} values and {len(groups)} groups: one group for each value is needed.")
+    values = np.asarray(values, dtype=np.float64)
+    if np.shape(groups) != values.shape or not values.size:
+        raise ValueError(
+            f"{values.size} values and groups={shown(groups)}: pass one group for each value, an array (n_sections,)."
+        )
+    groups = np.asarray(groups)
     if not np.isfinite(values).all():
         raise ValueError(
             f"values= holds {int((~np.isfinite(values)).sum())} that are not finite; leave them out first."
