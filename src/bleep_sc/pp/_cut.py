@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 BLOCK = 64
 """Patches in a block of the dask array over a store."""
-DECISIVE = ("size", "side_px", "pad")
-"""What of a record decides on the pixels of a patch."""
+DECISIVE = ("size", "side_px", "pad", "level")
+"""What of a record decides on the pixels of a patch; of stores, that of the full resolution is not said."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Part:
     source: Any
     rows: NDArray[np.intp]
     side: int
+    level: int
 
 
 def cut(
@@ -42,9 +43,10 @@ def cut(
             done -= len(part.rows)
             continue
         with slides.open_slide(part.source) as slide:
-            order = reading_order(slide, centers[part.rows], part.side)
+            order = reading_order(slide, centers[part.rows], part.side, part.level)
             rows, done = part.rows[order[done:]], 0
-            for chosen, patches in slides.read_patches(slide, centers[rows], side=part.side, size=size, pad=pad):
+            how: dict[str, Any] = {"side": part.side, "size": size, "pad": pad, "level": part.level}
+            for chosen, patches in slides.read_patches(slide, centers[rows], **how):
                 yield rows[chosen], patches
 
 
@@ -61,11 +63,13 @@ def write(
     order = []
     for part in parts:
         with slides.open_slide(part.source) as slide:
-            order.append(part.rows[reading_order(slide, centers[part.rows], part.side)])
+            order.append(part.rows[reading_order(slide, centers[part.rows], part.side, part.level)])
     joined = np.concatenate(order)
     stored_at[joined] = np.arange(len(joined))
     recipe = {
-        "slides": {name: {key: record[key] for key in DECISIVE} for name, record in records.items()},
+        "slides": {
+            name: {key: record[key] for key in DECISIVE if record[key] != 0} for name, record in records.items()
+        },
         "images": [_identity(part.source) for part in parts],
         "centers": recipe_hash([centers[joined]]),
     }

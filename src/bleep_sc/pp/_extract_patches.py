@@ -7,27 +7,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bleep_sc import slides
 from bleep_sc._adata import keys
 from bleep_sc._adata.all_or_nothing import all_or_nothing
-from bleep_sc._adata.checks import warn_of_glass
-from bleep_sc._adata.libraries import spots_of, written_libraries
+from bleep_sc._adata.libraries import written_libraries
 from bleep_sc._adata.places import centers_px
-from bleep_sc._adata.records import differ
-from bleep_sc._adata.scan import check_is_scan
 from bleep_sc._adata.spots import note
-from bleep_sc._output.messages import logger, warn
-from bleep_sc.pp._cut import Part, as_dask, cut, write
-from bleep_sc.pp._images import check_images, image_of, scale_factors
-from bleep_sc.pp._patch_scale import scale_of, side_in_px, warn_of_enlarged_patches
+from bleep_sc._output.messages import logger
+from bleep_sc.pp._cut import as_dask, cut, write
+from bleep_sc.pp._patch_plan import plan_patches, warn_of_magnifications
 from bleep_sc.pp._spatialdata import from_spatialdata
-from bleep_sc.slides._centers import check_centers
-from bleep_sc.slides._patches import off_slide
 from bleep_sc.slides._slide import absolute
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     Image = Any
@@ -42,6 +34,7 @@ def extract_patches(
     mpp: float | None = None,
     pitch_um: float | None = None,
     pad: Literal["reflect", "constant", "drop"] = "reflect",
+    full_resolution: bool = False,
     store: str | Path | None = None,
     table_key: str = "table",
     library_key: str | None = None,
@@ -80,6 +73,10 @@ def extract_patches(
         Transcriptomics.
     pad
         What lies beyond the image: its reflection, white, or no patch (``"drop"`` removes such spots from ``adata``).
+    full_resolution
+        Cut patches from the full resolution of a pyramid, whatever they show, as from a file without a pyramid. By
+        default large ones come from the coarsest level that has two px or more for a px of a patch, across and down:
+        faster, and alike, not the same. Cut the slides that a model learns from and those it predicts for alike.
     store
         A folder for the patches, which are then not held in memory: a sharded zarr array that ``obsm[key_added]`` wraps
         as a dask array. It appears when it is complete; an interrupted call goes on where it was, and one for the same
@@ -101,9 +98,10 @@ def extract_patches(
     ``obsm[key_added]`` : uint8, (n_obs, size, size, 3)
         RGB patches; a dask array with ``store=``.
     ``uns[key_added]`` : dict
-        For every slide ``size`` (px), ``side_px``, ``size_um``, ``mpp`` and ``mpp_source``, ``pad``, ``image``,
-        ``store`` (empty without one), and what later calls read back: ``library_key``, whether that was given,
-        ``spatial_key`` and, where it was given, ``pitch_um``. NaN where µm are not known.
+        For every slide ``size`` (px), ``side_px``, ``size_um``, ``mpp`` and ``mpp_source``, ``pad``, ``level`` (of the
+        pyramid; 0 is the full resolution), ``image``, ``store`` (empty without one), and what later calls read back:
+        ``library_key``, whether that was given, ``spatial_key`` and, where it was given, ``pitch_um``. NaN where µm
+        are not known.
     ``obs["{key_added}_row"]`` : int
         With ``store=``, the row of every spot in the store.
 
@@ -152,14 +150,15 @@ def extract_patches(
         spots = adata = adata.copy() if copy else adata
     centers, told = centers_px(spots, spatial_key), note(spots, library_key, spatial_key, pitch_um)
     names = written_libraries(spots, library_key)
-    parts, records = _plan(spots, image, names, centers, size, size_um, mpp, pitch_um, pad)
+    asked = (size, size_um, mpp, pitch_um, pad)
+    parts, records = plan_patches(spots, image, names, centers, *asked, full_resolution=full_resolution)
     stored = "" if store is None else absolute(str(store))
     records = {name: {**record, "store": stored, **told} for name, record in records.items()}
     kept = np.isin(np.arange(spots.n_obs), np.concatenate([part.rows for part in parts]))
     if not kept.any():
         raise ValueError("Every patch leaves its slide, and pad='drop' would drop all spots. Cut smaller ones (size=).")
     if size_um is None:
-        _warn_of_magnifications(records, size)
+        warn_of_magnifications(records, size)
     cutting = partial(cut, parts, centers, size=size, pad="constant" if pad == "constant" else "reflect")
     if store is None:
         patches, stored_at = np.empty((spots.n_obs, size, size, 3), dtype=np.uint8), None
@@ -186,52 +185,3 @@ def extract_patches(
     if spatialdata is not None:
         spatialdata.tables[table_key] = adata
     return adata if copy else None
-
-
-def _plan(
-    adata: AnnData,
-    image: Any,
-    names: NDArray[np.str_],
-    centers: NDArray[np.float64],
-    size: int,
-    size_um: float | None,
-    mpp: float | None,
-    pitch_um: float | None,
-    pad: str,
-) -> tuple[list[Part], dict[str, dict[str, Any]]]:
-    """Return what is to be cut of every slide, and how that is recorded, or refuse spots or images."""
-    warn_of_glass(adata)
-    check_images(image, names)
-    parts, records = [], {}
-    for name, rows in spots_of(names).items():
-        source = image_of(adata, image, name)
-        with slides.open_slide(source) as slide:
-            shape = (slide.height, slide.width)
-            check_centers(shape, centers[rows], scale_factors(adata, name), few_may_leave=pad == "drop")
-            check_is_scan(adata, name, slide)
-            scale, scale_source = scale_of(adata, rows, centers[rows], name, slide, mpp, pitch_um)
-            side = size if size_um is None else side_in_px(size_um, scale, scale_source, name)
-            warn_of_enlarged_patches(side, size, scale, name)
-            kept = rows[~off_slide(shape, centers[rows], side)] if pad == "drop" else rows
-        parts.append(Part(source, kept, side))
-        records[name] = {
-            "size": size,
-            "side_px": side,
-            "size_um": side * scale,
-            "mpp": scale,
-            "mpp_source": scale_source,
-            "pad": pad,
-            "image": absolute(slide.name),
-        }
-    return parts, records
-
-
-def _warn_of_magnifications(records: dict[str, dict[str, Any]], size: int) -> None:
-    """Warn of patches that show more tissue on one slide than on another, which no model is fitted on."""
-    sides = {name: each["size_um"] for name, each in records.items()}
-    if differ(sides):
-        shown = ", ".join(f"{side:.0f} µm of {name!r}" for name, side in sides.items())
-        warn(
-            f"Patches of {size} px show {shown}: the slides have other magnifications, and cannot be fitted together. "
-            f"Pass size_um=, such as {np.nanmax(list(sides.values())):.0f}, for the same tissue of each."
-        )

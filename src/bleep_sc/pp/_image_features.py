@@ -10,6 +10,7 @@ from bleep_sc._adata.all_or_nothing import all_or_nothing
 from bleep_sc._adata.patches import patches_of
 from bleep_sc._adata.places import spatial_slot
 from bleep_sc._adata.records import names_hash, patch_recipe
+from bleep_sc._output.messages import warn
 from bleep_sc.slides._store import recipe_hash
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from bleep_sc._arrays.unread import Unread
-    from bleep_sc.models.encoders import Transform
+    from bleep_sc.models.encoders import Encoder, Transform
 
 SAMPLED = 256
 """Of patches that are not in memory, how many are read to recognise them."""
@@ -46,9 +47,11 @@ def image_features(
     adata
         Spots with patches: in memory, in a store, or still in their slides (:func:`bleep_sc.pp.tile_slide`).
     encoder
-        ``"stain_stats"``: colour and texture statistics of the two stains, which need no weights. The name of a
-        torchvision classifier, such as ``"resnet50"``; a timm name, or ``"hf-hub:owner/model"``: pretrained weights are
-        downloaded, and each model's own normalisation is used. Or a torch module that returns pooled features.
+        ``"stain_stats"``: colour and texture statistics of the two stains, which need no weights. An encoder of
+        pathology by one of its names, such as ``"uni2"`` (:func:`bleep_sc.models.list_encoders`); a torchvision
+        classifier, such as ``"resnet50"``; a timm name, or ``"hf-hub:owner/model"``: pretrained weights are downloaded,
+        and each model's own normalisation and pooling are used. Or a torch module that returns pooled features, such
+        as :func:`bleep_sc.models.load_encoder` builds of weights that you have.
     patches_key
         Key of the patches in ``obsm``.
     transform
@@ -93,6 +96,11 @@ def image_features(
     OSError
         When the weights cannot be loaded, or the disk is full; blocks that were written are gone on from.
 
+    Warns
+    -----
+    UserWarning
+        When patches show tissue much finer or coarser than the encoder was trained on.
+
     Examples
     --------
     After the example of :func:`bleep_sc.pp.extract_patches`:
@@ -107,12 +115,7 @@ def image_features(
 
     patches = patches_of(adata, patches_key)
     network = load_encoder(encoder, transform=transform)
-    recipe = {
-        "encoder": network.name,
-        "fingerprint": network.fingerprint(),
-        "symmetries": symmetries,
-        **patch_recipe(adata, patches_key),
-    }
+    recipe = recipe_of(adata, network, patches_key, symmetries)
     how: dict[str, Any] = {
         "symmetries": symmetries,
         "batch_size": batch_size,
@@ -136,6 +139,16 @@ def image_features(
         adata.obsm[key] = features
         adata.uns[key] = recipe
     return adata if copy else None
+
+
+def recipe_of(adata: AnnData, network: Encoder, patches_key: str, symmetries: bool) -> dict[str, Any]:
+    """Return how features of patches are made; warn of patches that the encoder was not trained on."""
+    from bleep_sc.models.pathology_encoders import doubt_of_scale
+
+    cut = patch_recipe(adata, patches_key)
+    if doubt := doubt_of_scale(network.name, cut["size_um"]):
+        warn(doubt)
+    return {"encoder": network.name, "fingerprint": network.fingerprint(), "symmetries": symmetries, **cut}
 
 
 def _identity(adata: AnnData, patches: NDArray[np.uint8] | Unread) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
-from bleep_sc._adata.places import FACTORS, array_places, microns_per_pixel
+from bleep_sc._adata.places import FACTORS, array_places, bin_side, microns_per_pixel
+from bleep_sc._adata.unregistered import registration_of
 from bleep_sc._output.messages import warn
 from bleep_sc.slides._lattice import BY_LATTICE, PITCH_UM, fit_lattice, spans_lattice
 
@@ -103,7 +104,8 @@ def _doubts(
             f"{lattice.n_stray} of {len(rows)} spots lie up to {lattice.most_px:.0f} px off the lattice of the others "
             "(obs['array_row'] and obs['array_col'])"
         )
-    if lattice.is_mirrored:
+    either_way = np.isfinite(bin_side(adata, rows, name))  # the array of Visium HD is seen from below
+    if not either_way and lattice.is_mirrored != _registered_mirrored(adata, name):
         doubts.append("they are mirrored against obs['array_row'] and obs['array_col'], as with x and y swapped")
     if lattice.kind != "visium":
         is_known = pitch_um is not None and abs(lattice.pitch_px * mpp / pitch_um - 1) < SAME_PITCH
@@ -114,6 +116,11 @@ def _doubts(
             f"{PITCH_UM:.0f}, as with coordinates of a scaled image, in µm, or a wrong mpp="
         )
     return doubts
+
+
+def _registered_mirrored(adata: AnnData, name: str) -> bool:
+    """Tell whether a slide was laid on an image that shows its other side."""
+    return bool((registration_of(adata, name) or {}).get("reflection", False))
 
 
 def _as_um(centers: NDArray[np.float64], slide: slides.Slide, mpp: float) -> list[str]:

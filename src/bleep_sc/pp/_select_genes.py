@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scanpy as sc
 from scipy import sparse
 
 from bleep_sc._adata import keys
@@ -76,6 +75,8 @@ def select_genes(
     >>> bool(adata.var["highly_variable"].sum() >= 50)
     True
     """
+    import scanpy as sc
+
     adata = adata.copy() if copy else adata
     expression = log_expression(adata, layer)
     if n_top_genes < (1 if genes is None or not len(genes) else 0):

@@ -127,7 +127,7 @@ def _places(
     else:
         known, centers, n_px = label_centers(_full_scale(element))
         area = 0.0  # as of points, which have a radius instead
-    matrix = _onto(sdata, region, element, image, centers)
+    matrix = onto(sdata, region, element, image, centers)
     _refuse_coarse(region, centers, n_px, float(np.sqrt(abs(np.linalg.det(matrix[:2, :2])))))
     if not (index := pd.Index(known)).is_unique:
         raise ValueError(
@@ -190,7 +190,7 @@ def _moved(centers: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray
     return np.column_stack([centers, np.ones(len(centers))]) @ matrix[:2].T
 
 
-def _onto(
+def onto(
     sdata: SpatialData, region: str, element: Any, image: str | None, centers: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return what moves the coordinates of a region, such as ``centers`` (n, 2), onto the px of an image, (3, 3).

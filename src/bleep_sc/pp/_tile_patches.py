@@ -12,6 +12,7 @@ from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.patches import patches_of
 from bleep_sc._output.damage import from_json
 from bleep_sc.pp._stains import stains_of, with_stains
+from bleep_sc.slides._patches import coarsest_level
 from bleep_sc.slides._slide import IN_MEMORY, absolute
 from bleep_sc.slides._stains import stains_from
 
@@ -41,16 +42,19 @@ def give_patches(
     slide: slides.Slide,
     scale: float,
     scale_source: str,
+    *,
+    full_resolution: bool,
 ) -> None:
     """Record how the patches of the tiles are cut when they are needed; cut those of an image in memory."""
     px, um = int(recipe["size"]), float(recipe["size_um"])
     side = px if not np.isfinite(um) else max(1, round(um / scale))
     record = {"size": px, "side_px": side, "size_um": side * scale, "mpp": scale, "mpp_source": scale_source}
-    rest = {"pad": "reflect", "image": absolute(slide.name), "store": ""}
+    level = 0 if full_resolution else coarsest_level(slide, side, px)
+    rest = {"pad": "reflect", "level": level, "image": absolute(slide.name), "store": ""}
     named = {"library_key": keys.LIBRARY, "spatial_key": keys.SPATIAL}
     tiles.uns[patches_key] = {name: {**record, **rest, **named}}
     if slide.name == IN_MEMORY:
-        tiles.obsm[patches_key] = slides.cut_patches(slide, tiles.obsm[keys.SPATIAL], side=side, size=px)
+        tiles.obsm[patches_key] = slides.cut_patches(slide, tiles.obsm[keys.SPATIAL], side=side, size=px, level=level)
     if "stains" in recipe:
         _give_stains(tiles, patches_key, name, recipe)
 

@@ -39,7 +39,7 @@ def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     pale, or the corners must be bright and of one colour; else all px but the pale ones are tissue. What was not
     scanned, and is black or white, is neither, and moves no threshold.
     """
-    darkest, brightest = thumbnail.min(axis=2), thumbnail.max(axis=2)
+    darkest, brightest = _extremes(thumbnail)
     pale = (darkest >= GLASS_LEAST) & (darkest >= (1 - GLASS_SATURATION) * brightest)
     scanned = ~_padding(brightest <= BLACK)
     tissue, is_glass_there = _split(thumbnail, scanned, pale)
@@ -53,6 +53,12 @@ def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
         100 * pale.mean(),
     )
     return np.asarray(scanned & ~pale)
+
+
+def _extremes(thumbnail: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the least and the largest of the three colours of every px, (height, width)."""
+    red, green, blue = np.moveaxis(thumbnail, 2, 0)  # numpy takes a tenth of the time for them that an axis of 3 takes
+    return np.minimum(np.minimum(red, green), blue), np.maximum(np.maximum(red, green), blue)
 
 
 def _padding(candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
