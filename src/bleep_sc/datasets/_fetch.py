@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bleep_sc._output.messages import listed
+from bleep_sc._published.download import fetched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,23 +63,11 @@ class Source:
         return paths
 
     def _download(self, remote: Remote) -> Path:
-        import pooch
-
-        url = self.url + remote.path
-        try:
-            return Path(
-                pooch.retrieve(
-                    url,
-                    f"sha256:{remote.sha256}",
-                    fname=remote.path.rpartition("/")[2],
-                    path=pooch.os_cache("bleep_sc"),
-                )
-            )
-        except OSError as error:
-            raise OSError(
-                f"{url} could not be downloaded ({error}). Download the files of {self.name} by hand and set "
-                f"{VARIABLE} to a folder that holds them as {self._layout('SECTION')}."
-            ) from error
+        remedy = (
+            f"Download the files of {self.name} by hand and set {VARIABLE} to a folder that holds them as "
+            f"{self._layout('SECTION')}."
+        )
+        return fetched(self.url + remote.path, remote.sha256, remedy=remedy)
 
 
 def as_sections(sections: str | Sequence[str]) -> list[str]:
