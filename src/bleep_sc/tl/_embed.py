@@ -19,6 +19,7 @@ from bleep_sc.tl._references.values import fitted_units
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from anndata import AnnData
     from numpy.typing import NDArray
     from torch import nn
@@ -58,7 +59,7 @@ def embed(
         fitted on. It may be a prediction, such as ``"bleep"``, in which all genes of the panel were predicted; what is
         later read off it is marked (``obs["{key_added}_imputed_share"]`` of :func:`bleep_sc.tl.impute`).
     device
-        Where to compute; None takes the best there is.
+        Where to compute; None and ``"auto"`` take the best there is, and the CPU where that fails.
 
     Returns
     -------
@@ -84,8 +85,10 @@ def embed(
     768
     """
     from bleep_sc.models.embed import embed_expression, embed_images
+    from bleep_sc.models.on_device import or_on_the_cpu
     from bleep_sc.training.device import resolve_device
 
+    resolved = resolve_device(device)
     record = require_model(ref, key)
     model = read_model(record, key, encoder)
     params = model.description.params
@@ -96,12 +99,18 @@ def embed(
         values = _expression(adata, ref, record, key, own, model.description)
     elif layer is not None:
         raise ValueError(f"layer={layer!r} is expression, which is embedded with expression=True alone. Pass it, too.")
-    resolved = resolve_device(device)
-    module = model.module.to(resolved)
     spots = Spots.of(adata, params)
     images = inputs.images_for(spots, model.description.recipe, encoder, resolved)
-    embedding = embed_images(module, images, spots.slides, device=resolved)
-    embedded_expression = embed_expression(module, values, device=resolved) if expression else None
+
+    def embedded(at: torch.device) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        module = model.module.to(at)
+        return (
+            embed_images(module, images, spots.slides, device=at),
+            embed_expression(module, values, device=at) if expression else None,
+        )
+
+    named = device not in (None, "auto")
+    embedding, embedded_expression = or_on_the_cpu(embedded, resolved, "Embedding", is_named=named)
     if embedded_expression is not None:
         described = replace(model.description, params={**params, "reference_layer": own, **measured_by(adata)})
         own_record = {**record, **model_record(described, np.asarray(record["model"]).tobytes())}

@@ -13,6 +13,7 @@ from bleep_sc._adata.depth import depths_of, evenly, shallow_slides, warn_of_sha
 from bleep_sc._adata.donors import donor_column, donors_of_slides
 from bleep_sc._adata.expression import record_of, require_one_unit, units
 from bleep_sc._adata.spots import Spots
+from bleep_sc._output.messages import logger
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import write_model
 from bleep_sc.tl._predictions.typicality import learnt_typicality
@@ -179,6 +180,11 @@ def fit(
     spots = Spots.to_learn_on(adata, library_key)
     slides, own_donor_key = spots.slides, donor_column(adata, donor_key)
     donors = donors_of_slides(adata, slides, own_donor_key)
+    if donors is None and is_first():
+        logger.warning(
+            "Whose the slides are was not told: what is learnt of genes holds for sections of the same donors, and may "
+            "be far better than on another. Name the donors in obs['donor'], or pass donor_key=."
+        )
     if target_rep is None:
         require_one_unit(adata, layer, slides)
     deep = _deep_enough(adata, layer, target_rep, slides)

@@ -17,13 +17,15 @@ def fit_ridge(
     layer: str | None = None,
     target_rep: str | None = None,
     library_key: str | None = None,
+    donor_key: str | None = None,
     key_added: str = "ridge",
     copy: bool = False,
 ) -> AnnData | None:
     """Fit a ridge regression from image features to expression: the baseline to beat.
 
-    Features are standardised. The penalty is chosen inside the reference, by leaving out one slide after another (five
-    random folds where there is one slide), as the one with the best mean correlation over the 50 most variable genes.
+    Features are standardised. The penalty is chosen inside the reference, by leaving out one donor after another (one
+    slide, where it has one donor or they are not known; five random folds of a single slide), as the one with the best
+    mean correlation over the 50 most variable genes.
     (Chosen by :math:`R^2`, it is too large by far: the level of a new slide, which correlations ignore, drives it up.)
 
     Parameters
@@ -33,7 +35,7 @@ def fit_ridge(
         that exists, else all.
     use_rep
         One key or several of image features in ``obsm``.
-    layer, target_rep, library_key, key_added, copy
+    layer, target_rep, library_key, donor_key, key_added, copy
         As in :func:`bleep_sc.tl.fit`.
 
     Returns
@@ -56,6 +58,7 @@ def fit_ridge(
         layer=layer,
         target_rep=target_rep,
         library_key=library_key,
+        donor_key=donor_key,
         key_added=key_added,
         copy=copy,
     )

@@ -22,6 +22,7 @@ def fit_stnet(
     layer: str | None = None,
     target_rep: str | None = None,
     library_key: str | None = None,
+    donor_key: str | None = None,
     config: StNetConfig | None = None,
     key_added: str = "stnet",
     random_state: int = 0,
@@ -38,9 +39,10 @@ def fit_stnet(
         \frac{1}{G} \sum_{i \in \mathrm{batch}} \lVert \hat y_i - y_i \rVert^2
 
     over :math:`G` genes by SGD, with flips and quarter turns. How long is chosen by cross-validation inside the
-    reference: slides are held out in turn, predicted after every epoch, and scored by the mean correlation of the 50
-    genes that vary most in the others; then all slides are trained on for that long. :func:`bleep_sc.tl.predict`
-    averages over the eight symmetries of a patch. He et al., Nature Biomedical Engineering 4:827 (2020).
+    reference: donors are held out in turn (slides, where it has one donor or they are not known), predicted after
+    every epoch, and scored by the mean correlation of the 50 genes that vary most in the others; then all slides are
+    trained on for that long. :func:`bleep_sc.tl.predict` averages over the eight symmetries of a patch. He et al.,
+    Nature Biomedical Engineering 4:827 (2020).
 
     With ``use_rep`` no layer of the encoder is trained: on features, which are standardised, this is a linear probe,
     and ``params["variant"]`` says so.
@@ -52,7 +54,7 @@ def fit_stnet(
         exists, else all.
     use_rep
         One key or several of image features in ``obsm``: fit the linear probe.
-    patches_key, layer, target_rep, key_added, random_state, show_progress_bar, copy
+    patches_key, layer, target_rep, donor_key, key_added, random_state, show_progress_bar, copy
         As in :func:`bleep_sc.tl.fit`.
     encoder
         The network to train on patches: a name or a module, as in :func:`bleep_sc.pp.image_features`. None is
@@ -95,6 +97,7 @@ def fit_stnet(
         layer=layer,
         target_rep=target_rep,
         library_key=library_key,
+        donor_key=donor_key,
         config=config,
         key_added=key_added,
         random_state=random_state,

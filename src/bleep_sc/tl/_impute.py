@@ -8,7 +8,7 @@ import numpy as np
 from bleep_sc._adata import keys
 from bleep_sc._adata.donors import donor_column, donors
 from bleep_sc._adata.spots import Spots
-from bleep_sc._output.messages import logger
+from bleep_sc._output.messages import logger, warn
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._predictions.intervals import check_interval, spot_confidence
 from bleep_sc.tl._predictions.layers import correction, predicted_layers
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import torch
     from anndata import AnnData
     from numpy.typing import NDArray
     from scipy import sparse
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from bleep_sc.models.fitted import FittedModel
     from bleep_sc.models.search import Index
     from bleep_sc.tl._references.read import Reference
+    from bleep_sc.training.config import NeighborWeights
 
 
 def impute(
@@ -43,6 +45,7 @@ def impute(
     key: str = "bleep",
     genes: str | Sequence[str] | None = None,
     n_neighbors: int | None = None,
+    neighbor_weights: NeighborWeights | None = None,
     layer: str | None = None,
     target_rep: str | None = None,
     gene_key: str | None = None,
@@ -50,6 +53,7 @@ def impute(
     interval: float | None = None,
     index: Index = "exact",
     encoder: str | Sequence[str] | nn.Module | None = None,
+    device: str | None = None,
     store: str | Path | None = None,
     key_added: str | None = None,
     copy: bool = False,
@@ -84,7 +88,15 @@ def impute(
     genes
         Genes to predict; None is every gene that query and reference share.
     n_neighbors
-        Reference spots behind every spot; None is what the model was configured with (the paper's 50).
+        Reference spots behind every spot; None is what the model was configured with (the paper's 50), and all spots of
+        a reference that has fewer.
+    neighbor_weights
+        What every one of them counts: ``"uniform"``, the same, as in the paper; ``"distance"``, more the nearer it is;
+        ``"anchors"``, by pairs of spots that are each other's nearest (:func:`bleep_sc.models.anchor_weights`), where
+        a spot is predicted with all others of its slide that are in ``adata``, and changes with them. None is what the
+        model was configured with (``FitConfig.neighbor_weights``). With others nothing is promised of genes, since
+        held-out tissue was predicted without them; how far to move towards the regression is taken from there all the
+        same.
     layer
         Layer of all references to average; None is each one's own: that which the model was fitted on, or which
         ``tl.embed(layer=)`` was told. Genes that were not predicted in a reference that is a prediction are left out.
@@ -114,6 +126,11 @@ def impute(
         A module that the reference was given by hand; it must have the same weights. Or the name of an encoder on a hub
         (timm's, ``"hf-hub:owner/model"``), as the reference names it, where the query has no features yet: its weights
         are fetched from there only where you name it. A list names several, where features of several were trained on.
+    device
+        Where to compute: the query's embedding, the exact search, weights, sums over the neighbours' expression where
+        that is in memory, and the regression. None and ``"auto"`` take the best there is, ``"cuda"``, ``"mps"``,
+        ``"cpu"``, and the CPU where that fails; of these ``"mps"`` embeds alone. Other devices differ in the last bits,
+        and patches are embedded with 16 bits on a GPU, by an encoder that was trained.
     store
         A folder for the predicted layer, which is then written block by block and never held in memory: a zarr array
         that ``layers[key_added]`` wraps as a dask array. It must not exist, and appears when it is complete.
@@ -176,11 +193,10 @@ def impute(
     KeyError
         When a reference holds no model, or the query neither features nor patches.
     ValueError
-        When query and reference share too few genes, features come from another encoder, ``n_neighbors``
-        exceeds the reference, nothing was held out, or too few spots, from which an ``interval`` could be
-        calibrated, or references were embedded by different models, measure different genes or hold different
-        units. When the expression of a reference on disk is stored by columns, or one has spots on a slide of
-        the query.
+        When there is no such ``device``, query and reference share too few genes, features come from another encoder,
+        ``n_neighbors`` exceeds the reference, nothing was held out, or too few spots, from which an ``interval`` could
+        be calibrated, or references were embedded by different models, measure different genes or hold different units.
+        When the expression of a reference on disk is stored by columns, or one has spots on a slide of the query.
 
     Warns
     -----
@@ -198,10 +214,14 @@ def impute(
     True
     """
     from bleep_sc.models import retrieval
-    from bleep_sc.models.search import check_index, search
+    from bleep_sc.models.exact_search import kept_on_device, on_device
+    from bleep_sc.models.on_device import or_on_the_cpu
+    from bleep_sc.models.search import check_index
     from bleep_sc.models.smoothing import smoothed
+    from bleep_sc.models.weighing import check_weights, found_and_weighed
     from bleep_sc.training.device import resolve_device
 
+    at = resolve_device(device)
     reference = read_references(
         adata,
         [opened(each, key) for each in as_references(ref, ref_weights)],
@@ -220,35 +240,50 @@ def impute(
     check_layer_is_free(adata, name)
     check_store_is_free(store)
     check_index(index)
+    neighbor_weights = neighbor_weights or config.get("neighbor_weights", "uniform")
+    check_weights(neighbor_weights)
     among = None if reference.weights is None else reference.weights > 0
     n_reference = len(reference.keys) if among is None else int(among.sum())
-    n_neighbors = _n_neighbors(config["n_neighbors"] if n_neighbors is None else n_neighbors, n_reference)
+    n_neighbors = _n_neighbors(n_neighbors, config["n_neighbors"], n_reference)
     if interval is not None:
         check_interval(interval, model, store=store, layer=layer, target_rep=target_rep)
     query, own_donor_key = Spots.of(adata, params), donor_column(adata, donor_key, params.get("donor_key"))
     twins = [same_spots(query, each) for each in reference.spots]
     warn_of_shared_slides(query, reference.spots, twins)
 
-    device = resolve_device(None)
-    images = inputs.images_for(query, model.description.recipe, encoder, device)
-    embedding, of_refs = place_images(
-        query, reference.spots, twins, model, images, key=key, encoder=encoder, device=device
-    )
-    looked_for = smoothed(embedding, query.slides, *_smoothing(query, model))
-    searched: dict[str, Any] = {"n_neighbors": n_neighbors, "metric": config["metric"], "index": index}
-    is_cosine = config["metric"] == "cosine"
-    found = search(looked_for if is_cosine else embedding, reference.keys, among=among, **searched)
-    weights = retrieval.neighbor_weights(found.similarity)
+    images = inputs.images_for(query, model.description.recipe, encoder, at)
+    smoothing = _smoothing(query, model)
+
+    def found_on(at: torch.device) -> tuple[Any, ...]:
+        placed: dict[str, Any] = {"key": key, "encoder": encoder, "device": at}
+        embedding, of_refs = place_images(query, reference.spots, twins, model, images, **placed)
+        looked_for = smoothed(embedding, query.slides, *smoothing)
+        found = found_and_weighed(
+            on_device(looked_for if config["metric"] == "cosine" else embedding, at),
+            kept_on_device(reference.keys, at) if index == "exact" else reference.keys,
+            weights=neighbor_weights,
+            embedding=embedding,
+            images=of_refs,
+            slides=query.slides,
+            n_neighbors=n_neighbors,
+            metric=config["metric"],
+            index=index,
+            among=among,
+        )
+        return embedding, of_refs, looked_for, *found
+
+    named = device not in (None, "auto")
+    embedding, of_refs, looked_for, found, weights = or_on_the_cpu(found_on, at, "The search", is_named=named)
     if reference.weights is not None:
         weights = retrieval.reweighted(weights, found.index, reference.weights)
-    correct = correction(reference, looked_for, of_refs) if config["regression"] else None
+    correct = correction(reference, looked_for, of_refs, found.index.device) if config["regression"] else None
     matrix = retrieval.weight_matrix(found.index, weights, len(reference.keys))
     shares = reference.shares(np.asarray(matrix.sum(axis=0), dtype=np.float64).ravel())
     logger.info("Weights are on %s.", ", ".join(f"{slide} ({share:.1%})" for slide, share in shares.items()))
     typicality = typicality_of(query, images, model.typicality)
     foreign = foreign_slides(typicality, query.slides)
     warn_of_foreign_slides(foreign, name, model)
-    promise = Promise.of(model, donors(adata, own_donor_key), foreign)
+    promise = Promise.of(model, donors(adata, own_donor_key), foreign, neighbor_weights)
     promise.tell(interval)
     parts = {
         "obs": _of_spots(name, reference, found, weights, matrix, typicality),
@@ -270,7 +305,8 @@ def impute(
     }
     how = {"key": key, "n_neighbors": n_neighbors, "layer": layer, "layers": reference.layers, "target_rep": target_rep}
     ref_weights = None if ref_weights is None else [float(weight) for weight in ref_weights]
-    how |= {"index": index, "ref_weights": ref_weights, "donor_key": own_donor_key}
+    how |= {"neighbor_weights": neighbor_weights, "index": index, "ref_weights": ref_weights}
+    how |= {"donor_key": own_donor_key}
     record["params"] = json.dumps({**how, **query.params})
     adata = adata.copy() if copy else adata
     write_prediction(adata, name, record, reference.genes, parts)
@@ -284,8 +320,16 @@ def _smoothing(query: Spots, model: FittedModel) -> tuple[NDArray[np.float64] | 
     return centers, smoothing_um
 
 
-def _n_neighbors(n_neighbors: float, n_reference: int) -> int:
-    """Return how many neighbours there are to be, or refuse."""
+def _n_neighbors(n_neighbors: float | None, fitted: int, n_reference: int) -> int:
+    """Return how many neighbours there are to be, or refuse: as in fitting, all spots of a reference that has fewer."""
+    if n_neighbors is None:
+        if fitted > n_reference:
+            warn(
+                f"The reference has {n_reference} spots, fewer than n_neighbors={fitted}: all of them are averaged for "
+                "every spot of the query, and only the regression tells these apart. Pass a smaller n_neighbors=, or a "
+                "larger reference."
+            )
+        return min(fitted, n_reference)
     if n_neighbors != int(n_neighbors) or not 1 <= n_neighbors <= n_reference:
         raise ValueError(
             f"n_neighbors={n_neighbors} must lie between 1 and the number of reference spots, {n_reference}, and be "

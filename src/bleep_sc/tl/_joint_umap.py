@@ -11,10 +11,11 @@ from bleep_sc._adata.expression import log_expression, predicted_genes
 from bleep_sc._adata.libraries import libraries
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.messages import listed
-from bleep_sc.metrics import batch_mixing
+from bleep_sc.metrics import Mixing, batch_mixing
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from numpy.typing import NDArray
 
 N_COMPS = 20
 PERPLEXITY = 30.0
@@ -75,6 +76,33 @@ def joint_umap(
     2
     """
     import scanpy as sc
+
+    components, slides = among_reference(adata, ref, layer, ref_layer, library_key, random_state)
+    joint = sc.AnnData(np.empty((len(components), 0), dtype=np.float32), obsm={"X_pca": components})
+    sc.pp.neighbors(joint, n_neighbors=n_neighbors, use_rep="X_pca", random_state=random_state)
+    sc.tl.umap(joint, random_state=random_state)
+    mixing = mixing_of(components, slides)
+    layout = np.asarray(joint.obsm["X_umap"], dtype=np.float32)
+    adata = adata.copy() if copy else adata
+    with all_or_nothing(adata):
+        adata.obsm[keys.umap(layer)] = layout[ref.n_obs :]
+        adata.uns[keys.umap_record(layer)] = {
+            "reference": layout[: ref.n_obs],
+            "reference_library": slides[: ref.n_obs],
+            **asdict(mixing),
+        }
+    return adata if copy else None
+
+
+def among_reference(
+    adata: AnnData,
+    ref: AnnData,
+    layer: str,
+    ref_layer: str | None,
+    library_key: str | None,
+    random_state: int,
+) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
+    """Return the reference, and below it the predictions, on its principal components; and the slides of both."""
     from sklearn.decomposition import PCA
 
     known = predicted_genes(adata, layer)
@@ -90,18 +118,9 @@ def joint_umap(
     ours = dense(adata.layers[layer][:, known])
     pca = PCA(min(N_COMPS, min(theirs.shape) - 1), random_state=random_state).fit(theirs)
     components = np.concatenate([pca.transform(theirs), pca.transform(ours)]).astype(np.float32)
-    slides = np.concatenate([libraries(ref, library_key), libraries(adata, library_key)])
-    joint = sc.AnnData(np.empty((len(components), 0), dtype=np.float32), obsm={"X_pca": components})
-    sc.pp.neighbors(joint, n_neighbors=n_neighbors, use_rep="X_pca", random_state=random_state)
-    sc.tl.umap(joint, random_state=random_state)
-    mixing = batch_mixing(components, slides, perplexity=min(PERPLEXITY, (len(components) - 1) / 3))
-    layout = np.asarray(joint.obsm["X_umap"], dtype=np.float32)
-    adata = adata.copy() if copy else adata
-    with all_or_nothing(adata):
-        adata.obsm[keys.umap(layer)] = layout[ref.n_obs :]
-        adata.uns[keys.umap_record(layer)] = {
-            "reference": layout[: ref.n_obs],
-            "reference_library": slides[: ref.n_obs],
-            **asdict(mixing),
-        }
-    return adata if copy else None
+    return components, np.concatenate([libraries(ref, library_key), libraries(adata, library_key)])
+
+
+def mixing_of(components: NDArray[np.float32], slides: NDArray[np.str_]) -> Mixing:
+    """Score how slides mix, however few spots they have."""
+    return batch_mixing(components, slides, perplexity=min(PERPLEXITY, (len(components) - 1) / 3))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bleep_sc._adata.checks import require_model
@@ -12,15 +13,17 @@ if TYPE_CHECKING:
     from bleep_sc.models.fitted import FittedModel
 
 
-def load_model(adata: AnnData, key: str = "bleep", *, encoder: str | nn.Module | None = None) -> FittedModel:
-    """Build the model that a ``tl.fit*`` function left in a reference.
+def load_model(
+    reference: AnnData | str | Path, key: str = "bleep", *, encoder: str | nn.Module | None = None
+) -> FittedModel:
+    """Build the model that a ``tl.fit*`` function left in a reference, or that was saved in a folder.
 
     Parameters
     ----------
-    adata
-        The reference.
+    reference
+        The reference; or the folder that :func:`bleep_sc.tl.save_model` or :func:`bleep_sc.tl.share_reference` wrote.
     key
-        Key of the model in ``uns``.
+        Key of the model in ``uns``; a folder holds one.
     encoder
         Needed only where an encoder that was given as a module was trained: a module of the same architecture; or where
         one of a hub was, ``"hf-hub:owner/model"``: its name again, without which nothing is fetched from there.
@@ -29,7 +32,16 @@ def load_model(adata: AnnData, key: str = "bleep", *, encoder: str | nn.Module |
     -------
     The torch module in evaluation mode (``.module``) with its description (``.description``). Printed, or as the last
     line of a notebook's cell, it says what it is: method, settings, images, genes, slides, scores on held-out slides,
-    version. :func:`bleep_sc.models.save` writes it to a folder.
+    version.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the folder is no saved model.
+    KeyError
+        When the reference holds no model.
+    ValueError
+        When what was saved is damaged, or of a newer version.
 
     Examples
     --------
@@ -41,4 +53,8 @@ def load_model(adata: AnnData, key: str = "bleep", *, encoder: str | nn.Module |
     >>> model.description.preset
     'FitConfig() with max_epochs=5'
     """
-    return read_model(require_model(adata, key), key, encoder)
+    from bleep_sc.models.saved import load
+
+    if isinstance(reference, str | Path):
+        return load(reference, encoder=encoder)
+    return read_model(require_model(reference, key), key, encoder)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bleep_sc._adata.h5ad import read_h5ad
+import psutil
+
+from bleep_sc._adata.h5ad import read_h5ad, values_bytes
 from bleep_sc._output.damage import damaged
 from bleep_sc._output.disk import is_there
 from bleep_sc._output.messages import listed
+from bleep_sc._published.references import NAME, published
 from bleep_sc.tl._models.in_uns import model_record
 
 if TYPE_CHECKING:
@@ -15,14 +19,18 @@ if TYPE_CHECKING:
 REFERENCE_FILE, CARD_FILE = "reference.h5ad", "README.md"
 
 
-def load_reference(path: str | Path) -> AnnData:
-    """Read a reference that :func:`bleep_sc.tl.share_reference` wrote.
+def load_reference(path: str | Path, *, lazy: bool | None = None) -> AnnData:
+    """Read a reference that :func:`bleep_sc.tl.share_reference` wrote, from its folder or by its published name.
 
     Parameters
     ----------
     path
-        The folder. One on the Hugging Face Hub is downloaded first:
-        ``path = huggingface_hub.snapshot_download("owner/name")``.
+        The folder; or the name of a reference that is published, of those that :func:`bleep_sc.datasets.references`
+        lists. Its files are downloaded once, and checked. One on the Hugging Face Hub that is in no index is downloaded
+        first: ``path = huggingface_hub.snapshot_download("owner/name")``.
+    lazy
+        Leave expression and embeddings on disk, from which :func:`bleep_sc.tl.impute` reads them block by block. None:
+        where they would take more than half of the memory that is free.
 
     Returns
     -------
@@ -33,8 +41,10 @@ def load_reference(path: str | Path) -> AnnData:
     ------
     FileNotFoundError
         When the folder is not complete.
+    OSError
+        When there is no such folder, and the index or a file of the reference cannot be downloaded.
     ValueError
-        When a file is damaged, or a newer version of bleep_sc wrote it.
+        When a file is damaged, a newer version of bleep_sc wrote it, or the index knows no reference of that name.
 
     Examples
     --------
@@ -44,18 +54,33 @@ def load_reference(path: str | Path) -> AnnData:
     >>> bs.tl.impute(adata_query, ref=shared)
     >>> bs.tl.load_model(shared).description.genes == bs.tl.load_model(adata_ref).description.genes
     True
+
+    One that is published:
+
+    >>> shared = bs.tl.load_reference("mouse-olfactory-bulb")  # doctest: +SKIP
     """
     from bleep_sc.models.saved import read_folder
 
-    path = require_reference(path)
-    description, weights = read_folder(path)
-    adata = read_h5ad(path / REFERENCE_FILE)
-    named = [name for name, entry in adata.uns.items() if isinstance(entry, dict) and "history" in entry]
+    folder = require_reference(published(str(path)).folder() if _is_name(path) else path)
+    description, weights = read_folder(folder)
+    file = folder / REFERENCE_FILE
+    adata = read_h5ad(file, lazy=_is_large(file) if lazy is None else lazy)
+    named = [name for name, entry in adata.uns.items() if isinstance(entry, Mapping) and "history" in entry]
     if not named:
-        raise damaged(repr(str(path / REFERENCE_FILE)), f"no model is named in its uns ({listed(adata.uns)})")
+        raise damaged(repr(str(file)), f"no model is named in its uns ({listed(adata.uns)})")
     key = named[0]
     adata.uns[key] = {**model_record(description, weights), **adata.uns[key]}
     return adata
+
+
+def _is_name(path: str | Path) -> bool:
+    """Tell whether the name of a published reference is meant: no folder is there, and none can be meant."""
+    return isinstance(path, str) and NAME.fullmatch(path) is not None and not is_there(Path(path))
+
+
+def _is_large(file: Path) -> bool:
+    """Tell whether what is in a file takes more than half of the memory that is free."""
+    return values_bytes(file) > psutil.virtual_memory().available / 2
 
 
 def require_reference(path: str | Path) -> Path:

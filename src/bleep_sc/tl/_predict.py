@@ -14,7 +14,7 @@ from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import model_hash, read_model
 from bleep_sc.tl._predictions.record import among_all, check_layer_is_free, write_prediction
 from bleep_sc.tl._references.genes import columns_of
-from bleep_sc.tl._references.same_slide import same_spots, warn_of_shared_slides
+from bleep_sc.tl._references.same_slide import same_spots, warn_of_learnt_slides, warn_of_shared_slides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,7 @@ def predict(
     *,
     key: str,
     encoder: str | Sequence[str] | nn.Module | None = None,
+    device: str | None = None,
     key_added: str | None = None,
     copy: bool = False,
 ) -> AnnData | None:
@@ -37,11 +38,11 @@ def predict(
     Parameters
     ----------
     adata
-        The query: image features or patches like the reference's, and in ``var`` the genes to predict. HisToGene takes
-        whole sections, with ``obs["array_row"]`` and ``obs["array_col"]``.
+        The query: image features or patches like the reference's, and in ``var`` the genes to predict. HisToGene and
+        Hist2ST take whole sections, with ``obs["array_row"]`` and ``obs["array_col"]``.
     ref
         The reference, fitted by one of the ``tl.fit*`` functions.
-    key, encoder, key_added, copy
+    key, encoder, device, key_added, copy
         As in :func:`bleep_sc.tl.impute`.
 
     Returns
@@ -50,6 +51,8 @@ def predict(
 
     ``layers[key_added]`` : float32, (n_obs, n_vars)
         Predicted expression; NaN for genes that were not predicted. A regression predicts the genes it was trained on.
+        HE2RNA and hist2RNA, which learnt from slides as a whole, predict in units of the profile of a slide: where a
+        gene is higher and lower, and not how much a tile holds.
     ``var["{key_added}_predicted"]`` : bool
         Which genes were predicted.
     ``uns["{key_added}_imputed"]`` : dict
@@ -64,6 +67,7 @@ def predict(
     True
     """
     from bleep_sc.models.methods import METHODS
+    from bleep_sc.models.on_device import or_on_the_cpu
     from bleep_sc.training.device import resolve_device
 
     stored = require_model(ref, key)
@@ -72,19 +76,30 @@ def predict(
     method, params = METHODS[description.method], description.params
     predict_with = method.load("predict")
     if predict_with is None:
-        return impute(adata, ref, key=key, encoder=encoder, key_added=key_added, copy=copy)
+        return impute(adata, ref, key=key, encoder=encoder, device=device, key_added=key_added, copy=copy)
+    at = resolve_device(device)
     check_layer_is_free(adata, key_added or key)
-    query, reference = Spots.of(adata, params), Spots.of(ref, params)
-    warn_of_shared_slides(query, [reference], [same_spots(query, reference)])
+    query = Spots.of(adata, params)
+    if params.get("is_bulk", False):
+        warn_of_learnt_slides(query, description.slides)
+    else:
+        reference = Spots.of(ref, params)
+        warn_of_shared_slides(query, [reference], [same_spots(query, reference)])
     position = columns_of(description.genes, adata)
     shared = int((position >= 0).sum())
     if shared < len(position):
         logger.info("%d of the model's %d genes are in the query; the others are left out.", shared, len(position))
-    how: dict[str, Any] = {"config": description.config, "device": resolve_device(None)}
+    how: dict[str, Any] = {"config": description.config}
     if method.in_sections:
-        how["positions"] = inputs.array_positions_for(adata, description.architecture["n_positions"])
+        config = method.load("config").__name__
+        how["positions"] = inputs.array_positions_for(adata, description.architecture["n_positions"], config)
         how["sections"] = query.slides
-    values = predict_with(model.module, inputs.images_for(query, description.recipe, encoder, how["device"]), **how)
+    if method.with_neighbors:
+        how["centers"] = query.centers
+    images, named = inputs.images_for(query, description.recipe, encoder, at), device not in (None, "auto")
+    values = or_on_the_cpu(
+        lambda at: predict_with(model.module, images, **how, device=at), at, "The prediction", is_named=named
+    )
     predicted = np.zeros(adata.n_vars, dtype=bool)
     predicted[position[position >= 0]] = True
     in_query_order = np.argsort(position)[np.count_nonzero(position < 0) :]

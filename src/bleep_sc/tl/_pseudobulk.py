@@ -11,7 +11,7 @@ from scipy import sparse
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obs, require_obsm
 from bleep_sc._adata.libraries import named
-from bleep_sc._adata.promise import why_not_promised
+from bleep_sc._adata.promise import LEAST, why_not_promised
 from bleep_sc._adata.records import names_hash
 from bleep_sc._arrays.blocks import dense, slices
 from bleep_sc._output.messages import listed, logger
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
 
-MIN_PREDICTABILITY = 0.2
-
 
 def pseudobulk(
     adata: AnnData,
@@ -34,7 +32,7 @@ def pseudobulk(
     *,
     sample_key: str,
     region_key: str | None = None,
-    min_predictability: float | None = MIN_PREDICTABILITY,
+    min_predictability: float | None = LEAST,
     n_draws: int = 0,
     ref: AnnData | Sequence[AnnData] | None = None,
     donor_key: str | None = keys.LIBRARY,

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.all_or_nothing import all_or_nothing
@@ -19,6 +18,7 @@ from bleep_sc.metrics import highest_genes, pearson, spearman
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from anndata import AnnData
     from numpy.typing import NDArray
 
     GeneSets = dict[str, tuple[str, NDArray[np.intp]]]
@@ -150,7 +150,7 @@ def _gene_sets(
         return dict.fromkeys(present, sets)
     if names.isin(MARKERS).sum() == len(MARKERS):
         sets["MG"] = ("fixed", names.get_indexer(MARKERS))
-    if isinstance(source, AnnData):
+    if source is not None:
         absent = names.difference(source.var_names)
         if len(absent):
             raise ValueError(

@@ -38,6 +38,9 @@ OF_RECIPES = (
     "symmetries",
     "context_of",
     "radius_um",
+    "sub_tiles",
+    "neighbors_um",
+    "genes",
     "library_key",
     "spatial_key",
     "pitch_um",
@@ -100,7 +103,7 @@ def share_reference(
     Returns
     -------
     None. Written are ``reference.h5ad``; ``model.safetensors`` and ``model.json``, which
-    :func:`bleep_sc.models.load` reads too; and ``README.md``, the model card. Nothing is pickled.
+    :func:`bleep_sc.tl.load_model` reads too; and ``README.md``, the model card. Nothing is pickled.
 
     Raises
     ------
@@ -133,7 +136,7 @@ def share_reference(
     if description.method != "bleep":
         raise ValueError(
             f"uns[{key!r}] is a {description.method} model, which reads nothing off a reference. Save the model alone: "
-            f"bleep_sc.models.save(bleep_sc.tl.load_model(adata, {key!r}), path)."
+            f"bleep_sc.tl.save_model(adata, path, {key!r})."
         )
     if "encoder" in description.architecture:
         check_trained_encoder(description.architecture["encoder"], encoder_license)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 GRAPH = "spatial_neighbors"
 """Where Squidpy says how it built the graph of the spots."""
+ALONG = (GRAPH, keys.TILES, keys.PATCHES, keys.normalized(keys.PATCHES))
+"""Records that come along: how tiles were laid, and how their patches are cut."""
 
 
 def to_anndata(adata: AnnData, layer: str = "bleep") -> AnnData:
@@ -48,7 +50,7 @@ def to_anndata(adata: AnnData, layer: str = "bleep") -> AnnData:
         np.asarray(values[:, genes], dtype=np.float32),
         obs=adata.obs.copy(),
         var=adata.var.loc[genes].drop(columns=[keys.HIGHLY_VARIABLE], errors="ignore").assign(imputed=True),
-        uns={key: deepcopy(adata.uns[key]) for key in (GRAPH, keys.imputed(layer)) if key in adata.uns},
+        uns={key: deepcopy(adata.uns[key]) for key in (*ALONG, keys.imputed(layer)) if key in adata.uns},
         obsm={key: value.copy() for key, value in adata.obsm.items()},
         obsp={key: value.copy() for key, value in adata.obsp.items() if key.startswith(keys.SPATIAL)},
     )

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._adata import keys
+from bleep_sc._adata.cells import cell_ids, has_cells, polygons_of
 from bleep_sc._adata.checks import require_layer, require_obs, require_unique_genes
 from bleep_sc._adata.libraries import libraries, one_slide
 from bleep_sc._adata.places import centers_px, spot_diameter
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.disk import appears
 from bleep_sc._output.messages import listed
+from bleep_sc.slides._cells import with_measurements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,13 +34,15 @@ def to_geojson(
     genes: str | Sequence[str],
     layer: str = "bleep",
     classes: str | None = None,
+    cells: str | Path | None = None,
     library_id: str | None = None,
     library_key: str | None = None,
     spatial_key: str | None = None,
 ) -> None:
     """Write predictions as GeoJSON that QuPath opens: a detection for every spot, with a measurement for every gene.
 
-    Drag the file onto the slide in QuPath, or use *File > Import objects*; *Measure > Show measurement maps* colours
+    Cells of a segmentation (:func:`bleep_sc.pp.tile_slide` with ``cells=``) have their own polygons and ids. Drag the
+    file onto the slide in QuPath, or use *File > Import objects*; *Measure > Show measurement maps* colours
     the spots. Coordinates are full-resolution px of the image that the predictions were made on.
 
     Parameters
@@ -53,6 +57,10 @@ def to_geojson(
         The predicted layer.
     classes
         Column of ``obs`` whose categories become the classes of the detections, such as ``"region"`` or clusters.
+    cells
+        The GeoJSON that the cells were read from: it is written again as it is, hierarchy, nuclei, classes and
+        measurements included, with the genes added to the measurements of every cell that was predicted. Without, there
+        is a detection for every cell, with nothing but the genes.
     library_id
         The slide; needed where there are several.
     library_key, spatial_key
@@ -61,12 +69,13 @@ def to_geojson(
 
     Returns
     -------
-    None. Tiles in a square layout are written as squares, all else as circles of the diameter of the spots.
+    None. Cells are written as they were segmented, tiles in a square layout as squares, all else as circles of the
+    diameter of the spots.
 
     Raises
     ------
     KeyError
-        When the layer, a gene, a column or the slide is not there.
+        When the layer, a gene, a column or the slide is not there; when ``cells`` lacks one of the cells.
     ValueError
         When a gene was not predicted, names of genes are not unique, coordinates are missing, or there are several
         slides and none is named.
@@ -77,6 +86,8 @@ def to_geojson(
 
     >>> bs.tl.to_geojson(adata_query, "slice3.geojson", genes=["CYP3A4", "HAL"])  # doctest: +SKIP
     """
+    import shapely
+
     require_unique_genes(adata)
     wanted = [genes] if isinstance(genes, str) else list(genes)
     predicted = require_layer(adata, layer, "Run bleep_sc.tl.impute(adata, ref=adata_ref) first.")
@@ -92,18 +103,45 @@ def to_geojson(
     if classes is not None:
         column = require_obs(adata, classes, "Pass classes=, a column of obs.").astype(object)
         labels = column.where(column.notna(), "").astype(str).to_numpy()[rows]
-    centers = centers_px(adata, spatial_key)[rows]
+    measurements = [dict(zip(wanted, map(_rounded, row), strict=True)) for row in values.tolist()]
+    if cells is not None:
+        content = with_measurements(cells, cell_ids(adata, rows), measurements, labels)
+        with appears(Path(path)) as draft, draft.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(content))
+        return
+    if has_cells(adata, name):
+        ids, outlines = cell_ids(adata, rows).tolist(), shapely.to_geojson(polygons_of(adata, name, rows))
+    else:
+        ids = [str(uuid.uuid5(uuid.NAMESPACE_OID, f"{name}/{each}")) for each in adata.obs_names[rows]]
+        outlines = _spots(adata, name, centers_px(adata, spatial_key)[rows])
+    names = map(str, adata.obs_names[rows])
+    with appears(Path(path)) as draft, draft.open("w", encoding="utf-8") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for i, (own_id, own_name, outline) in enumerate(zip(ids, names, outlines, strict=True)):
+            properties: dict[str, Any] = {"objectType": "detection", "name": own_name, "measurements": measurements[i]}
+            if labels is not None and labels[i]:
+                properties["classification"] = {"name": labels[i]}
+            start, end = json.dumps({"type": "Feature", "id": own_id})[:-1], json.dumps(properties, allow_nan=False)
+            file.write(f'{"," if i else ""}\n{start}, "geometry": {outline}, "properties": {end}}}')
+        file.write("\n]}\n")
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4)
+
+
+def _spots(adata: AnnData, name: str, centers: NDArray[np.float64]) -> Iterator[str]:
+    """Return the outline of every spot as GeoJSON has it."""
     outline = _outline(adata, name, centers)
     if not (np.isfinite(centers).all() and np.isfinite(outline).all()):
         raise ValueError(
             f"Coordinates or the diameter of the spots of slide {name!r} are NaN: GeoJSON has no such number."
         )
-    names = adata.obs_names[rows]
-    with appears(Path(path)) as draft, draft.open("w", encoding="utf-8") as file:
-        file.write('{"type": "FeatureCollection", "features": [')
-        for i, feature in enumerate(_features(name, names, centers + 0.0, outline, wanted, values, labels)):
-            file.write(("" if i == 0 else ",") + "\n" + json.dumps(feature, allow_nan=False))
-        file.write("\n]}\n")
+    is_round = len(outline) > CORNERS  # QuPath then draws a true circle
+    return (
+        json.dumps({"type": "Polygon", "coordinates": [(center + outline).round(2).tolist()], "isEllipse": is_round})
+        for center in centers + 0.0
+    )
 
 
 def _outline(adata: AnnData, name: str, centers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -115,32 +153,3 @@ def _outline(adata: AnnData, name: str, centers: NDArray[np.float64]) -> NDArray
         angles = 2 * np.pi * np.arange(CORNERS) / CORNERS
         corners = np.column_stack([np.cos(angles), np.sin(angles)])
     return radius * np.vstack([corners, corners[:1]])
-
-
-def _features(
-    library: str,
-    names: Sequence[str],
-    centers: NDArray[np.float64],
-    outline: NDArray[np.float64],
-    genes: list[str],
-    values: NDArray[np.float32],
-    labels: NDArray[Any] | None,
-) -> Iterator[dict[str, Any]]:
-    for i, (name, center) in enumerate(zip(names, centers, strict=True)):
-        properties: dict[str, Any] = {
-            "objectType": "detection",
-            "name": str(name),
-            "measurements": {gene: round(float(value), 4) for gene, value in zip(genes, values[i], strict=True)},
-        }
-        if labels is not None and labels[i]:
-            properties["classification"] = {"name": labels[i]}
-        yield {
-            "type": "Feature",
-            "id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{library}/{name}")),
-            "geometry": {
-                "type": "Polygon",
-                "coordinates": [(center + outline).round(2).tolist()],
-                "isEllipse": len(outline) > CORNERS,  # QuPath then draws a true circle
-            },
-            "properties": properties,
-        }

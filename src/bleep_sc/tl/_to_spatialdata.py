@@ -10,6 +10,7 @@ import pandas as pd
 
 from bleep_sc import slides
 from bleep_sc._adata import keys
+from bleep_sc._adata.cells import has_cells, polygons_of
 from bleep_sc._adata.checks import is_by_slide
 from bleep_sc._adata.libraries import libraries, library_column, spots_of
 from bleep_sc._adata.places import centers_px, spot_diameter
@@ -62,9 +63,10 @@ def to_spatialdata(
     Returns
     -------
     A SpatialData object: ``images["{slide}_full_image"]`` or ``images["{slide}_hires_image"]``, ``shapes[slide]``
-    (circles of the diameter of the spots, squares for tiles in a square layout), and ``tables["table"]``. The index of
-    the shapes is ``obs["spot_id"]`` of the table, which counts the spots of ``adata``. Where SpatialData does not take
-    the name of a slide, such as ``"Größe 1"``, other letters are ``_``, and the log says so.
+    (circles of the diameter of the spots, squares for tiles in a square layout, polygons for cells), and
+    ``tables["table"]``. The index of the shapes is ``obs["spot_id"]`` of the table, which counts the spots of
+    ``adata``. Where SpatialData does not take the name of a slide, such as ``"Größe 1"``, other letters are ``_``, and
+    the log says so.
 
     Raises
     ------
@@ -189,12 +191,20 @@ def _shapes(adata: AnnData, name: str, called: str, spots: NDArray[np.intp], cen
     from spatialdata.models import ShapesModel
     from spatialdata.transformations import Identity
 
+    if has_cells(adata, name):
+        return _polygons(polygons_of(adata, name, spots), called, spots)
     radius = spot_diameter(adata, name, centers) / 2
     if adata.uns.get(keys.TILES, {}).get(name, {}).get("layout") != "square":
         return ShapesModel.parse(centers, geometry=0, radius=radius, index=spots, transformations={called: Identity()})
-    import geopandas
     import shapely
 
-    boxes = shapely.box(*(centers - radius).T, *(centers + radius).T)
-    frame = geopandas.GeoDataFrame({"geometry": boxes}, index=spots)
+    return _polygons(shapely.box(*(centers - radius).T, *(centers + radius).T), called, spots)
+
+
+def _polygons(polygons: NDArray[np.object_], called: str, spots: NDArray[np.intp]) -> Any:
+    import geopandas
+    from spatialdata.models import ShapesModel
+    from spatialdata.transformations import Identity
+
+    frame = geopandas.GeoDataFrame({"geometry": polygons}, index=spots)
     return ShapesModel.parse(frame, transformations={called: Identity()})

@@ -14,7 +14,7 @@ from bleep_sc._adata.spots import Spots
 from bleep_sc._arrays.blocks import some_rows
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.tl._models.in_uns import model_hash, read_description
-from bleep_sc.tl._predictions.record import params_of
+from bleep_sc.tl._predictions.record import params_of, require_as_predicted
 from bleep_sc.tl._references.checksums import warn_of_changed_spots
 from bleep_sc.tl._references.genes import gene_names
 from bleep_sc.tl._references.on_disk import opened, read_rows, stacked
@@ -135,11 +135,7 @@ class Judge:
 
 def check_made_by(record: Mapping[str, Any], ref: AnnData, key: str, layer: str) -> None:
     """Refuse to judge a layer by a reference that held out something else than what the layer is."""
-    restored = record.get("restored_from")
-    if restored is not None:
-        raise ValueError(
-            f"layers[{layer!r}] was made of layers[{restored!r}], which is what ref= held out. Pass layer={restored!r}."
-        )
+    require_as_predicted(record, layer)
     if record["method"] != "bleep" or record["model_hash"] != model_hash(require_model(ref, key)):
         raise ValueError(
             f"ref= with uns[{key!r}] is not what layers[{layer!r}] was imputed from. Pass that one, and key=, the "

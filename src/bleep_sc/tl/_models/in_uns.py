@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bleep_sc._output.damage import damaged, from_json, undamaged
+from bleep_sc._output.messages import listed, logger
 from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
@@ -24,15 +25,33 @@ JSON_FIELDS = ("architecture", "recipe", "config", "params", "slides")
 
 
 def write_model(
-    adata: AnnData, key: str, model: FittedModel, slides: NDArray[np.str_], history: Mapping[str, Any]
+    adata: AnnData,
+    key: str,
+    model: FittedModel,
+    slides: NDArray[np.str_] | dict[str, int],
+    history: Mapping[str, Any],
 ) -> None:
-    """Write a fitted model into ``uns[key]``, with the slides that it was fitted on, one a spot (n_obs,)."""
-    names, counts = np.unique(slides, return_counts=True)
+    """Write a fitted model into ``uns[key]``, with the slides of the spots that it was fitted on, or how many each has.
+
+    ``slides`` is the slide of every spot, (n_obs,), or the number of spots, or tiles, of every slide.
+    """
+    from bleep_sc.models.methods import METHODS
+
+    if not isinstance(slides, dict):
+        names, counts = np.unique(slides, return_counts=True)
+        slides = dict(zip(names.tolist(), counts.tolist(), strict=True))
     description = replace(
         model.description,
-        slides=dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        slides=slides,
         preset=preset_of(model.description.method, model.description.config),
         version=__version__,
+    )
+    logger.info(
+        "Fitted %s on %s spots and %s genes; slides: %s.",
+        METHODS[description.method].title,
+        f"{sum(slides.values()):,}",
+        f"{len(description.genes):,}",
+        listed(slides, 4),
     )
     adata.uns[key] = {
         **model_record(description, model.to_bytes()),
@@ -47,7 +66,9 @@ def preset_of(method: str, config: dict[str, Any]) -> str:
     kind = METHODS[method].load("config")
     if kind is None:
         return ""
-    presets = {f"{kind.__name__}()": asdict(kind()), f"{kind.__name__}.paper()": asdict(kind.paper())}
+    made = {name: getattr(kind, name) for name in ("paper", "v0_1") if hasattr(kind, name)}
+    presets = {f"{kind.__name__}()": asdict(kind())}
+    presets |= {f"{kind.__name__}.{name}()": asdict(make()) for name, make in made.items()}
     changed = {
         name: {field: value for field, value in config.items() if preset.get(field, value) != value}
         for name, preset in presets.items()

@@ -8,7 +8,7 @@ import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_obs, require_obsm, require_unique_genes
-from bleep_sc._adata.expression import log_expression, panel, record_of
+from bleep_sc._adata.expression import holds_counts, log_expression, panel, record_of
 from bleep_sc._adata.patches import has_patches, patches_of
 from bleep_sc._adata.places import array_places, features_around, no_numbers
 from bleep_sc._adata.records import (
@@ -20,7 +20,7 @@ from bleep_sc._adata.records import (
 )
 from bleep_sc._adata.spots import Spots
 from bleep_sc._arrays.blocks import dense
-from bleep_sc._output.messages import listed
+from bleep_sc._output.messages import listed, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,10 +73,13 @@ def training_images(
 ) -> tuple[Any, dict[str, Any], Encoder | None]:
     """Return what a model is fitted on, how that was made, and the encoder where it is patches and not features."""
     from bleep_sc.models.encoders import load_encoder
+    from bleep_sc.models.pathology_encoders import doubt_of_scale
 
     if use_rep is None:
         images, recipe = patches_of(adata, patches_key), patches_recipe(adata, patches_key)
         network = load_encoder(encoder or default)
+        if doubt := doubt_of_scale(network.name, recipe["size_um"]):
+            warn(doubt)
         fingerprint = "" if trained else network.fingerprint()
         return images, {**recipe, "encoder": network.name, "fingerprint": fingerprint}, network
     if encoder is not None:
@@ -113,14 +116,14 @@ def array_positions(adata: AnnData) -> NDArray[np.int64]:
     return np.rint(both[:, ::-1]).astype(np.int64)
 
 
-def array_positions_for(adata: AnnData, n_positions: int) -> NDArray[np.int64]:
-    """Return the array positions of a query, or refuse those for which a model has no vectors."""
+def array_positions_for(adata: AnnData, n_positions: int, config: str) -> NDArray[np.int64]:
+    """Return the array positions of a query, or refuse those for which a model with this ``config`` has no vectors."""
     positions = array_positions(adata)
     if positions.max(initial=0) >= n_positions:
         row, column = positions.max(axis=0)
         raise ValueError(
             f"obs['array_row'] goes up to {row}, obs['array_col'] up to {column}, but the model knows positions from "
-            f"0 to {n_positions - 1}. Fit it with HisToGeneConfig(n_positions={max(row, column) + 1}), or count from 0."
+            f"0 to {n_positions - 1}. Fit it with {config}(n_positions={max(row, column) + 1}), or count from 0."
         )
     return positions
 
@@ -157,12 +160,23 @@ def _feature_block(
     if "context_of" in trained:
         alone = {name: value for name, value in trained.items() if name not in ("context_of", "radius_um")}
         values = _feature_block(spots, trained["context_of"], alone, encoder, device)
-        own = Spots.of(adata, {**spots.params, **{name: trained[name] for name in spots.params if name in trained}})
+        own = _placed(spots, trained)
         return features_around(values, own.slides, own.centers_um, trained["radius_um"])
     if not trained or not has_patches(adata, trained["patches_key"]):
         require_obsm(adata, key, _how_made(trained))
     check_same_patches(patch_recipe(adata, trained["patches_key"]), trained)
-    return _replay(patches_of(adata, trained["patches_key"]), trained, encoder, device)
+    values = _replay(patches_of(adata, trained["patches_key"]), trained, encoder, device)
+    if "neighbors_um" not in trained:
+        return values
+    from bleep_sc.models.sub_tiles import with_neighbors
+
+    own = _placed(spots, trained)
+    return with_neighbors(values, own.slides, own.centers_um, trained["neighbors_um"])
+
+
+def _placed(spots: Spots, trained: dict[str, Any]) -> Spots:
+    """Return spots with slides and places as they were told where features of their surroundings were made."""
+    return Spots.of(spots.adata, {**spots.params, **{name: trained[name] for name in spots.params if name in trained}})
 
 
 def _how_made(trained: dict[str, Any]) -> str:
@@ -170,12 +184,20 @@ def _how_made(trained: dict[str, Any]) -> str:
     same = "The model was trained on these features: compute them as for the reference"
     if not trained:
         return f"{same}."
+    if "genes" in trained:
+        return f"{same}: bleep_sc.pp.prediction_features(adata, layer, {trained['encoder']!r})."
+    if not trained["patches_key"]:
+        return f"{same}, and read them: bleep_sc.pp.read_features(adata, path, {trained['encoder']!r})."
     um = "" if not np.isfinite(trained["size_um"]) else f", size_um={trained['size_um']:.4g}"
     symmetries = ", symmetries=True" if trained["symmetries"] else ""
     stains = f", then {NORMALIZE}" if "stains" in trained else ""
+    call, around = "image_features", ""
+    if "sub_tiles" in trained:
+        call = "multi_tile_features"
+        around = f", radius_um={trained['neighbors_um']:g}, sub_tiles={trained['sub_tiles']}"
     return (
         f"{same}, with bleep_sc.pp.extract_patches(adata, size={trained['size']}{um}){stains}, then "
-        f"bleep_sc.pp.image_features(adata, {trained['encoder'] or 'the same module'!r}{symmetries})."
+        f"bleep_sc.pp.{call}(adata, {trained['encoder'] or 'the same module'!r}{around}{symmetries})."
     )
 
 
@@ -189,6 +211,7 @@ def _replay(
 
     from bleep_sc.models.encode import encode
     from bleep_sc.models.encoders import is_on_hub, load_encoder, require_consent
+    from bleep_sc.models.sub_tiles import SubTiled
 
     name = recipe["encoder"]
     # A name consents to what the model names, and is not taken instead of it.
@@ -206,7 +229,8 @@ def _replay(
             f"encoder={network.name or 'module'!r} has other weights, or another normalisation, than the one that the "
             "model was trained with. Pass the same encoder."
         )
-    return encode(network, images, symmetries=recipe.get("symmetries", False), device=device)
+    seen = SubTiled(network, recipe["sub_tiles"]) if "sub_tiles" in recipe else network
+    return encode(seen, images, symmetries=recipe.get("symmetries", False), device=device)
 
 
 def expression(adata: AnnData, layer: str | None, target_rep: str | None) -> tuple[NDArray[np.float32], list[str]]:
@@ -226,6 +250,15 @@ def expression(adata: AnnData, layer: str | None, target_rep: str | None) -> tup
             "they do not belong together. Run bleep_sc.pp.batch_correct again."
         )
     return target, [f"{target_rep}_{i}" for i in range(target.shape[1])] if names is None else [str(n) for n in names]
+
+
+def raw_counts(adata: AnnData, genes: list[str]) -> NDArray[np.float32] | None:
+    """Return the raw counts of a model's genes, (n_obs, n_genes), or None where ``layers["counts"]`` has none."""
+    columns = adata.var_names.get_indexer(genes)
+    counts = adata.layers.get(keys.COUNTS)
+    if counts is None or not holds_counts(counts) or (columns < 0).any():
+        return None
+    return dense(counts[:, columns])
 
 
 def panel_expression(

@@ -22,20 +22,11 @@ AT_ONCE = 16384
 def check_interval(share: float, model: FittedModel, *, store: Any, layer: str | None, target_rep: str | None) -> None:
     """Refuse intervals that cannot be had, before anything is computed."""
     params = model.description.params
-    if not 0 < share <= 0.99:
-        raise ValueError(
-            f"interval={share} must lie between 0 and 0.99: the share of measured values to hold, such as 0.9."
-        )
+    check_share(share, sum(model.description.slides.values()))
     if model.calibration is None or model.basis == "parts of one slide":
         raise ValueError(
             f"interval={share} needs slides of the reference that were held out when it was fitted. Fit on two slides "
             "or more, with FitConfig(cross_fit=True)."
-        )
-    n = sum(model.description.slides.values())  # 0 where that is not known
-    if n and (n + 1) * (1 - share) / 2 < 1:
-        raise ValueError(
-            f"interval={share} leaves less than one of the {n} spots of the reference on either side: its ends are "
-            f"not known. Ask for at most {1 - 2 / (n + 1):.2g}, or fit on more spots."
         )
     if store is not None:
         raise ValueError(f"interval={share} writes layers in memory; impute in parts, or without store=.")
@@ -43,6 +34,19 @@ def check_interval(share: float, model: FittedModel, *, store: Any, layer: str |
         raise ValueError(
             f"interval={share} is calibrated for what the model was fitted on (layer={params['layer']!r}, "
             f"target_rep={params['target_rep']!r}), and not for layer={layer!r}, target_rep={target_rep!r}."
+        )
+
+
+def check_share(share: float, n_spots: int) -> None:
+    """Refuse a share of measured values that intervals cannot be made for; 0 ``n_spots`` are not known."""
+    if not 0 < share <= 0.99:
+        raise ValueError(
+            f"interval={share} must lie between 0 and 0.99: the share of measured values to hold, such as 0.9."
+        )
+    if n_spots and (n_spots + 1) * (1 - share) / 2 < 1:
+        raise ValueError(
+            f"interval={share} leaves less than one of the {n_spots} spots of the reference on either side: its ends "
+            f"are not known. Ask for at most {1 - 2 / (n_spots + 1):.2g}, or fit on more spots."
         )
 
 

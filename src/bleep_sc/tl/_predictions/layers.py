@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    import torch
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -27,12 +28,12 @@ CORRECTED_AT_ONCE = 1024
 """Genes that are corrected at once."""
 
 
-def correction(reference: Reference, embedding: NDArray[np.float32], images: Any) -> Correction:
+def correction(reference: Reference, embedding: NDArray[np.float32], images: Any, device: torch.device) -> Correction:
     """Return what moves retrieved means towards a regression on the image embeddings of the references."""
     from bleep_sc.models.regression import EmbeddingRegression
 
     penalty = reference.model.description.config["regression_penalty"]
-    regression = EmbeddingRegression.fit(images, penalty, reference.weights)
+    regression = EmbeddingRegression.fit(images, penalty, reference.weights, device)
     return partial(
         regression.correct, embedding=embedding, values=reference.values, shrinkage=reference.panel.shrinkage
     )

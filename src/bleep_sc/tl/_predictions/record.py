@@ -17,13 +17,17 @@ from bleep_sc._output.messages import listed
 from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
 
 SPOTS, GENES = 4096, 512
 """Chunks of a stored layer."""
+MADE_OF = ("blended_from", "restored_from", "conserved_from", "corrected_by")
+"""Fields that name the predicted layer which another was made of, in the record of the latter."""
+OF_THE_LAYER_ALONE = (keys.PREDICTABILITY_OF, keys.INTERVAL_OF, keys.CONFIDENCE_OF, "interval", "recall")
+"""Fields of the record of a layer that say nothing of what is made of it."""
 
 
 def require_prediction(adata: AnnData, layer: str) -> tuple[Any, NDArray[np.bool_], dict[str, Any]]:
@@ -35,6 +39,15 @@ def require_prediction(adata: AnnData, layer: str) -> tuple[Any, NDArray[np.bool
         done = [str(key).removesuffix(ending) for key in adata.uns if str(key).endswith(ending)]
         raise KeyError(f"layers[{layer!r}] is no prediction of bleep_sc (predicted layers: {listed(done)}).")
     return values, adata.var[flag].to_numpy(dtype=bool), adata.uns[record]
+
+
+def require_as_predicted(record: Mapping[str, Any], layer: str) -> None:
+    """Refuse a layer that was made of another: what a reference held out was predicted, and nothing made of it."""
+    made_of = next((record[field] for field in MADE_OF if field in record), None)
+    if made_of is not None:
+        raise ValueError(
+            f"layers[{layer!r}] was made of layers[{made_of!r}], which is what ref= held out. Pass {made_of!r} instead."
+        )
 
 
 def params_of(record: dict[str, Any], layer: str) -> dict[str, Any]:
@@ -97,16 +110,17 @@ def store_layer(
     import dask.array as da
     import zarr
 
-    check_store_is_free(path)
     path = Path(path)
     columns = np.flatnonzero(genes)
     edges = np.searchsorted(columns, np.arange(0, shape[1] + GENES, GENES))  # of the genes in every chunk
-    with held(path), appears(path, replace=False) as draft:
-        chunks = (min(SPOTS, shape[0]), min(GENES, shape[1]))
-        array = zarr.create_array(draft, shape=shape, chunks=chunks, dtype=np.float32, fill_value=np.nan)
-        for rows, of_block, mean in blocks(edges.tolist()):
-            first = columns[of_block.start] // GENES * GENES
-            whole = np.full((len(mean), min(GENES, shape[1] - first)), np.nan, dtype=np.float32)
-            whole[:, columns[of_block] - first] = mean
-            array[rows, first : first + whole.shape[1]] = whole
+    with held(path):
+        check_store_is_free(path)  # by now, since another process may have written it
+        with appears(path, replace=False) as draft:
+            chunks = (min(SPOTS, shape[0]), min(GENES, shape[1]))
+            array = zarr.create_array(draft, shape=shape, chunks=chunks, dtype=np.float32, fill_value=np.nan)
+            for rows, of_block, mean in blocks(edges.tolist()):
+                first = columns[of_block.start] // GENES * GENES
+                whole = np.full((len(mean), min(GENES, shape[1] - first)), np.nan, dtype=np.float32)
+                whole[:, columns[of_block] - first] = mean
+                array[rows, first : first + whole.shape[1]] = whole
     return da.from_zarr(path)

@@ -73,7 +73,8 @@ def match_genes(query: AnnData, ref: AnnData, genes: Sequence[str] | None, gene_
             f"{listed(names, 3)}, the reference {listed(columns, 3)}.{_advice(names, columns)} Pass gene_key=, a "
             "column of var in both that identifies genes alike, or rename var_names."
         )
-    logger.info("%d of the query's %d genes are in the reference (%d genes).", shared, len(names), len(columns))
+    if query.X is not None or len(query.layers):  # else it has none, and takes the names of the reference
+        logger.info("%d of the query's %d genes are in the reference (%d genes).", shared, len(names), len(columns))
     if genes is not None:
         wanted = [genes] if isinstance(genes, str) else list(genes)
         unknown = [gene for gene in wanted if gene not in query.var_names]

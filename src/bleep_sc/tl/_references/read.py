@@ -73,7 +73,7 @@ class Reference:
     @cached_property
     def panel(self) -> Panel:
         """Where the genes that are predicted stand in the panel of the model."""
-        return Panel(self.model, self.names)
+        return Panel(self.model.description.genes, self.model.calibration, self.names)
 
     @property
     def names_hash(self) -> str:

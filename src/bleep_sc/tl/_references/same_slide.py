@@ -14,7 +14,7 @@ from bleep_sc.tl._models import inputs
 from bleep_sc.tl._references.on_disk import stacked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anndata import AnnData
     from numpy.typing import NDArray
@@ -65,6 +65,16 @@ def warn_of_shared_slides(query: Spots, refs: list[Spots], twins: list[NDArray[n
             "scores there do not compare with those of held-out slides"
         )
     warn(f"{what}: {'; '.join(parts)}.")
+
+
+def warn_of_learnt_slides(query: Spots, slides: Mapping[str, int]) -> None:
+    """Warn where the query is on slides whose tiles a model was fitted on, with the expression of each as a whole."""
+    shared = [name for name in np.unique(query.named_slides).tolist() if name in slides]
+    if shared:
+        warn(
+            f"Slide {listed(shared)} is in the query (obs[{query.library_key!r}]), and the model was fitted on it: "
+            "scores there do not compare with those of held-out slides."
+        )
 
 
 def place_images(
