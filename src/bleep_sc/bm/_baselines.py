@@ -14,7 +14,7 @@ from bleep_sc._adata.libraries import spots_of
 from bleep_sc._adata.places import microns_per_pixel
 from bleep_sc._arrays.blocks import dense
 from bleep_sc.metrics import highest_genes
-from bleep_sc.slides._align import align
+from bleep_sc.slides._same_place import lay_sections, mean_colors
 from bleep_sc.training.validation import validation_score
 
 if TYPE_CHECKING:
@@ -44,12 +44,9 @@ def location(train: AnnData, query: AnnData, *, patches_key: str) -> sparse.csr_
     names = {side: adata.obs[keys.LIBRARY].astype(str).to_numpy() for side, adata in sides.items()}
     weights = sparse.lil_matrix((query.n_obs, train.n_obs), dtype=np.float64)
     for rows in spots_of(names["query"]).values():
-        moved = np.empty((train.n_obs, 2))
-        for other in np.unique(names["train"]):
-            spots = names["train"] == other
-            moved[spots] = align(
-                points["train"][spots], colors["train"][spots], points["query"][rows], colors["query"][rows]
-            )
+        moved, _ = lay_sections(
+            points["train"], colors["train"], names["train"], points["query"][rows], colors["query"][rows]
+        )
         n_places = min(N_PLACES, train.n_obs)
         _, nearest = cKDTree(moved).query(points["query"][rows], k=n_places)
         weights[rows[:, None], np.atleast_2d(nearest)] = 1 / n_places
@@ -83,7 +80,7 @@ def _scaled(adata: AnnData, *, in_microns: bool) -> NDArray[np.float64]:
 
 def _colors(adata: AnnData, patches_key: str) -> NDArray[np.float64]:
     patches = require_obsm(adata, patches_key, "Location copy aligns slides by colour: pass patches_key=.")
-    return np.stack([np.asarray(patch, dtype=np.float64).mean(axis=(0, 1)) for patch in patches])
+    return mean_colors(np.asarray(patches))
 
 
 def knn(train: AnnData, query: AnnData, *, use_rep: Sequence[str]) -> sparse.csr_matrix:

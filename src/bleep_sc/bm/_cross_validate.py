@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ from bleep_sc import metrics
 from bleep_sc._adata import keys
 from bleep_sc._adata.donors import donor_column, donors_of_slides
 from bleep_sc._arrays.blocks import dense
-from bleep_sc._output.messages import listed, logger
+from bleep_sc._output.messages import a, listed, logger
+from bleep_sc.bm._compared import named_methods
 from bleep_sc.bm._donors import tell_of_shared_donors, with_donors
+from bleep_sc.bm._external import UNSEEN, External
 from bleep_sc.bm._folds import Fold, Split, folds, split
 from bleep_sc.bm._guards import check_features_are_of_images, check_groups_are_apart
 from bleep_sc.bm._ingredients import made_with, of_both
@@ -33,16 +36,14 @@ if TYPE_CHECKING:
 
     Predictions = dict[str, dict[str, pd.DataFrame]]
 
-LOCATION, PERMUTED = "location", "permuted"
-RESERVED = (PERMUTED, "noise ceiling", "measured", "counts")
-"""What tables and figures call other things than methods."""
+LOCATION, PERMUTED, FAILED = "location", "permuted", "failed"
 UNEVEN = 1e-3
 """How far weights of a spot may be from summing to one."""
 
 
 def cross_validate(
     adata: AnnData,
-    methods: Mapping[str, Compared],
+    methods: str | Compared | Sequence[str | Compared] | Mapping[str, Compared],
     *,
     group_key: str,
     use_rep: str | Sequence[str] | None = None,
@@ -55,6 +56,7 @@ def cross_validate(
     n_seeds: int = 1,
     random_state: int = 0,
     path: str | Path | None = None,
+    keep_going: bool = False,
     return_predictions: bool = False,
 ) -> pd.DataFrame | tuple[pd.DataFrame, Predictions]:
     """Compare methods by leaving out one group after another: donors, slides or sections.
@@ -69,11 +71,12 @@ def cross_validate(
     adata
         Raw counts of all groups; in ``obsm`` what the methods need: coordinates, patches, features.
     methods
-        Name to callable: those of :func:`bleep_sc.bm.methods`, and your own. A method is called as
-        ``method(train, query)``, or ``method(train, query, random_state=seed)`` where it takes a seed; without one it
-        runs once. ``train.var["highly_variable"]`` are the genes to predict. It returns an array (n_query, n_genes) of
-        log-normalised expression, NaN in the columns of genes that it does not predict; or, if it averages training
-        spots, their weights as a sparse matrix (n_query, n_train) whose rows sum to one.
+        Names of the package's methods (``["mean", "ridge", "bleep"]``: as :func:`bleep_sc.bm.methods` returns them for
+        these features), functions of your own, by whose names the table then calls them, or a dict of functions by
+        name. A method is called as ``method(train, query)``, or ``method(train, query, random_state=seed)`` where it
+        takes a seed; without one it runs once. ``train.var["highly_variable"]`` are the genes to predict. It returns an
+        array (n_query, n_genes) of log-normalised expression, NaN in the columns of genes that it does not predict; or,
+        if it averages training spots, their weights as a sparse matrix (n_query, n_train) whose rows sum to one.
     group_key
         Column of ``obs`` that names what is held out. Groups must hold whole slides. Where donors have several slides,
         hold out donors: the log says where slides of a held-out donor are trained on.
@@ -103,21 +106,28 @@ def cross_validate(
         things: arguments of a :func:`functools.partial`, fields of an object, what a function closes over or reads of
         its module, versions of packages. What cannot be compared, such as an open file, is said in the log, and run
         again; what a method itself changes as it runs is not compared.
+    keep_going
+        Go on without a method that raises an error, and leave it out of the table; the error is logged. Its runs before
+        are kept in ``path``.
     return_predictions
         Also return the predictions of the first seed.
 
     Returns
     -------
     A row for every method, seed, slide and gene: ``method`` (``"permuted"`` is BLEEP, or else the last one whose
-    prediction varies, with the spots of every slide shuffled), ``seed``, ``group``, ``library``, the ``donor`` of the
-    slide, ``same_donor`` (whether other slides of that donor were trained on; both NA where donors are not known) and
-    ``gene``; ``pearson``, ``spearman``, ``ccc``, ``rmse``, ``mae``, ``crps`` (the MAE for a method without weights);
-    ``partial``, the correlation given location copy, where that was run; ``ceiling``, the highest correlation that
-    counting noise leaves; ``measured_mean``, ``measured_variance``, ``predicted_mean``, ``predicted_variance``; whether
-    the gene is among the 50 most expressed or most variable ones of the training slides, slide by slide
+    prediction varies, with the spots of every slide shuffled), ``seed``, ``group``, ``library``, the ``donor`` of
+    the slide, ``same_donor`` (whether other slides of that donor were trained on; both NA where donors are not
+    known) and ``gene``; ``pearson``, ``spearman``, ``ccc``, ``rmse``, ``mae``, ``crps`` (the MAE for a method
+    without weights) and ``crps_reference``, that of all training spots alike, which look at no image; ``partial``,
+    the correlation given location copy, where that was run; ``ceiling``, the highest correlation that counting
+    noise leaves; ``measured_mean``, ``measured_variance``, ``predicted_mean``, ``predicted_variance``; whether the
+    gene is among the 50 most expressed or most variable ones of the training slides, slide by slide
     (``HEG_reference``, ``HVG_reference``), or of the held-out slide (``HEG_truth``, ``HVG_truth``), or a marker
-    (``MG``); and ``seconds``, how long the run took. Correlations are NaN for a gene that does not vary or was not
+    (``MG``); ``seconds``, how long the run took; and ``trained_elsewhere``, which no cross-validation can vouch for
+    (:func:`bleep_sc.bm.external`). Correlations are NaN for a gene that does not vary or was not
     predicted.
+
+    ``table.attrs["failed"]`` has the error of every method that was gone on without, by its name.
 
     With ``return_predictions=True`` also, for every method and group, a DataFrame (spots × genes).
 
@@ -136,14 +146,13 @@ def cross_validate(
     --------
     After the example of :func:`bleep_sc.pp.image_features`:
 
-    >>> methods = bs.bm.methods(["mean", "ridge"], use_rep="X_stain_stats")
     >>> table = bs.bm.cross_validate(
-    ...     adata, methods, group_key="library_id", use_rep="X_stain_stats", n_top_genes=40
+    ...     adata, ["mean", "ridge"], group_key="library_id", use_rep="X_stain_stats", n_top_genes=40
     ... )
     >>> table.groupby("method")["pearson"].mean().idxmax()
     'ridge'
     """
-    _check_methods(methods)
+    methods = named_methods(methods, use_rep=as_keys(use_rep), patches_key=patches_key)
     if n_seeds < 1:
         raise ValueError(f"n_seeds={n_seeds} must be at least 1.")
     data = split(
@@ -158,50 +167,70 @@ def cross_validate(
     )
     data = replace(data, donors=donors_of_slides(adata, data.slides, donor_column(adata, donor_key)))
     tell_of_shared_donors(data)
+    elsewhere = [name for name, method in methods.items() if isinstance(method, External)]
+    if elsewhere:
+        logger.warning("%s: %s.", listed(elsewhere), UNSEEN)
     check_groups_are_apart(data)
     check_features_are_of_images(data, as_keys(use_rep))
     kept = None if path is None else open_runs(path, settings_of(data))
     tables: list[pd.DataFrame] = []
     predictions: Predictions = {name: {} for name in methods}
+    failed: dict[str, Exception] | None = {} if keep_going else None
     for fold in folds(data):
         unseen = [gene for gene in markers if gene not in fold.panel]
         if unseen:
             logger.info("No training spot without %s has the markers %s.", fold.group, listed(unseen))
-        runs = list(_run_fold(fold, methods, range(random_state, random_state + n_seeds), kept))
+        runs = list(_run_fold(fold, methods, range(random_state, random_state + n_seeds), kept, failed))
         tables += _score_fold(data, fold, runs)
         for run in runs:
             if run.seed == random_state:
                 names = pd.Index(run.genes)
                 predictions[run.method][fold.group] = pd.DataFrame(run.values, fold.query.obs_names, names)
-    table = with_donors(pd.concat(tables, ignore_index=True), data)
+    table = pd.concat(tables, ignore_index=True)
+    table = with_donors(table[~table["method"].isin(failed or ())].reset_index(drop=True), data)
+    table["trained_elsewhere"] = table["method"].isin(elsewhere)
+    if failed is not None:
+        table.attrs[FAILED] = {name: f"{type(error).__name__}: {error}" for name, error in failed.items()}
+        predictions = {name: groups for name, groups in predictions.items() if name not in failed}
     return (table, predictions) if return_predictions else table
 
 
-def _check_methods(methods: Mapping[str, Compared]) -> None:
-    if not methods:
-        raise ValueError(
-            f"methods={dict(methods)} is empty. Pass bleep_sc.bm.methods(use_rep=...), or callables of your own."
-        )
-    taken = [name for name in methods if name in RESERVED]
-    if taken:
-        raise ValueError(f"methods= has {listed(taken)}, which stands for something else in the tables. Rename it.")
-    idle = [name for name, method in methods.items() if not callable(method)]
-    if idle:
-        raise TypeError(f"methods[{idle[0]!r}]={methods[idle[0]]!r} cannot be called; pass a function (train, query).")
-
-
-def _run_fold(fold: Fold, methods: Mapping[str, Compared], seeds: range, kept: Path | None) -> Iterator[Run]:
+def _run_fold(
+    fold: Fold,
+    methods: Mapping[str, Compared],
+    seeds: range,
+    kept: Path | None,
+    failed: dict[str, Exception] | None,
+) -> Iterator[Run]:
+    """Run all methods but those that have failed; these are gone on without where there is a dict for their errors."""
     for name, method in methods.items():
         for seed in seeds if _takes_seed(method) else seeds[:1]:
-            if kept is None:
-                yield _run(fold, name, method, seed)
-                continue
-            file, parts = run_file(kept, name, fold.group, seed), made_with(method)
-            run = read_run(file, name, fold.group, seed, parts) if file.exists() else None
+            if failed is not None and name in failed:
+                break
+            file = None if kept is None else run_file(kept, name, fold.group, seed)
+            parts = {} if file is None else made_with(method)
+            run = read_run(file, name, fold.group, seed, parts) if file is not None and file.exists() else None
             if run is None:
-                run = replace(_run(fold, name, method, seed), made_with=of_both(parts, made_with(method)))
-                write_run(file, run)
-            yield run
+                with _going_on_without(name, failed, len(methods)):
+                    run = _run(fold, name, method, seed)
+                    if file is not None:
+                        run = replace(run, made_with=of_both(parts, made_with(method)))
+                if run is not None and file is not None:
+                    write_run(file, run)
+            if run is not None:
+                yield run
+
+
+@contextmanager
+def _going_on_without(name: str, failed: dict[str, Exception] | None, n_methods: int) -> Iterator[None]:
+    """Note the error of a method, and go on, unless none would be left or that is not wanted."""
+    try:
+        yield
+    except Exception as error:
+        if failed is None or len(failed) + 1 == n_methods:
+            raise
+        logger.exception("Going on without methods[%r], which failed.", name)
+        failed[name] = error
 
 
 def _takes_seed(method: Compared) -> bool:
@@ -218,7 +247,8 @@ def _run(fold: Fold, name: str, method: Compared, seed: int) -> Run:
     order = by_place(fold.query)  # that of the input may be sorted by what is to be predicted
     train, query = fold.train.copy(), fold.query[order].copy()
     start = time.perf_counter()
-    result = method(train, query, **seeded)
+    with _said_of(f"This was in methods[{name!r}], with {fold.group!r} held out, seed {seed}."):
+        result = method(train, query, **seeded)
     seconds = time.perf_counter() - start
     logger.info("%s without %s, seed %d: %.0f s", name, fold.group, seed, seconds)
     if result is None:
@@ -236,10 +266,34 @@ def _run(fold: Fold, name: str, method: Compared, seed: int) -> Run:
         weights = weights[np.argsort(order)]
         values = np.asarray(dense(weights @ expression), dtype=np.float32)
     else:
-        values = np.asarray(result, dtype=np.float32)
+        values = _as_array(result, name)
         _check_values(values, (fold.query.n_obs, len(fold.panel)), name)
         values = values[np.argsort(order)]
     return Run(name, fold.group, seed, fold.panel, values, weights, seconds)
+
+
+@contextmanager
+def _said_of(note: str) -> Iterator[None]:
+    """Say with an error of a method where it was."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(note)
+        raise
+
+
+def _as_array(result: Any, name: str) -> np.ndarray[Any, Any]:
+    try:
+        if not isinstance(result, list | tuple) and not hasattr(result, "__array__"):
+            raise TypeError("numpy would take it apart")
+        return np.asarray(result, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"methods[{name!r}] returned {a(type(result).__name__)}, which is no array of numbers. It must return an "
+            "array (n_query, n_genes) of log-normalised expression, the genes being those of "
+            "train.var['highly_variable'], in this order; or weights of the training spots, a sparse matrix (n_query, "
+            "n_train)."
+        ) from error
 
 
 def _check_weights(weights: sparse.csr_matrix, name: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PUBLISHED = ("bleep", "stnet", "histogene")
 """Methods that the paper's figures show side by side."""
-N_SHOWN = 3
+N_SHOWN, N_LINES = 3, 10
 EASY = ("mean", "location", "knn", "ridge")
 """Methods that are drawn side by side only where there are no others."""
 
@@ -38,7 +38,8 @@ def draw_figures(
     question, hardest = next(iter(asked.items()))
     name = str(slide.obs[keys.LIBRARY].iloc[0])
     layers = [each for each in table["method"].unique() if each in slide.layers]
-    shown = _side_by_side(slide, layers, method)
+    ranked = _ranked(slide, layers, method)
+    shown = ranked[:N_SHOWN]
     if genes is None:
         here = table[(table["method"] == method) & (table["library"].astype(str) == name)]
         means = here.groupby("gene")["pearson"].mean()
@@ -48,7 +49,7 @@ def draw_figures(
         "gene_sets": (lambda: pl.benchmark(summary), "Mean correlation over genes, with intervals."),
         "top_genes": (lambda: pl.top_genes(hardest), f"The best genes of every method: {question}."),
         "mean_variance": (
-            lambda: pl.mean_variance(slide, layers),
+            lambda: pl.mean_variance(slide, layers if len(layers) <= N_LINES else ranked[:N_LINES]),
             f"Predicted against measured mean and variance of the genes on slide {name}.",
         ),
         "genes_own_scale": (
@@ -83,11 +84,11 @@ def draw_figures(
     return {figure: (_draw(draw), caption) for figure, (draw, caption) in pictures.items()}
 
 
-def _side_by_side(slide: AnnData, layers: list[str], method: str) -> list[str]:
-    """Return up to three methods to draw beside the truth: the wanted one, published ones, others, baselines."""
+def _ranked(slide: AnnData, layers: list[str], method: str) -> list[str]:
+    """Return methods in the order that they are worth drawing in: the wanted one, published ones, others, baselines."""
     varying = [name for name in layers if np.ptp(np.nan_to_num(slide.layers[name]), axis=0).any()]
     ranks = {name: (name != method, name not in PUBLISHED, name in EASY, varying.index(name)) for name in varying}
-    return sorted(varying, key=ranks.__getitem__)[:N_SHOWN]
+    return sorted(varying, key=ranks.__getitem__)
 
 
 def _marked(slide: AnnData, method: str, mark: str | None) -> str:

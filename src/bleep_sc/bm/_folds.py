@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 TARGET_SUM = 1e4
 MIN_SPOTS = 10
-DONOR = "donor"
-"""Column of obs that tells methods whose tissue a spot is."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Split:
         """
         held_out = self.groups == group
         whole = self._part(held_out, self.adata.var_names, self.counts[held_out])
-        whole.obs["total_counts"] = np.asarray(whole.layers["counts"].sum(axis=1)).ravel()
+        whole.obs[keys.TOTAL_COUNTS] = np.asarray(whole.layers[keys.COUNTS].sum(axis=1)).ravel()
         return whole[:, list(panel)].copy()
 
     def array(self, key: str) -> NDArray[Any]:
@@ -117,7 +115,7 @@ class Split:
             uns=self._uns(self.slides[rows]),
         )
         if counts is not None:
-            part.layers["counts"] = part.X.copy()
+            part.layers[keys.COUNTS] = part.X.copy()
             sc.pp.normalize_total(part, target_sum=TARGET_SUM)
             sc.pp.log1p(part)
         return part
@@ -125,7 +123,7 @@ class Split:
     def _obs(self, rows: NDArray[np.bool_]) -> pd.DataFrame:
         columns = {keys.LIBRARY: pd.Categorical(self.slides[rows])}
         if self.donors is not None:
-            columns[DONOR] = pd.Categorical([self.donors[slide] for slide in self.slides[rows].tolist()])
+            columns[keys.DONOR] = pd.Categorical([self.donors[slide] for slide in self.slides[rows].tolist()])
         columns |= {name: places[rows] for name, places in self.lattice.items()}
         return pd.DataFrame(columns, index=self.adata.obs_names[rows].copy())
 
@@ -155,12 +153,11 @@ def split(
     require_unique_genes(adata)
     if not adata.obs_names.is_unique:
         raise ValueError("adata.obs_names are not unique. Run adata.obs_names_make_unique() first.")
-    counts = require_layer(adata, layer, "Pass layer=, the name of the layer with counts.")
+    is_there = layer is None or layer in adata.layers  # else all layers are looked at
+    counts = require_layer(adata, layer, "Pass layer=." if is_there else _where_counts_are(adata))
     if not holds_counts(counts):
         name = "adata.X" if layer is None else f"layers[{layer!r}]"
-        raise ValueError(
-            f"{name} holds no raw counts, from which every fold is normalised. Pass layer=, the layer with counts."
-        )
+        raise ValueError(f"{name} holds no raw counts, from which every fold is normalised. {_where_counts_are(adata)}")
     empty = int((np.asarray(counts.sum(axis=1)).ravel() == 0).sum())
     if empty:
         raise ValueError(f"{empty} spots have no counts. Drop them: sc.pp.filter_cells(adata, min_counts=100).")
@@ -176,6 +173,16 @@ def split(
         raise KeyError(f"markers={listed(absent)} are not in adata.var_names (it has: {listed(adata.var_names, 3)}).")
     visible = _visible(adata, use_rep, patches_key)
     return Split(adata, counts, groups, slides, visible, lattice(adata), n_top_genes, tuple(markers))
+
+
+def _where_counts_are(adata: AnnData) -> str:
+    """Say what to pass for the layer."""
+    layers = [name for name in adata.layers if name is not None and holds_counts(adata.layers[name])]
+    if adata.X is not None and holds_counts(adata.X):
+        return "Leave layer= out: the counts are in adata.X."
+    if layers:
+        return f"Pass layer={layers[0]!r}, which holds counts."
+    return "Pass layer=, the layer with counts; none of those that are there holds any."
 
 
 def _check_groups(groups: NDArray[np.str_], slides: NDArray[np.str_], group_key: str, library_key: str) -> None:

@@ -50,7 +50,12 @@ def held_out(
     After the example of :func:`bleep_sc.bm.cross_validate`:
 
     >>> table, predictions = bs.bm.cross_validate(
-    ...     adata, methods, group_key="library_id", use_rep="X_stain_stats", n_top_genes=40, return_predictions=True
+    ...     adata,
+    ...     ["mean", "ridge"],
+    ...     group_key="library_id",
+    ...     use_rep="X_stain_stats",
+    ...     n_top_genes=40,
+    ...     return_predictions=True,
     ... )
     >>> slide = bs.bm.held_out(adata, predictions, "slice1", group_key="library_id")
     >>> "ridge" in slide.layers

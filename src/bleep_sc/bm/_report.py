@@ -13,12 +13,19 @@ from bleep_sc._output import html
 from bleep_sc._output.arguments import shown
 from bleep_sc._output.disk import all_appear
 from bleep_sc._output.messages import listed, logger
-from bleep_sc._output.text import csv, markdown_table
+from bleep_sc._output.text import csv
+from bleep_sc.bm._cross_validate import FAILED
 from bleep_sc.bm._donors import NOT_TOLD, SAME_DONOR, questions
+from bleep_sc.bm._exhibits import MAIN, exhibits_of, explained, in_markdown
 from bleep_sc.bm._figures import draw_figures
 from bleep_sc.bm._held_out import held_out, training
+from bleep_sc.bm._measures import of_slides
+from bleep_sc.bm._paper_table import paper_table
+from bleep_sc.bm._robustness import carried_over
+from bleep_sc.bm._sentences import verdicts
 from bleep_sc.bm._structure import structure
-from bleep_sc.bm._summary import SETS, summarise
+from bleep_sc.bm._summary import check_compared, summarise
+from bleep_sc.bm._to_latex import to_latex
 from bleep_sc.pl._top_genes import best_genes
 
 if TYPE_CHECKING:
@@ -36,15 +43,19 @@ def report(
     method: str | None = None,
     genes: list[str] | None = None,
     mark: str | None = None,
+    against: str | None = None,
     layer: str | None = None,
     library_key: str | None = None,
     notes: str = "",
 ) -> None:
     """Write the paper's exhibits of a cross-validation: tables, figures, and one self-contained page.
 
-    Table 1 (gene sets), table 2 (top genes), figure 2 (mean and variance), figure 3 (genes over the H&E), figure 4
-    (gene-gene correlation), figure 5 (clusters) and supplementary figure 1 (predictions among the reference profiles).
-    Its headline says what was held out, another donor or another section of the same, and tables stand apart by that.
+    Table 1 (gene sets, with all other measures of :func:`bleep_sc.bm.paper_table`), table 2 (the ablation, as far as it
+    was run), top genes, figure 2 (mean and variance), figure 3 (genes over the H&E), figure 4 (gene-gene correlation),
+    figure 5 (clusters), supplementary figure 1 (predictions among the reference profiles) with its numbers, and
+    supplementary table 2 (agreement of clusters). And a table of what the paper says of BLEEP: its numbers, those here,
+    and whether the sentence holds. The headline says what was held out, another donor or another section of the same,
+    and tables stand apart by that.
 
     Parameters
     ----------
@@ -53,8 +64,9 @@ def report(
     compared
         The table and the predictions that it returned with ``return_predictions=True``.
     path
-        The folder to write into: ``report.html``, ``*.csv``, ``summary.md`` and ``*.png``. Files of a report before are
-        replaced when all of the new ones are there. Text that a spreadsheet would compute has an apostrophe in front.
+        The folder to write into: ``report.html``, ``*.csv``, ``summary.md`` (the first table), ``exhibits.md`` (the
+        others), ``paper_table.tex``, ``paper_gains.tex`` and ``*.png``. Files of a report before are replaced when all
+        of the new ones are there. Text that a spreadsheet would compute has an apostrophe in front.
     group_key, layer, library_key
         As they were given to it.
     library_id
@@ -66,13 +78,15 @@ def report(
         Genes to draw over the H&E; None is the two that the method predicts best there.
     mark
         A boolean column of ``obs`` to outline in figure 5, such as a region of low quality.
+    against
+        The method from which differences are taken; None is location copy, where that was compared.
     notes
         What stands at the head of the page, such as where the data are from.
 
     Raises
     ------
     KeyError
-        When a slide, a method, a gene or a column is not there; before anything is computed.
+        When a slide, a method, also one of ``against``, a gene or a column is not there; before anything is computed.
     ValueError
         When no prediction varies.
 
@@ -80,8 +94,6 @@ def report(
     --------
     >>> bs.bm.report(adata, (table, predictions), "report", group_key="library_id")  # doctest: +SKIP
     """
-    import pandas as pd
-
     path = Path(path)
     if not (isinstance(compared, tuple) and len(compared) == 2):
         raise TypeError(
@@ -96,21 +108,19 @@ def report(
     held = held_out(adata, predictions, group, **given)
     slide = held[(held.obs[keys.LIBRARY] == library_id).to_numpy()].copy()
     _check_drawn(slide, genes, mark)
-    tables = {
-        "genes": table,
-        "summary": summarise(table),
-        "top_genes": pd.concat([best_genes(part).reset_index().assign(held_out=name) for name, part in asked.items()]),
-        "structure": _structure(adata, predictions, given),
-    }
+    check_compared(against, table)
+    tables = _tables(table, *_by_group(adata, predictions, given, mark), against)
+    exhibited = exhibits_of(tables)
     train = training(adata, slide.var_names, group, **given)
     figures = draw_figures(table, asked, tables["summary"], slide, train, method, genes, mark)
     what = "slide" if group_key == library_column(adata, library_key) else group_key
     title = f"{' and '.join(asked).capitalize()}: one {what} left out after another"
-    page = html.page(title, notes, _sections(tables, asked, figures))
+    page = html.page(title, notes, _sections(tables, asked, exhibited, figures, table.attrs.get(FAILED, {})))
     with all_appear(path, f"The report was not written to {str(path)!r}: make room and call again.") as drafts:
         for name, frame in tables.items():
             (drafts / f"{name}.csv").write_text(csv(frame), encoding="utf-8", newline="")
-        (drafts / "summary.md").write_text(_in_markdown(tables["summary"]), encoding="utf-8")
+        for name, text in _texts(tables["paper_table"], exhibited).items():
+            (drafts / name).write_text(text, encoding="utf-8")
         for name, (picture, _) in figures.items():
             (drafts / f"{name}.png").write_bytes(picture)
         (drafts / "report.html").write_text(page, encoding="utf-8")
@@ -154,56 +164,57 @@ def _check_drawn(slide: AnnData, genes: list[str] | None, mark: str | None) -> N
         require_obs(slide, mark, "Pass mark=, a boolean column.")
 
 
-def _structure(
-    adata: AnnData, predictions: Mapping[str, Mapping[str, pd.DataFrame]], given: dict[str, Any]
-) -> pd.DataFrame:
+def _by_group(
+    adata: AnnData,
+    predictions: Mapping[str, Mapping[str, pd.DataFrame]],
+    given: dict[str, Any],
+    mark: str | None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the structure of all predictions, and what they carry over of batches, group by group."""
     import pandas as pd
 
-    parts = []
+    of_structure, of_robustness = [], []
     for group in dict.fromkeys(group for groups in predictions.values() for group in groups):
         held = held_out(adata, predictions, group, **given)
         present = [name for name, groups in predictions.items() if group in groups]
         order = sorted(present, key=lambda name: name != "bleep")  # the first one is permuted, too
-        parts.append(structure(held, order).assign(group=group))
-    return pd.concat(parts, ignore_index=True)
+        of_structure.append(structure(held, order).assign(group=group))
+        train = training(adata, held.var_names, group, **given)
+        of_robustness.append(carried_over(held, train, present, mark).assign(group=group))
+    return pd.concat(of_structure, ignore_index=True), pd.concat(of_robustness, ignore_index=True)
 
 
-def _in_markdown(summary: pd.DataFrame) -> str:
-    """Return table 1 of every question, each under its heading."""
-    return "\n".join(
-        f"## {question.capitalize()}\n\n{markdown_table(_wide(part))}"
-        for question, part in summary.groupby("held_out", sort=False)
-    )
-
-
-def _wide(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return table 1: a row for every method, a column for every gene set, mean and interval."""
+def _tables(
+    table: pd.DataFrame, of_structure: pd.DataFrame, of_robustness: pd.DataFrame, against: str | None
+) -> dict[str, pd.DataFrame]:
+    """Return the tables by the names of their files."""
     import pandas as pd
 
-    columns = {}
-    for gene_set, origin, _ in (*SETS[2:], SETS[1], SETS[0]):  # the primary ones first
-        part = summary[(summary["gene_set"] == gene_set) & (summary["genes_from"] == origin)].set_index("method")
-        if len(part):
-            name = gene_set if origin in ("fixed", "panel") else f"{gene_set} ({origin})"
-            columns[name] = pd.Series(_with_interval(part["mean"], part["lower"], part["upper"]), part.index)
-    wide = pd.DataFrame(columns).reindex(summary["method"].unique())
-    hvg = summary[(summary["gene_set"] == "HVG") & (summary["genes_from"] == "reference")].set_index("method")
-    wide["HVG, share of ceiling"] = hvg["of_ceiling"].map("{:.0%}".format).replace("nan%", "")
-    if "gain" in hvg:
-        gain = _with_interval(hvg["gain"], hvg["gain_lower"], hvg["gain_upper"], sign="+")
-        wide["HVG, gain over location copy"] = pd.Series(gain, hvg.index)
-        wide["HVG, r given location copy"] = hvg["partial"].map(_number)
-    wide["seconds a run"] = hvg["seconds"].map("{:.1f}".format).replace("nan", "")
-    return wide.fillna("").rename_axis("method").reset_index()
+    best = [best_genes(part).reset_index().assign(held_out=question) for question, part in questions(table)]
+    values = of_slides(table, pd.concat([of_structure, of_robustness], ignore_index=True))
+    return {
+        "genes": table,
+        "summary": summarise(table, against=against),
+        "top_genes": pd.concat(best),
+        "structure": of_structure,
+        "batches": of_robustness,
+        "paper_table": paper_table(table, of_structure, against=against),
+        "sentences": verdicts(values),
+        "slides": values,
+    }
 
 
-def _with_interval(mean: pd.Series, lower: pd.Series, upper: pd.Series, sign: str = "") -> list[str]:
-    """Write means with their intervals, where there are any."""
-    texts = []
-    for each, low, high in zip(mean, lower, upper, strict=True):
-        text = "" if np.isnan(each) else f"{each:{sign}.3f}"
-        texts.append(text if np.isnan(low) else f"{text} [{low:{sign}.3f}, {high:{sign}.3f}]")
-    return texts
+def _texts(paper: pd.DataFrame, exhibited: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[str, str]:
+    """Return the tables as Markdown and LaTeX, by the names of their files."""
+    main = {name: {MAIN: of[MAIN]} for name, of in exhibited.items()}
+    others = {name: {each: frame for each, frame in of.items() if each != MAIN} for name, of in exhibited.items()}
+    gains = {"paper_gains.tex": to_latex(paper, value="gain")} if paper["gain"].notna().any() else {}
+    return {
+        "summary.md": in_markdown(main),
+        "exhibits.md": in_markdown(others),
+        "paper_table.tex": to_latex(paper),
+        **gains,
+    }
 
 
 def _number(value: float) -> str:
@@ -211,19 +222,23 @@ def _number(value: float) -> str:
 
 
 def _sections(
-    tables: Mapping[str, pd.DataFrame], asked: Mapping[str, pd.DataFrame], figures: Mapping[str, tuple[bytes, str]]
+    tables: Mapping[str, pd.DataFrame],
+    asked: Mapping[str, pd.DataFrame],
+    exhibited: Mapping[str, Mapping[str, pd.DataFrame]],
+    figures: Mapping[str, tuple[bytes, str]],
+    failed: Mapping[str, str],
 ) -> list[tuple[str, str]]:
     """Return the headings of the page and what stands below each."""
-    summary, of_structure = tables["summary"], tables["structure"]
+    of_structure = tables["structure"]
     figure = {name: html.figure(picture, caption) for name, (picture, caption) in figures.items()}
-    correlations = {
-        f"Correlation by gene set: {question}": html.paragraph(
-            "Pearson r over the spots of a held-out slide, mean over genes, seeds and slides. "
-            + _inference(question, part)
-        )
-        + html.table(_wide(summary[summary["held_out"] == question]))
-        for question, part in asked.items()
+    sections_of = {
+        f"{heading}: {question}": html.paragraph(explained(heading, frame))
+        + (html.paragraph(_inference(question, asked[question])) if heading == MAIN else "")
+        + html.table(frame)
+        for question, of in exhibited.items()
+        for heading, frame in of.items()
     }
+    first = {heading: each for heading, each in sections_of.items() if heading.startswith(MAIN)}
     structures = {
         f"What correlations do not see: {question}": _measures(
             of_structure[of_structure["library"].isin(part["library"].unique())]
@@ -231,7 +246,8 @@ def _sections(
         for question, part in asked.items()
     }
     sections = {
-        **correlations,
+        "Methods that failed": html.facts(failed) if failed else "",
+        **first,
         "Gene sets": figure["gene_sets"],
         "Best genes": figure["top_genes"],
         "Mean and variance": figure["mean_variance"],
@@ -240,6 +256,7 @@ def _sections(
         "Clusters": figure.get("leiden", ""),
         "Predictions among the reference": figure.get("umap", ""),
         **structures,
+        **{heading: each for heading, each in sections_of.items() if heading not in first},
     }
     return [(heading, content) for heading, content in sections.items() if content]
 

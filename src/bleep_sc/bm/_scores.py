@@ -27,7 +27,9 @@ def score_runs(runs: Sequence[Run], data: Split, fold: Fold, given: Run | None) 
     measured, slides = dense(truth.X), truth.obs[keys.LIBRARY].astype(str).to_numpy()
     reference = dense(fold.train[:, fold.panel].X)
     known_before = _membership("reference", reference, fold.train.obs[keys.LIBRARY].astype(str).to_numpy())
-    for run, slide in product(runs, dict.fromkeys(slides.tolist())):
+    names = dict.fromkeys(slides.tolist())
+    of_all = {slide: metrics.crps(None, reference, measured[slides == slide]) for slide in names}
+    for run, slide in product(runs, names):
         rows = slides == slide
         columns = {
             "method": run.method,
@@ -37,6 +39,7 @@ def score_runs(runs: Sequence[Run], data: Split, fold: Fold, given: Run | None) 
             "gene": run.genes,
             **_agreement(run.values[rows], measured[rows]),
             "crps": _crps(run, rows, reference, measured[rows]),
+            "crps_reference": of_all[slide],
             "partial": np.nan if given is None else _partial(run, given, measured, rows),
             "ceiling": ceiling[slide],
             **_moments("measured", measured[rows]),

@@ -55,15 +55,15 @@ def structure(
     defined, for a prediction that does not vary, is NaN. The method ``"permuted"`` is the first layer that varies with
     its spots shuffled: what keeps its value there says nothing about places.
 
-    ================================  ==========================================================================
-    ``relative variance distance``    0 is best; noise alone improves it, so read it beside the CRPS
-    ``gene-gene correlation``         Pearson r of the upper triangles, measured depth partialled out
-    ``gene modules, ARI``             of eight modules each
-    ``Moran's I``                     Pearson r over genes (squidpy, six nearest spots)
-    ``spatially variable genes, AUC`` recovery of the 50 genes with the highest measured Moran's I
-    ``SSIM``                          on the lattice of the spots, mean over genes; where they have one
-    ``Leiden, ARI`` (NMI, AMI)        mean over a sweep of resolutions
-    ================================  ==========================================================================
+    =================================  ==========================================================================
+    ``relative variance distance``     0 is best; noise alone improves it, so read it beside the CRPS
+    ``gene-gene correlation``          Pearson r of the upper triangles, measured depth partialled out
+    ``gene modules, ARI``              of eight modules each
+    ``Moran's I``                      Pearson r over genes (squidpy, six nearest spots)
+    ``spatially variable genes, AUC``  recovery of the 50 genes with the highest measured Moran's I
+    ``SSIM``                           on the lattice of the spots, mean over genes; where they have one
+    ``Leiden, ARI`` (NMI, AMI)         mean over a sweep of resolutions
+    =================================  ==========================================================================
 
     Examples
     --------
