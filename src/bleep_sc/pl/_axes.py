@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+from bleep_sc._output.arguments import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,12 +15,37 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+LETTER_INCHES = 0.095
+"""Of a title."""
 T = TypeVar("T", str, str | None)
 
 
 def as_list(names: str | Sequence[T]) -> list[T]:
     """Return one name or several as a list."""
     return [names] if isinstance(names, str) else list(names)
+
+
+def panel_size(figsize: Sequence[float] | None, default: tuple[float, float]) -> tuple[float, float]:
+    """Return width and height of a panel, inches: those given, or else some."""
+    if figsize is None:
+        return default
+    try:
+        width, height = map(float, figsize)
+    except (TypeError, ValueError):
+        width = height = 0.0
+    if not (0 < width < np.inf and 0 < height < np.inf):
+        raise ValueError(f"figsize={shown(figsize)} must be two positive numbers, width and height in inches.")
+    return width, height
+
+
+def letters_of(inches: float) -> int:
+    """Return how many letters of a title stand above a panel of a width."""
+    return max(8, int(inches / LETTER_INCHES))
+
+
+def wrapped(title: str, inches: float) -> str:
+    """Return a title on lines that are no longer than a panel is wide."""
+    return "\n".join(textwrap.fill(line, letters_of(inches)) for line in title.split("\n"))
 
 
 def axes_for(

@@ -6,16 +6,20 @@ import numpy as np
 
 from bleep_sc._output.messages import listed
 from bleep_sc._output.text import drawn
-from bleep_sc.pl._axes import axes_for
+from bleep_sc.pl._axes import axes_for, panel_size, wrapped
 from bleep_sc.pl._colors import INK, OWN
+from bleep_sc.pl._finish import finished
+from bleep_sc.pl._style import require_style
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pandas as pd
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
+NEEDED = ("held_out", "gene_set", "genes_from", "method", "mean", "lower", "upper")
 CEILING, NULLS = "noise ceiling", ("mean", "permuted")
 
 
@@ -24,14 +28,19 @@ def benchmark(
     *,
     gene_sets: Sequence[str] = ("HEG", "HVG"),
     genes_from: str = "reference",
+    figsize: tuple[float, float] | None = None,
     ax: Axes | NDArray[np.object_] | None = None,
+    show: bool | None = None,
+    save: str | Path | bool | None = None,
+    return_fig: bool | None = None,
     **kwargs: Any,
-) -> Axes | NDArray[np.object_]:
+) -> Any:
     """Draw how well every method does on every gene set, with intervals (table 1 of the paper).
 
     What was held out stands in rows of panels, another donor above another section of the same. Methods are sorted by
     the last gene set. Predictions that know nothing are grey; the dashed line is what counting noise leaves to be
-    reached.
+    reached. A star is behind methods that were trained elsewhere, perhaps on these slides
+    (:func:`bleep_sc.bm.external`).
 
     Parameters
     ----------
@@ -41,14 +50,18 @@ def benchmark(
         Gene sets, a panel each in every row.
     genes_from
         Where HEG and HVG come from: ``"reference"`` or ``"truth"``.
+    figsize
+        Width and height of a panel, inches.
     ax
         Axes to draw on, as many as there are gene sets times what was held out.
+    show, save, return_fig
+        As in :func:`bleep_sc.pl.spatial`: show the figure, save it, return it.
     kwargs
         For the intervals, :meth:`matplotlib.axes.Axes.errorbar`.
 
     Returns
     -------
-    The axes: one, or an array, row by row.
+    The axes: one, or an array, row by row. With ``return_fig`` the figure; with ``show`` nothing.
 
     Examples
     --------
@@ -56,22 +69,37 @@ def benchmark(
 
     >>> axes = bs.pl.benchmark(bs.bm.summarise(table))
     """
-    if "held_out" not in table:
-        raise KeyError("table= lacks 'held_out'. Pass what bleep_sc.bm.summarise returned.")
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+    require_style("benchmark", kwargs, "the intervals", Line2D, Axes.errorbar)
+    if missing := [name for name in NEEDED if name not in table]:
+        made = (
+            "bleep_sc.bm.summarise(table) makes it of this table" if "gene" in table else "bleep_sc.bm.summarise does"
+        )
+        raise KeyError(f"table= lacks {listed(missing)}. Pass a summary: {made}.")
     asked = dict(iter(table.groupby("held_out", sort=False)))
     rows = [{name: _part(part, name, genes_from) for name in gene_sets} for part in asked.values()]
     orders = [
         parts[gene_sets[-1]].drop(index=CEILING, errors="ignore")["mean"].sort_values().index.tolist() for parts in rows
     ]
     height = 0.9 + 0.32 * max(map(len, orders))
-    axes = axes_for(ax, len(rows), len(gene_sets), (2.9, height))
+    size = panel_size(figsize, (2.9, height))
+    axes = axes_for(ax, len(rows), len(gene_sets), size)
     for panels, question, parts, order in zip(axes, asked, rows, orders, strict=True):
         for each, (name, part) in zip(panels, parts.items(), strict=True):
             _draw(each, part, order, kwargs)
-            each.set_yticks(range(len(order)), map(drawn, order) if each is panels[0] else [""] * len(order))
-            each.set_title(drawn(f"{name}, {question}"), fontsize="small")
+            labels = [drawn(_called(method, part)) for method in order]
+            each.set_yticks(range(len(order)), labels if each is panels[0] else [""] * len(order))
+            each.set_title(drawn(wrapped(f"{name}, {question}", size[0])), fontsize="small")
     flat = axes.ravel()
-    return flat[0] if len(flat) == 1 else flat
+    shown = flat[0] if len(flat) == 1 else flat
+    return finished(shown, "benchmark", show=show, save=save, return_fig=return_fig)
+
+
+def _called(method: str, part: pd.DataFrame) -> str:
+    """Return the name of a method, with a star where it was trained elsewhere."""
+    return f"{method}*" if "trained_elsewhere" in part and part.loc[method, "trained_elsewhere"] else method
 
 
 def _draw(ax: Axes, part: pd.DataFrame, order: Sequence[str], style: dict[str, Any]) -> None:

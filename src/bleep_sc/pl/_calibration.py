@@ -1,21 +1,23 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_obs
 from bleep_sc._adata.libraries import libraries, spots_of
-from bleep_sc._adata.promise import PREDICTABILITY, why_not_promised
+from bleep_sc._adata.promise import why_not_promised
 from bleep_sc._arrays.blocks import dense
 from bleep_sc._output.text import drawn, in_legend
 from bleep_sc.pl._axes import as_list, axes_for
 from bleep_sc.pl._colors import GUIDE, INK, categorical
+from bleep_sc.pl._finish import finished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from anndata import AnnData
     from matplotlib.axes import Axes
@@ -42,7 +44,10 @@ def calibration(
     truth: str | None = None,
     library_key: str | None = None,
     ax: NDArray[np.object_] | None = None,
-) -> NDArray[np.object_]:
+    show: bool | None = None,
+    save: str | Path | bool | None = None,
+    return_fig: bool | None = None,
+) -> Any:
     """Draw whether confidence, intervals and predictability kept their word where expression was measured.
 
     Three panels: the squared error of the spots, in units of the variance of each gene, by fifths of confidence, which
@@ -64,10 +69,12 @@ def calibration(
         slides have a colour each in the third panel.
     ax
         Three axes a layer to draw on.
+    show, save, return_fig
+        As in :func:`bleep_sc.pl.spatial`: show the figure, save it, return it.
 
     Returns
     -------
-    The axes, row by row.
+    The axes, row by row. With ``return_fig`` the figure; with ``show`` nothing.
 
     Raises
     ------
@@ -102,14 +109,14 @@ def calibration(
         else:
             promised = adata.var[keys.predictability(name)].to_numpy(dtype=np.float64)[genes]
             _draw_promises(row[2], promised, predicted, measured, slides)
-        basis = adata.uns[keys.imputed(name)].get(PREDICTABILITY)
+        basis = adata.uns[keys.imputed(name)].get(keys.PREDICTABILITY_OF)
         row[2].set_xlabel(f"promised: r on held-out\n{HELD_OUT.get(basis, 'slides of the reference')}")
-        row[2].set_ylabel("reached: r")
+        row[2].set_ylabel("reached: Pearson r")
         if len(layers) > 1:
             row[0].set_title(drawn(name), fontsize="medium")
         for each in row:
             each.spines[["top", "right"]].set_visible(False)
-    return axes.ravel()
+    return finished(axes.ravel(), "calibration", show=show, save=save, return_fig=return_fig)
 
 
 def _draw_error(ax: Axes, confidence: Values, predicted: Values, measured: Values) -> None:
@@ -119,7 +126,7 @@ def _draw_error(ax: Axes, confidence: Values, predicted: Values, measured: Value
     fifths = np.array_split(np.argsort(confidence, kind="stable"), N_BINS)
     ax.plot(range(1, N_BINS + 1), [error[spots].mean() for spots in fifths], marker="o", color=INK)
     ax.set_xticks(range(1, N_BINS + 1))
-    ax.set_xlabel("fifths of the spots\nby confidence")
+    ax.set_xlabel(f"fifths of {len(confidence)} spots by\nconfidence, 5 is highest")
     ax.set_ylabel("squared error / variance")
 
 
@@ -128,7 +135,7 @@ def _draw_coverage(ax: Axes, covered: Values, asked: float) -> None:
     ax.hist(covered, bins=np.linspace(min(0.6, covered.min()), 1, 25).tolist(), color=INK)
     ax.axvline(asked, color=GUIDE, linestyle="--", linewidth=1)
     ax.set_xlabel(f"share of spots within\nthe {asked:.0%} interval")
-    ax.set_ylabel("genes")
+    ax.set_ylabel(f"genes, of {len(covered)}")
 
 
 def _draw_promises(

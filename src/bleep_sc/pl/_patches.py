@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,11 +9,15 @@ from bleep_sc._adata.libraries import libraries, spots_of
 from bleep_sc._adata.patches import patches_of
 from bleep_sc._adata.places import centers_px
 from bleep_sc._output.text import drawn
-from bleep_sc.pl._axes import axes_for
+from bleep_sc.pl._axes import axes_for, panel_size
 from bleep_sc.pl._colors import OWN
+from bleep_sc.pl._finish import finished
+from bleep_sc.pl._look import Look
 from bleep_sc.pl._slide import draw_slide
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -38,8 +42,14 @@ def patches(
     library_key: str | None = None,
     spatial_key: str | None = None,
     random_state: int = 0,
+    img_alpha: float | None = None,
+    bw: bool = False,
+    figsize: tuple[float, float] | None = None,
     ax: NDArray[np.object_] | None = None,
-) -> NDArray[np.object_]:
+    show: bool | None = None,
+    save: str | Path | bool | None = None,
+    return_fig: bool | None = None,
+) -> Any:
     """Draw where patches were cut, and some of them, to see whether they show what they should.
 
     Parameters
@@ -57,12 +67,17 @@ def patches(
         told, else ``library_id`` and ``spatial``.
     random_state
         Of the patches that are shown.
+    img_alpha, bw, figsize
+        As in :func:`bleep_sc.pl.spatial`: opacity of the image, in grey, and width and height of a panel in inches.
     ax
         Two axes to draw on: the slide, and the gallery.
+    show, save, return_fig
+        As in :func:`bleep_sc.pl.spatial`: show the figure, save it, return it.
 
     Returns
     -------
-    Both axes. On the slide every patch has its outline, and those of the gallery are red and numbered.
+    Both axes. On the slide every patch has its outline, and those of the gallery are red and numbered. With
+    ``return_fig`` the figure; with ``show`` nothing.
 
     Examples
     --------
@@ -76,14 +91,16 @@ def patches(
     shown = np.sort(_apart(centers, n_patches, random_state))
     record = adata.uns.get(patches_key, {}).get(name, {})
     side = float(record.get("side_px", source.shape[1]))
-    axes = axes_for(ax, 1, 2, INCHES)[0]
-    _draw_outlines(axes[0], adata, name, rows, centers, side, shown)
+    look = Look(img_alpha=img_alpha, bw=bw).checked()
+    axes = axes_for(ax, 1, 2, panel_size(figsize, INCHES))[0]
+    draw_slide(axes[0], adata, name, rows, centers, look)
+    _draw_outlines(axes[0], centers, side, shown)
     _draw_gallery(axes[1], source[rows[shown]])
     um = record.get("size_um", float("nan"))
     measure = f"{um:.0f} µm" if np.isfinite(um) else f"{side:.0f} px"
     axes[0].set_title(drawn(f"{name}: {len(rows)} patches of {measure}"), fontsize="medium")
     axes[1].set_title(f"{len(shown)} of them, {source.shape[1]} px", fontsize="medium")
-    return axes
+    return finished(axes, "patches", show=show, save=save, return_fig=return_fig)
 
 
 def _apart(centers: NDArray[np.float64], n: int, random_state: int) -> NDArray[np.intp]:
@@ -100,21 +117,12 @@ def _apart(centers: NDArray[np.float64], n: int, random_state: int) -> NDArray[n
     return np.array([*apart, *near][:n], dtype=np.intp)
 
 
-def _draw_outlines(
-    ax: Axes,
-    adata: AnnData,
-    name: str,
-    rows: NDArray[np.intp],
-    centers: NDArray[np.float64],
-    side: float,
-    shown: NDArray[np.intp],
-) -> None:
+def _draw_outlines(ax: Axes, centers: NDArray[np.float64], side: float, shown: NDArray[np.intp]) -> None:
     from matplotlib.collections import PolyCollection
 
-    draw_slide(ax, adata, name, rows, centers)
     square = side / 2 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
     outlines = centers[:, None] + square
-    width = 0.5 * min(1.0, N_CLEAR / len(rows))  # many outlines would hide the tissue
+    width = 0.5 * min(1.0, N_CLEAR / len(centers))  # many outlines would hide the tissue
     ax.add_collection(PolyCollection(list(outlines), facecolors="none", edgecolors=OUTLINE, linewidths=width))
     ax.add_collection(PolyCollection(list(outlines[shown]), facecolors="none", edgecolors=SHOWN, linewidths=1.3))
     for number, spot in enumerate(shown, start=1):

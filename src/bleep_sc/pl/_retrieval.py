@@ -1,29 +1,39 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_obsm
 from bleep_sc._adata.libraries import libraries
-from bleep_sc._adata.patches import patches_of
-from bleep_sc._adata.places import centers_px
+from bleep_sc._adata.patches import has_patches, patches_of
+from bleep_sc._adata.places import centers_px, microns_per_pixel
 from bleep_sc._adata.records import names_hash
 from bleep_sc._output.messages import listed
 from bleep_sc._output.text import drawn
+from bleep_sc.pl._axes import wrapped
 from bleep_sc.pl._colors import INK, OWN
+from bleep_sc.pl._finish import finished
 from bleep_sc.pl._slide import draw_slide
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anndata import AnnData
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
 WIDTH, MAP_INCHES = 6.7, 1.6
 """Of the figure, and of a map at least."""
-TITLE_INCHES = 0.3
+PATCHES_A_ROW = 7
+TITLE_INCHES, LINE_INCHES = 0.3, 0.15
+"""Above a patch or a map, and what every further line of a title takes."""
 ABOVE_BAR = 7
+MARGIN = 0.1
+"""Around the tissue of a map, as a share of its longer side; half of it on either side."""
+SLENDER = (0.3, 2.0)
+"""Height of a map as a share of its width, at least and at most."""
 SMALLEST, LARGEST = 6.0, 40.0
 """Area of the points of the least and the largest weight, square points."""
 
@@ -39,7 +49,10 @@ def retrieval(
     patches_key: str = keys.PATCHES,
     library_key: str | None = None,
     spatial_key: str | None = None,
-) -> NDArray[np.object_]:
+    show: bool | None = None,
+    save: str | Path | bool | None = None,
+    return_fig: bool | None = None,
+) -> Any:
     """Draw what a predicted spot borrowed from: its patch, those of its neighbours, and where these lie.
 
     Parameters
@@ -59,11 +72,14 @@ def retrieval(
     patches_key, library_key, spatial_key
         Patches and coordinates in ``obsm``, and the column of ``obs`` that names the slide; None as in
         :func:`bleep_sc.pl.spatial`.
+    show, save, return_fig
+        As in :func:`bleep_sc.pl.spatial`: show the figure, save it, return it.
 
     Returns
     -------
-    The axes: patches in the first row, the query's first; then the slide of the query and those of the reference that
-    it borrowed from, with the share of each. Points are as large as their weights.
+    The axes: patches, seven in a row, the query's first; then the slide of the query and those of the reference that
+    it borrowed from, with the share of each, on one scale where µm per px are known. Points are as large as their
+    weights. With ``return_fig`` the figure; with ``show`` nothing.
 
     Raises
     ------
@@ -88,6 +104,13 @@ def retrieval(
             f"ref= is not the reference that layers[{key!r}] was imputed from: it has {ref.n_obs} spots, and the "
             f"weights name {weights.shape[1]}, or they are others. Pass that reference, unchanged."
         )
+    if not has_patches(ref, patches_key):
+        raise KeyError(
+            f"ref= has no patches to show: obsm[{patches_key!r}] not found (ref.obsm has: {listed(ref.obsm)}). A "
+            "reference that was shared (bleep_sc.tl.share_reference) holds no images. What the spot borrowed from is "
+            f"told without: adata.obsm[{keys.weights(key)!r}][{row}] has the weight of every spot of ref. With the "
+            "slides of the reference at hand: bleep_sc.pp.extract_patches(ref, {'slide': 'path', ...})."
+        )
     order = np.lexsort((-_similarity(adata, ref, row, weights.indices, model_key), -weights.data))
     neighbors, weight = weights.indices[order], weights.data[order]
     slides = libraries(ref, library_key)
@@ -98,24 +121,39 @@ def retrieval(
     width = max(WIDTH, MAP_INCHES * n_maps)
     own = libraries(adata, library_key)
     ours, theirs = centers_px(adata, spatial_key), centers_px(ref, spatial_key)
-    slender = max(_slenderness(theirs, slides), _slenderness(ours, own))
-    heights = [width / (1 + len(shown)) + TITLE_INCHES, slender * width / n_maps + TITLE_INCHES]
+    best = sorted(share, key=lambda name: -share[name])
+    fields = _fields([(adata, own, own[row], ours), *((ref, slides, name, theirs) for name in best)])
+    slender = float(np.clip(np.divide(*np.ptp(fields[0], axis=0)[::-1]), *SLENDER))
+    columns = min(1 + len(shown), PATCHES_A_ROW)
+    n_rows = -(-(1 + len(shown)) // columns)
+    side = width / columns
+    own_title = wrapped(str(adata.obs_names[row]), side)
+    titles = [
+        own_title,
+        *(wrapped(f"{slides[each]}, {value:.0%}", side) for each, value in zip(shown, weight, strict=False)),
+    ]
+    above_patch = TITLE_INCHES + LINE_INCHES * max(title.count("\n") for title in titles)
+    heights = [n_rows * (side + above_patch), slender * width / n_maps + TITLE_INCHES]
     figure = plt.figure(figsize=(width, sum(heights)), layout="constrained")
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
-    patch_axes = np.atleast_1d(above.subplots(1, 1 + len(shown)))
-    _draw_patch(patch_axes[0], patches_of(adata, patches_key)[np.array([row])][0], str(adata.obs_names[row]), OWN)
+    cells = above.subplots(n_rows, columns, squeeze=False).ravel()
+    for spare in cells[1 + len(shown) :]:
+        spare.remove()
+    patch_axes = cells[: 1 + len(shown)]
+    _draw_patch(patch_axes[0], patches_of(adata, patches_key)[np.array([row])][0], own_title, OWN)
     pictures = patches_of(ref, patches_key)[np.sort(shown)]
-    for axis, neighbor, value in zip(patch_axes[1:], shown, weight, strict=False):
+    for axis, neighbor, title in zip(patch_axes[1:], shown, titles[1:], strict=True):
         picture = pictures[np.searchsorted(np.sort(shown), neighbor)]
-        _draw_patch(axis, picture, f"{slides[neighbor]}, {value:.0%}", INK)
+        _draw_patch(axis, picture, title, INK)
     map_axes = np.atleast_1d(below.subplots(1, n_maps))
-    _draw_map(map_axes[0], adata, own, own[row], np.array([row]), np.ones(1), ours, OWN)
+    _draw_map(map_axes[0], adata, own, own[row], np.array([row]), np.ones(1), ours, OWN, fields[0])
     map_axes[0].set_title(drawn(f"{own[row]}, predicted"), fontsize="medium", color=OWN)
-    for axis, (name, part) in zip(map_axes[1:], sorted(share.items(), key=lambda item: -item[1]), strict=True):
+    for axis, name, field in zip(map_axes[1:], best, fields[1:], strict=True):
         of_slide = slides[neighbors] == name
-        _draw_map(axis, ref, slides, name, neighbors[of_slide], weight[of_slide], theirs, INK)
-        axis.set_title(drawn(f"{name}, {part:.0%}"), fontsize="medium", color=INK)
-    return np.concatenate([patch_axes, map_axes])
+        _draw_map(axis, ref, slides, name, neighbors[of_slide], weight[of_slide], theirs, INK, field)
+        axis.set_title(drawn(f"{name}, {share[name]:.0%}"), fontsize="medium", color=INK)
+    axes = np.concatenate([patch_axes, map_axes])
+    return finished(axes, "retrieval", show=show, save=save, return_fig=return_fig)
 
 
 def _similarity(adata: AnnData, ref: AnnData, row: int, neighbors: NDArray[np.intp], key: str) -> NDArray[np.floating]:
@@ -137,10 +175,20 @@ def _row(adata: AnnData, spot: str | int) -> int:
     return int(spot) % adata.n_obs
 
 
-def _slenderness(centers: NDArray[np.float64], slides: NDArray[np.str_]) -> float:
-    """Return how much higher than wide slides are, at most."""
-    sides = [np.ptp(centers[slides == name], axis=0) + 1 for name in np.unique(slides)]
-    return float(np.clip(max(height / width for width, height in sides), 0.3, 2))
+def _fields(maps: list[tuple[AnnData, NDArray[np.str_], str, NDArray[np.float64]]]) -> list[NDArray[np.float64]]:
+    """Return what every map shows, (left, top) and (right, bottom), px: as much tissue, where µm per px are known.
+
+    Where they are not, what is shown has one shape. ``maps`` are an AnnData, the slide of every spot, one of these,
+    and the centres of the spots.
+    """
+    rows = [np.flatnonzero(slides == name) for _, slides, name, _ in maps]
+    boxes = [np.array([of[each].min(axis=0), of[each].max(axis=0)]) for each, (*_, of) in zip(rows, maps, strict=True)]
+    sides = np.array([np.ptp(box, axis=0) + 1 for box in boxes])
+    mpp = [microns_per_pixel(of, each, xy[each], name)[0] for each, (of, _, name, xy) in zip(rows, maps, strict=True)]
+    unit = np.array(mpp) if np.isfinite(mpp).all() else 1 / sides.max(axis=1)
+    side = (sides * unit[:, None]).max(axis=0)
+    side += MARGIN * side.max()
+    return [box.mean(axis=0) + np.array([-side, side]) / (2 * each) for box, each in zip(boxes, unit, strict=True)]
 
 
 def _draw_patch(ax: Axes, patch: NDArray[np.uint8], title: str, color: str) -> None:
@@ -161,6 +209,7 @@ def _draw_map(
     weight: NDArray[np.floating],
     centers: NDArray[np.float64],
     color: str,
+    field: NDArray[np.float64],
 ) -> None:
     rows = np.flatnonzero(slides == name)
     draw_slide(ax, adata, name, rows, centers[rows])
@@ -169,8 +218,7 @@ def _draw_map(
     size = SMALLEST + (LARGEST - SMALLEST) * weight / weight.max()
     x, y = centers[spots].T
     ax.scatter(x, y, s=size, color=color, edgecolors="white", linewidths=0.8, zorder=ABOVE_BAR)
-    low, high = centers[rows].min(axis=0), centers[rows].max(axis=0)
-    margin = 0.05 * (high - low).max()
     ax.set_anchor("N")
-    ax.set_xlim(low[0] - margin, high[0] + margin)
-    ax.set_ylim(high[1] + margin, low[1] - margin)
+    (left, top), (right, bottom) = field
+    ax.set_xlim(left, right)
+    ax.set_ylim(bottom, top)

@@ -6,14 +6,28 @@ import numpy as np
 
 from bleep_sc._output.messages import listed
 from bleep_sc._output.text import drawn
-from bleep_sc.pl._axes import axes_for
+from bleep_sc.pl._axes import axes_for, panel_size
+from bleep_sc.pl._finish import finished
+from bleep_sc.pl._style import image_style
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from matplotlib.axes import Axes
 
 
-def top_genes(table: pd.DataFrame, *, n_genes: int = 5, ax: Axes | None = None, **kwargs: Any) -> Axes:
+def top_genes(
+    table: pd.DataFrame,
+    *,
+    n_genes: int = 5,
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | bool | None = None,
+    return_fig: bool | None = None,
+    **kwargs: Any,
+) -> Any:
     """Draw the genes that every method predicts best, with their correlation (table 2 of the paper).
 
     Correlations are averaged over slides and seeds; where a gene does not vary, its correlation counts as zero. Genes
@@ -26,14 +40,18 @@ def top_genes(table: pd.DataFrame, *, n_genes: int = 5, ax: Axes | None = None, 
         What :func:`bleep_sc.bm.cross_validate` returned: ``method``, ``gene`` and ``pearson``.
     n_genes
         How many genes a method.
+    figsize
+        Width and height of the figure, inches.
     ax
         Axes to draw on.
+    show, save, return_fig
+        As in :func:`bleep_sc.pl.spatial`: show the figure, save it, return it.
     kwargs
         For the picture, :meth:`matplotlib.axes.Axes.imshow`, such as ``cmap``.
 
     Returns
     -------
-    The axes.
+    The axes. With ``return_fig`` the figure; with ``show`` nothing.
 
     Examples
     --------
@@ -48,10 +66,12 @@ def top_genes(table: pd.DataFrame, *, n_genes: int = 5, ax: Axes | None = None, 
     values = np.full((len(methods), n_genes), np.nan)
     for i, method in enumerate(methods):
         values[i, : len(best.loc[method])] = best.loc[method]
+    ends = {"vmin": 0, "vmax": max(1e-9, float(np.nanmax(values)))}
+    style = image_style("top_genes", kwargs, cmap="Blues", aspect="auto", **ends)
     longest = max((len(str(gene)) for gene in best.index.get_level_values("gene")), default=0)
     width = max(1.05, 0.1 * longest)
-    each = axes_for(ax, 1, 1, (1.2 + width * n_genes, 0.7 + 0.5 * len(methods)))[0, 0]
-    style = {"cmap": "Blues", "vmin": 0, "vmax": max(1e-9, float(np.nanmax(values))), "aspect": "auto", **kwargs}
+    size = panel_size(figsize, (1.2 + width * n_genes, 0.7 + 0.5 * len(methods)))
+    each = axes_for(ax, 1, 1, size)[0, 0]
     picture = each.imshow(values, **style)
     for i, method in enumerate(methods):
         for j, (gene, r) in enumerate(best.loc[method].items()):
@@ -70,7 +90,7 @@ def top_genes(table: pd.DataFrame, *, n_genes: int = 5, ax: Axes | None = None, 
     each.set_xlabel("rank by mean Pearson r")
     each.spines[:].set_visible(False)
     each.tick_params(length=0)
-    return each
+    return finished(each, "top_genes", show=show, save=save, return_fig=return_fig)
 
 
 def best_genes(table: pd.DataFrame, n_genes: int = 5) -> pd.Series:
