@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from bleep_sc._version import __version__
 
 if TYPE_CHECKING:
-    from bleep_sc import bm, datasets, metrics, models, pl, pp, slides, tl
+    from bleep_sc import bm, datasets, io, metrics, models, pl, pp, slides, tl
 
-__all__ = ["__version__", "bm", "datasets", "metrics", "models", "pl", "pp", "slides", "tl"]
+__all__ = ["__version__", "bm", "datasets", "io", "metrics", "models", "pl", "pp", "slides", "tl"]
 
-SUBPACKAGES = ("bm", "datasets", "metrics", "models", "pl", "pp", "slides", "tl")
+SUBPACKAGES = ("bm", "datasets", "io", "metrics", "models", "pl", "pp", "slides", "tl")
 
 
 def __getattr__(name: str) -> Any:

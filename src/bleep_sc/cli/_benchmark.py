@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +15,14 @@ from bleep_sc.cli._demo import ENCODER, MIN_COUNTS, N_TOP_GENES
 from bleep_sc.tl._score import MARKERS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from anndata import AnnData
 
 PATCH_SIZES = {"toy": (112, 112.0), "mob": (224, 560.0)}
 """Side in px and in µm; other tissue has 224 px of the full-resolution image, as in the paper."""
-ALWAYS = ("mean", "location")
+SAID = {"paper": "published", "small": "small", "both": "published, and BLEEP by default"}
+ALWAYS, ALL, QUICK = ("mean", "location"), "all", "default"
 
 
 @click.command()
@@ -30,8 +35,10 @@ ALWAYS = ("mean", "location")
 )
 @click.option(
     "--methods",
-    default="",
-    help="Names, separated by commas; mean and location copy are always among them. Default: all that can run.",
+    default=QUICK,
+    show_default=True,
+    help="Names, separated by commas; mean and location copy are always among them. 'default': those that take "
+    "minutes. 'all': every method that can run, hours with networks as published.",
 )
 @click.option("--encoder", default=ENCODER, show_default=True, help="Frozen encoder; 'none' trains on the patches.")
 @click.option("--group-key", default="library_id", show_default=True, help="Column of obs that names what is held out.")
@@ -40,7 +47,13 @@ ALWAYS = ("mean", "location")
     default=None,
     help="Column of obs that names whose tissue a spot is. Default: patient, donor, animal or their like.",
 )
-@click.option("--paper/--small", default=True, show_default=True, help="Networks as published, or small ones.")
+@click.option("--paper", "networks", flag_value="paper", default=True, help="Networks as published. The default.")
+@click.option("--small", "networks", flag_value="small", help="Small networks, and BLEEP by default.")
+@click.option("--both", "networks", flag_value="both", help="Networks as published, and BLEEP by default beside them.")
+@click.option(
+    "--ablation", is_flag=True, help="BLEEP as published with 1, 10, 50 and 100 neighbours too (the paper's table 2)."
+)
+@click.option("--against", default=None, help="The method from which differences are taken. Default: location copy.")
 @click.option("--batch-correct", is_flag=True, help="Train BLEEP on Harmony's output, as the paper does.")
 @click.option(
     "--n-top-genes",
@@ -49,6 +62,11 @@ ALWAYS = ("mean", "location")
     help="Most variable genes of each training slide. Default: 1000; 40 of the toy's.",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many seeds.")
+@click.option(
+    "--one-seed",
+    default="",
+    help="Names, separated by commas, of methods that run with the first seed alone, since they take long.",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -62,17 +80,24 @@ def benchmark(
     encoder: str,
     group_key: str,
     donor_key: str | None,
-    paper: bool,
+    networks: str,
+    ablation: bool,
+    against: str | None,
     batch_correct: bool,
     n_top_genes: int | None,
     seeds: int,
+    one_seed: str,
     out: Path,
 ) -> None:
     """Compare methods by leaving out one slide after another, and write the paper's tables and figures.
 
+    A method that fails is left out, and named at the end.
+
     \b
+    All tables and figures of the paper, on tissue that is at hand:
+      bleep-sc benchmark --data her2st --small --ablation --seeds 3
     The paper, on a GPU:
-      bleep-sc benchmark --data liver=FOLDER --encoder none --batch-correct --seeds 3
+      bleep-sc benchmark --data liver=FOLDER --encoder none --batch-correct --ablation --seeds 3
     """  # noqa: D301 - click wants the character
     if out.exists() and any(out.iterdir()) and not (out / "runs").is_dir():
         raise click.UsageError(f"{out} holds other files, which tables and figures may replace. Pass another --out.")
@@ -81,14 +106,18 @@ def benchmark(
     if donor_key is not None:
         _check_column(adata, donor_key, "--donor-key")
     use_rep = None if encoder == "none" else keys.features(encoder)
-    names = [name.strip() for name in methods.split(",") if name.strip()]
+    names = _names(methods)
     to_compare = bs.bm.methods(
-        list(dict.fromkeys([*ALWAYS, *names])) if names else None,
+        {(): None, (QUICK,): None, (ALL,): "all"}.get(tuple(names), list(dict.fromkeys([*ALWAYS, *names]))),
         use_rep=use_rep,
-        paper=paper,
+        paper="both" if networks == "both" else networks == "paper",
         batch_correct=batch_correct,
+        ablation=ablation,
         show_progress_bar=True,
     )
+    _check_compared(to_compare, {"--against": [against] if against else [], "--one-seed": _names(one_seed)})
+    seeded = [name for name in _names(one_seed) if "random_state" in signature(to_compare[name]).parameters]
+    to_compare |= {name: partial(to_compare[name], random_state=0) for name in seeded}
     if use_rep is not None and use_rep not in adata.obsm:
         bs.pp.image_features(adata, encoder)
     compared = bs.bm.cross_validate(
@@ -101,6 +130,7 @@ def benchmark(
         markers=_markers(adata, data),
         n_seeds=seeds,
         path=out / "runs",
+        keep_going=True,
         return_predictions=True,
     )
     bs.bm.report(
@@ -109,11 +139,24 @@ def benchmark(
         out,
         group_key=group_key,
         mark="low_quality" if "low_quality" in adata.obs else None,
-        notes=f"{Path(_tissue(data)).name}. Image features: {encoder}. Networks: {'published' if paper else 'small'}. "
-        f"Seeds: {seeds}.",
+        against=against,
+        notes=f"{Path(_tissue(data)).name}. Image features: {encoder}. Networks: {SAID[networks]}. Seeds: {seeds}.",
     )
     click.echo((out / "summary.md").read_text(encoding="utf-8"))
     click.echo(f"Written to {out}: report.html, tables and figures")
+    for name, error in compared[0].attrs["failed"].items():
+        click.echo(f"Left out, since it failed: {name}. {error}", err=True)
+
+
+def _names(given: str) -> list[str]:
+    return [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _check_compared(compared: Iterable[str], asked: Mapping[str, list[str]]) -> None:
+    for option, names in asked.items():
+        if unknown := [name for name in names if name not in compared]:
+            said = f"{', '.join(unknown)} is not compared (methods: {', '.join(compared)})."
+            raise click.BadParameter(said, param_hint=option)
 
 
 def _check_column(adata: AnnData, name: str, option: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,7 +12,7 @@ from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.h5ad import read_h5ad
 from bleep_sc._output.disk import is_there
 from bleep_sc._output.locks import held
-from bleep_sc.cli._files import ENCODER, FILE, OUT_FOLDER, require_free, require_unread, write_h5ad
+from bleep_sc.cli._files import DEVICE, ENCODER, FILE, OUT_FOLDER, require_free, require_unread, write_h5ad
 from bleep_sc.cli._processes import work_through
 
 
@@ -25,6 +26,7 @@ from bleep_sc.cli._processes import work_through
     "--layer", default=None, help="With --expression, its layer. Default: that which the model was fitted on."
 )
 @ENCODER
+@DEVICE
 @click.option("--overwrite", is_flag=True, help="Replace slides that are there.")
 def embed(
     slides: tuple[Path, ...],
@@ -34,12 +36,13 @@ def embed(
     expression: bool,
     layer: str | None,
     encoder: tuple[str, ...],
+    device: str,
     overwrite: bool,
 ) -> None:
     """Place slides with image features or patches in the joint embedding of a trained reference.
 
-    Slides that are done are not done again, and one that fails does not stop the others. Under torchrun, srun and in
-    the tasks of a job array every process takes its share of the slides.
+    Slides that are done are not done again, and one that fails does not stop the others. Under torchrun every process
+    takes its share of the slides.
 
     \b
     bleep-sc embed D1.h5ad E1.h5ad --ref reference.h5ad --expression --out embedded
@@ -57,7 +60,8 @@ def embed(
     def work(i: int) -> None:
         with held(outs[i]):
             adata = read_h5ad(slides[i])
-            bs.tl.embed(adata, reference, key=key, expression=expression, layer=layer, encoder=encoder or None)
+            how: dict[str, Any] = {"expression": expression, "layer": layer, "encoder": encoder or None}
+            bs.tl.embed(adata, reference, key=key, device=device, **how)
             write_h5ad(adata, outs[i], replace=overwrite)
         click.echo(f"{adata.n_obs:,} spots embedded. Written: {names[i]}")
 

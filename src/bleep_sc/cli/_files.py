@@ -22,13 +22,22 @@ OF_STORES = ("zarr.json", ".zgroup", ".zattrs")
 NUM_WORKERS = click.option(
     "--num-workers", type=click.IntRange(min=0), default=0, show_default=True, help="Processes that read ahead."
 )
-
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, help="Where to compute: auto, cpu, cuda, cuda:1 or mps."
+)
 ENCODER = click.option(
     "--encoder",
     multiple=True,
     help="Name of the encoder of the reference, where it is one of a hub: nothing is fetched from there unless named. "
     "May be given several times.",
 )
+
+
+def require_ending(out: Path, ending: str) -> None:
+    """Refuse a name that says another kind of file than is written."""
+    if out.suffix.lower() != ending:
+        right = out.with_suffix(ending).name
+        raise click.BadParameter(f"{out} must end in {ending}, as {right}.", param_hint="--out")
 
 
 def require_unread(*outs: Path, reads: Iterable[Path | None]) -> None:
@@ -65,8 +74,8 @@ def require_free(*files: Path, store: Path | None = None, overwrite: bool) -> No
 
 
 def beside(store: Path, *, geojson: bool) -> list[Path]:
-    """Return the files that are written beside the store of a slide: its page, its picture, and its outlines."""
-    ends = (".html", ".png", ".geojson")[: 2 + geojson]
+    """Return the files beside the store of a slide: its page, its picture, its outlines, and what QuPath runs."""
+    ends = (".html", ".png", ".geojson", ".groovy")[: 2 + 2 * geojson]
     return [store.with_name(store.name.removesuffix(".zarr") + end) for end in ends]
 
 

@@ -12,13 +12,20 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 import click
 
 import bleep_sc as bs
+from bleep_sc._adata import keys
 from bleep_sc._adata.donors import USUAL
 from bleep_sc._adata.h5ad import read_h5ad
+from bleep_sc._adata.libraries import libraries
+from bleep_sc._adata.worth import in_short, known_scores
 from bleep_sc._output.locks import held
-from bleep_sc.cli._files import FILE, NUM_WORKERS, OUT_FILE, OUT_FOLDER, require_free, write_h5ad
+from bleep_sc._output.messages import logger
+from bleep_sc.cli._files import FILE, NUM_WORKERS, OUT_FILE, OUT_FOLDER, require_ending, require_free, write_h5ad
 from bleep_sc.cli._processes import first_of_group
+from bleep_sc.tl._models.in_uns import read_description
 
 if TYPE_CHECKING:
+    from anndata import AnnData
+
     from bleep_sc.training.config import FitConfig
 
 CONSTANTS = {"true": True, "false": False, "none": None}
@@ -35,7 +42,11 @@ CONSTANTS = {"true": True, "false": False, "none": None}
     metavar="NAME=VALUE",
     help="A field of bleep_sc.tl.FitConfig, such as max_epochs=50 or views=raw,aligned; may be repeated.",
 )
-@click.option("--use-rep", multiple=True, help="Image features in obsm to start from; may be repeated.")
+@click.option(
+    "--use-rep",
+    multiple=True,
+    help="Image features in obsm to start from; may be repeated. Default: those of bleep-sc prepare, unless --encoder.",
+)
 @click.option("--encoder", default=None, help="Encoder of the patches, without --use-rep. Default: resnet50.")
 @click.option("--patches-key", default="patches", show_default=True, help="Patches in obsm, or in their store.")
 @click.option("--layer", default=None, help="Layer with log-normalised expression. Default: X.")
@@ -78,17 +89,19 @@ def fit(
     overwrite: bool,
     **options: Any,
 ) -> None:
-    """Train BLEEP on REF.h5ad: log-normalised expression with image features or patches.
+    """Train BLEEP on REF.h5ad, as bleep-sc prepare makes it: log-normalised expression with image features or patches.
 
     Under torchrun or srun all processes train one model, and the first of them writes it.
 
     \b
-    bleep-sc fit reference.h5ad --use-rep X_resnet50
+    bleep-sc fit reference.h5ad
+    bleep-sc fit reference.h5ad --use-rep X_resnet50 --out model.h5ad
     torchrun --nproc-per-node=8 -m bleep_sc fit reference.h5ad --paper --checkpoint-dir state
     """  # noqa: D301 - click wants the character
     config = _config(paper, settings)
     writes = first_of_group()
     if out is not None:
+        require_ending(out, ".h5ad")
         require_free(out, overwrite=overwrite)  # it has all that the reference has
     with held(out or reference) if writes else nullcontext():
         adata = read_h5ad(reference)
@@ -98,7 +111,7 @@ def fit(
             )
         bs.tl.fit(
             adata,
-            use_rep=list(use_rep) or None,
+            use_rep=list(use_rep) or _prepared(adata, options["encoder"]),
             config=config,
             key_added=key,
             random_state=seed,
@@ -108,7 +121,32 @@ def fit(
         if writes:
             write_h5ad(adata, out or reference, replace=out is None or overwrite)
             genes = len(adata.uns[key]["genes"])
-            click.echo(f"Fitted on {adata.n_obs:,} spots and {genes:,} genes. Written: {out or reference}")
+            click.echo(f"Fitted on {adata.n_obs:,} spots and {genes:,} genes. {_worth(adata, key)}")
+            click.echo(f"Written: {out or reference}")
+            named = "" if key == "bleep" else f" --key {key}"
+            click.echo(f"Next: bleep-sc impute SLIDE --ref {out or reference}{named} --out slide.zarr")
+
+
+def _worth(adata: AnnData, key: str) -> str:
+    """Say how well what was held out was predicted, and what that was."""
+    from bleep_sc.models.basis import BASES, basis
+
+    scores = known_scores(adata, key)
+    if scores is None:
+        return "Nothing was held out: how well genes can be predicted is not known."
+    params = read_description(adata.uns[key], key).params
+    slides = sorted(set(libraries(adata, None, params["library_key"]).tolist()))
+    on = BASES[basis(params, slides, held_out=True)]
+    return f"Predicted of {on}: {in_short(scores)}."
+
+
+def _prepared(adata: AnnData, encoder: str | None) -> str | None:
+    """Return the features that ``bleep-sc prepare`` computed, unless an encoder is to be trained."""
+    use_rep = str(adata.uns.get(keys.PREPARED, {}).get("use_rep", ""))
+    if encoder is not None or use_rep not in adata.obsm:
+        return None
+    logger.info("Image features are those of obsm[%r], as prepared.", use_rep)
+    return use_rep
 
 
 def _config(paper: bool, settings: tuple[str, ...]) -> FitConfig:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def genes_of(ref: AnnData, key: str, genes: str, draw: str) -> tuple[list[str], list[str]]:
     """Return the genes to predict and those to draw, or refuse what the reference cannot predict."""
-    chosen, drawn = _chosen(ref, key, genes), _names(draw)
+    chosen, drawn = _chosen(ref, key, genes), names_of(draw)
     absent = [gene for gene in chosen if gene not in ref.var_names]
     if absent or not chosen:
         raise ValueError(
@@ -34,9 +34,9 @@ def _chosen(ref: AnnData, key: str, genes: str) -> list[str]:
         trained = set(read_description(require_model(ref, key), key).genes)
         panel = [gene for gene in ref.var_names if gene in trained]
         return panel or ref.var_names.tolist()
-    return _names(genes)
+    return names_of(genes)
 
 
-def _names(names: str) -> list[str]:
+def names_of(names: str) -> list[str]:
     """Return every name once."""
     return list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bleep_sc._output.messages import logger
+from bleep_sc.cli._spoken import spoken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,10 +17,11 @@ FAILURES = (ValueError, KeyError, OSError, ImportError, RuntimeError, MemoryErro
 """Errors whose message says what to do."""
 
 
-def message(error: BaseException) -> str:
-    """Return what an error says, with what was noted about it."""
+def message(error: BaseException, command: click.Command | None) -> str:
+    """Return what an error says, with what was noted about it, in the options of a command."""
     said = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return "\n".join([str(said), *getattr(error, "__notes__", [])])
+    text = "\n".join([str(said), *getattr(error, "__notes__", [])])
+    return text if command is None else spoken(text, command)
 
 
 def require_alone(what: str) -> None:
@@ -43,15 +45,18 @@ def first_of_group() -> bool:
 
 
 def work_through(names: Sequence[str], work: Callable[[int], None], is_done: Callable[[int], bool]) -> None:
-    """Work on slides one by one: all of them, or the share of this process.
+    """Work on slides one by one: all of them, or, under torchrun, the share of this process.
 
     Which are its own depends on their place in the list alone, so that no two processes take one, whatever is done.
     Slides that fail stop no others, and are named at the end.
     """
-    from bleep_sc.training.processes.shares import share, together
+    from bleep_sc.training.processes.shares import require_meeting, step, together
 
-    number, n = share()
+    require_meeting()
+    number, n = step()
     mine, failed = range(number, len(names), n), []
+    context = click.get_current_context(silent=True)
+    command = None if context is None else context.command
     with together():
         for i in mine:
             done = is_done(i)
@@ -62,6 +67,6 @@ def work_through(names: Sequence[str], work: Callable[[int], None], is_done: Cal
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one slide, the others go on
                 failed.append(names[i])
                 kind = "" if isinstance(error, FAILURES) else f"{type(error).__name__}: "
-                click.echo(f"{names[i]} failed: {kind}{message(error)}", err=True)
+                click.echo(f"{names[i]} failed: {kind}{message(error, command)}", err=True)
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(mine)} slides failed: {', '.join(failed)}. Call again.")

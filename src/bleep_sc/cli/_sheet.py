@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bleep_sc._output.messages import listed
+from bleep_sc._output.messages import did_you_mean, listed
 from bleep_sc.tl._to_spatialdata import SPOT_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from anndata import AnnData
 
@@ -43,9 +43,12 @@ class Row:
     """What other columns say."""
 
 
-def read_sheet(sheet: Path) -> list[Row]:
-    """Read a sheet of slides; files are relative to it, and must be there. All that is wrong is said at once."""
-    header, cells = _table(sheet)
+def read_sheet(sheet: Path, only: str | None = None) -> list[Row]:
+    """Read a sheet of slides, or the one of a name; files are relative to it, and must be there.
+
+    All that is wrong is said at once.
+    """
+    header, cells = table_of(sheet, COLUMNS)
     rows, wrong = [], []
     for number, line in cells:
         try:
@@ -60,8 +63,11 @@ def read_sheet(sheet: Path) -> list[Row]:
         wrong.append("no slide")
     if wrong:
         rest = f" And {len(wrong) - 8} more." if len(wrong) > 8 else ""
-        raise _bad(f"{sheet} has {'; '.join(wrong[:8])}.{rest}")
-    return rows
+        raise bad_sheet(f"{sheet} has {'; '.join(wrong[:8])}.{rest}")
+    if only is not None and only not in (names := [row.name for row in rows]):
+        said = f"{sheet} has no slide {only!r} (there are: {listed(names)}).{did_you_mean([only], names)}"
+        raise click.BadParameter(said, param_hint="--only")
+    return [row for row in rows if only in (None, row.name)]
 
 
 def slide_name(slide: Path) -> str:
@@ -93,6 +99,8 @@ def _row(cells: dict[str, str], folder: Path) -> Row:
         raise ValueError(
             f"name {name!r}, which must be letters, digits, '_', '.' and '-' alone: files in --out are called so"
         )
+    if name.casefold() == "index":
+        raise ValueError(f"name {name!r}, and index.html lists all slides; pass another in a column name")
     notes = {column: text for column, text in cells.items() if column not in COLUMNS and text}
     return Row(slide, name, _mpp(known["mpp"]), region, notes)
 
@@ -109,25 +117,30 @@ def _mpp(text: str | None) -> float | None:
     return mpp
 
 
-def _table(sheet: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the names of the columns, and the cells of every line that has any, with its number."""
+def table_of(sheet: Path, columns: Sequence[str]) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the names of the columns, and the cells of every line that has any, with its number.
+
+    ``columns`` are those that have a meaning; the first of them is needed.
+    """
     text = _text(sheet)
     said = re.match(r"sep=(.)\r?\n", text)  # of Excel
     try:
-        lines = list(_lines(text[said.end() :], said[1]) if said else _lines(text, _delimiter(text)))
+        lines = list(_lines(text[said.end() :], said[1]) if said else _lines(text, _delimiter(text, columns[0])))
     except csv.Error as error:
-        raise _bad(f"{sheet} is no table ({error}). Save it as CSV.") from error
-    header = [name.lower() if name.lower() in COLUMNS else name for name in (lines[0][1] if lines else [])]
+        raise bad_sheet(f"{sheet} is no table ({error}). Save it as CSV.") from error
+    header = [name.lower() if name.lower() in columns else name for name in (lines[0][1] if lines else [])]
     while header and not header[-1]:
         header.pop()
-    if "slide" not in header:
-        raise _bad(f"{sheet} has the columns {listed(header)}; it needs slide, and may have {', '.join(COLUMNS[1:])}.")
+    if columns[0] not in header:
+        raise bad_sheet(
+            f"{sheet} has the columns {listed(header)}; it needs {columns[0]}, and may have {', '.join(columns[1:])}."
+        )
     again = sorted({name for name in header if name and header.count(name) > 1})
     if again:
-        raise _bad(f"{sheet} has several columns {listed(again)}. Name them apart.")
+        raise bad_sheet(f"{sheet} has several columns {listed(again)}. Name them apart.")
     for number, line in lines[1:]:
         if any(line[len(header) :]):
-            raise _bad(
+            raise bad_sheet(
                 f"{sheet} has {len(line)} cells in line {number}, and {len(header)} columns. Put cells that hold the "
                 "delimiter into quotes."
             )
@@ -140,11 +153,11 @@ def _lines(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         yield reader.line_num, [cell.strip() for cell in line]
 
 
-def _delimiter(text: str) -> str:
-    """Return the delimiter by which there is a column of slides."""
+def _delimiter(text: str, column: str) -> str:
+    """Return the delimiter by which there is a column of a name."""
     first = text.splitlines()[0] if text.strip() else ""
     for delimiter in DELIMITERS:
-        if "slide" in [cell.strip().strip('"').strip().lower() for cell in first.split(delimiter)]:
+        if column in [cell.strip().strip('"').strip().lower() for cell in first.split(delimiter)]:
             return delimiter
     return max(DELIMITERS, key=first.count)
 
@@ -153,16 +166,17 @@ def _text(sheet: Path) -> str:
     content = sheet.read_bytes()
     for start, kind in BINARY.items():
         if content.startswith(start):
-            raise _bad(f"{sheet} is {kind}, and no text. Save it as CSV (comma separated, UTF-8).")
+            raise bad_sheet(f"{sheet} is {kind}, and no text. Save it as CSV (comma separated, UTF-8).")
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # "Unicode text" of Excel
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _bad(f"{sheet} is no UTF-8 ({error}). Save it as CSV UTF-8.") from error
+        raise bad_sheet(f"{sheet} is no UTF-8 ({error}). Save it as CSV UTF-8.") from error
     if "\0" in text:
-        raise _bad(f"{sheet} is no text: it has zero bytes. Save it as CSV UTF-8.")
+        raise bad_sheet(f"{sheet} is no text: it has zero bytes. Save it as CSV UTF-8.")
     return text.lstrip("\r\n \ufeff")
 
 
-def _bad(message: str) -> click.BadParameter:
+def bad_sheet(message: str) -> click.BadParameter:
+    """Return an error about a sheet."""
     return click.BadParameter(message, param_hint="--sheet")
