@@ -2,9 +2,12 @@
 
 import json
 import os
+import shutil
+from functools import wraps
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["BLEEP_SC_REFERENCES"] = "http://127.0.0.1:9"  # where nothing answers
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # numba, in scanpy, sets torch's threads to its own
@@ -19,12 +22,14 @@ import pytest
 import scanpy as sc
 import tifffile
 import torch
+import zarr
 from anndata import AnnData
 from PIL import Image
 from scipy import sparse
 from scipy.spatial import cKDTree
 
 import bleep_sc as bs
+from bleep_sc.datasets import _toy as toy_tissue
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 if "BLEEP_SC_DATA" not in os.environ and SHARED.is_dir():
@@ -33,6 +38,24 @@ if "BLEEP_SC_DATA" not in os.environ and SHARED.is_dir():
 numba.config.reload_config()  # plugins of pytest import it before this file is read
 mpl.use("agg")
 torch.set_num_threads(1)  # small tensors, and a machine that is shared
+
+
+def once(draw):
+    """A slice of toy tissue is drawn once a process: its seed decides everything. Every call gets a copy."""
+    drawn = {}
+
+    @wraps(draw)
+    def drawn_once(name, program, level, rng):
+        seed = rng.bit_generator.seed_seq
+        key = (name, seed.entropy, seed.spawn_key)
+        if key not in drawn:
+            drawn[key] = draw(name, program, level, rng)
+        return drawn[key].copy()
+
+    return drawn_once
+
+
+toy_tissue._slice = once(toy_tissue._slice)
 
 
 @pytest.fixture(autouse=True)
@@ -177,7 +200,7 @@ def write_visium_hd(folder: Path, tissue: AnnData) -> Path:
             "in_tissue": 1,
             "array_row": row,
             "array_col": column,
-            "pxl_row_in_fullres": 100 + row * step,
+            "pxl_row_in_fullres": 100 + (59 - row) * step,  # mirrored, as real slides are
             "pxl_col_in_fullres": 200 + column * step,
         }
     )
@@ -194,31 +217,120 @@ def write_visium_hd(folder: Path, tissue: AnnData) -> Path:
     return folder
 
 
+def write_cells_zarr(path: Path, n_cells: int) -> list[str]:
+    """What spatialdata_io asks for in a Xenium folder, as version 2 writes it; give the names of the cells."""
+    numbers = np.column_stack([np.arange(n_cells) * 7 + 5, np.ones(n_cells)]).astype(np.uint32)
+    with zarr.storage.ZipStore(path, mode="w") as store:
+        group = zarr.open_group(store, mode="w", zarr_format=2)
+        group.create_array("cell_id", data=numbers)
+        group.create_group("polygon_sets")
+        for i in (0, 1):
+            group.create_array(f"polygon_sets/{i}/cell_index", data=np.arange(n_cells, dtype=np.uint32))
+        names = {"column_names": ["z_level", "nucleus_count"]}
+        group.create_array("cell_summary", data=np.zeros((n_cells, 2)), attributes=names)
+    letters = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
+    return [f"{number:08x}".translate(letters) + "-1" for number in numbers[:, 0]]
+
+
+PIXEL_UM, TURN = 0.2125, np.deg2rad(88.5)
+"""µm per px of Xenium's morphology image, and by how much the H&E is turned against it."""
+
+
+def write_xenium(folder: Path, tissue: AnnData, n_cells: int = 2000) -> Path:
+    """What Xenium leaves of a slide, and the H&E with its alignment; cells have the profile of the nearest spot.
+
+    Places on the H&E, px, and counts of all that is to be summed are in ``truth.npz``.
+    """
+    random, image, outs = np.random.default_rng(0), tissue.uns["image"], folder / "outs"
+    outs.mkdir(parents=True)
+    scale = SCAN_MPP / PIXEL_UM
+    turned = np.array([[np.cos(TURN), np.sin(TURN)], [-np.sin(TURN), np.cos(TURN)]])
+    alignment = np.eye(3)
+    alignment[:2, :2], alignment[:2, 2] = scale * turned, (150.0, scale * image.shape[1])
+    home = tissue.obsm["spatial"][random.integers(0, tissue.n_obs, n_cells)]
+    cells = home + random.uniform(-40, 40, (n_cells, 2))
+    nearest = cKDTree(tissue.obsm["spatial"]).query(cells)[1]
+    counts = random.poisson(np.asarray(tissue.X[nearest].todense()) / 120)
+    ids = write_cells_zarr(outs / "cells.zarr.zip", n_cells)
+    genes = tissue.var_names.tolist()
+    cell, gene = np.nonzero(counts)
+    repeats = counts[cell, gene]
+    of_cell, of_gene = np.repeat(cell, repeats), np.repeat(gene, repeats)
+    molecules = cells[of_cell] + random.normal(0, 3, (len(of_cell), 2))
+
+    def um(places):
+        return (places @ alignment[:2, :2].T + alignment[:2, 2]) * PIXEL_UM
+
+    controls = random.uniform(100, 900, (500, 2))
+    table = pd.DataFrame(um(np.vstack([molecules, molecules[:400], controls])), columns=["x_location", "y_location"])
+    table["z_location"] = 10.0
+    names = [*np.array(genes)[of_gene], *np.array(genes)[of_gene[:400]], *["NegControlProbe_00042"] * 500]
+    table["feature_name"] = names
+    table["cell_id"] = [*np.array(ids)[of_cell], *["UNASSIGNED"] * 900]
+    table["qv"] = np.float32([*np.full(len(molecules), 40.0), *np.full(400, 12.0), *np.full(500, 40.0)])
+    table["overlaps_nucleus"] = np.uint8(0)
+    table.sample(frac=1, random_state=0).to_parquet(outs / "transcripts.parquet", index=False)
+    centers = pd.DataFrame(um(cells), columns=["x_centroid", "y_centroid"])
+    centers.insert(0, "cell_id", ids)
+    centers["cell_area"], centers["nucleus_area"] = 60.0, 25.0
+    centers.to_parquet(outs / "cells.parquet", index=False)
+    write_counts(outs / "cell_feature_matrix.h5", counts, ids, genes)
+    about = {"run_name": "toy", "region_name": "toy_lobe", "panel_name": "toy panel", "pixel_size": PIXEL_UM}
+    about["analysis_sw_version"] = "xenium-2.0.0.10"
+    (outs / "experiment.xenium").write_text(json.dumps(about))
+    tifffile.imwrite(outs / "toy_he_image.ome.tif", image, photometric="rgb", metadata={"axes": "YXS"})
+    np.savetxt(outs / "toy_he_imagealignment.csv", alignment, delimiter=",")
+    truth = {"cells": cells, "counts": counts, "molecules": molecules, "of_gene": of_gene}
+    np.savez(folder / "truth.npz", **truth)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tissue() -> AnnData:
     """A slice of toy tissue, scanned at 1.25 µm per px."""
     return scanned(bs.datasets.toy(n_slices=1))
 
 
+@pytest.fixture(scope="session")
+def _space_ranger(tissue: AnnData, tmp_path_factory) -> Path:
+    return write_space_ranger(tmp_path_factory.mktemp("visium") / "outs", tissue)
+
+
 @pytest.fixture
-def space_ranger(tissue: AnnData, tmp_path: Path) -> Path:
+def space_ranger(_space_ranger: Path, tmp_path: Path) -> Path:
     """A Visium folder of Space Ranger."""
-    return write_space_ranger(tmp_path / "outs", tissue)
+    return shutil.copytree(_space_ranger, tmp_path / "outs")
+
+
+@pytest.fixture(scope="session")
+def _visium_hd(tissue: AnnData, tmp_path_factory) -> Path:
+    return write_visium_hd(tmp_path_factory.mktemp("visium_hd") / "hd", tissue)
 
 
 @pytest.fixture
-def visium_hd(tissue: AnnData, tmp_path: Path) -> Path:
+def visium_hd(_visium_hd: Path, tmp_path: Path) -> Path:
     """A Visium HD folder of Space Ranger."""
-    return write_visium_hd(tmp_path / "hd", tissue)
+    return shutil.copytree(_visium_hd, tmp_path / "hd")
 
 
-@pytest.fixture
-def visium_slides(tmp_path: Path) -> Path:
-    """A folder with the Visium slides A1, B1 and C1, each as Space Ranger leaves it, with its scan beside it."""
-    toy = bs.datasets.toy(n_slices=3)
+@pytest.fixture(scope="session")
+def xenium(tissue: AnnData, tmp_path_factory) -> Path:
+    """A Xenium folder, ``outs``, with its H&E and the alignment of that beside it."""
+    return write_xenium(tmp_path_factory.mktemp("xenium") / "lobe", tissue)
+
+
+@pytest.fixture(scope="session")
+def _visium_slides(tmp_path_factory) -> Path:
+    folder, toy = tmp_path_factory.mktemp("visium_slides"), bs.datasets.toy(n_slices=3)
     for name, library in zip(("A1", "B1", "C1"), ("slice1", "slice2", "slice3"), strict=True):
         part = toy[toy.obs["library_id"] == library][::2].copy()
         part.uns["spatial"] = {library: part.uns["spatial"][library]}
-        write_space_ranger(tmp_path / name / "outs", scanned(part))
-        (tmp_path / name / "outs" / "scan.tif").rename(tmp_path / name / "scan.tif")
-    return tmp_path
+        write_space_ranger(folder / name / "outs", scanned(part))
+        (folder / name / "outs" / "scan.tif").rename(folder / name / "scan.tif")
+    return folder
+
+
+@pytest.fixture
+def visium_slides(_visium_slides: Path, tmp_path: Path) -> Path:
+    """A folder with the Visium slides A1, B1 and C1, each as Space Ranger leaves it, with its scan beside it."""
+    return shutil.copytree(_visium_slides, tmp_path, dirs_exist_ok=True)

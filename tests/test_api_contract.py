@@ -9,22 +9,38 @@ import pytest
 import bleep_sc as bs
 
 MAKERS = {
+    "check_reference",
+    "gather_cells",
     "load_model",
     "load_reference",
+    "prepare",
     "pseudobulk",
     "push_reference",
+    "save_model",
     "share_reference",
+    "sum_bins",
     "tile_slide",
+    "write_index",
+    "write_page",
     "to_anndata",
     "to_geojson",
     "to_spatialdata",
+    "to_table",
 }
-FIRST = {"load_reference": "path", "push_reference": "path", "tile_slide": "image"}
+FIRST = {
+    "check_reference": "path",
+    "load_model": "reference",
+    "load_reference": "path",
+    "prepare": "folders",
+    "push_reference": "path",
+    "tile_slide": "image",
+    "write_index": "folder",
+}
 OF_TABLES = {"benchmark", "top_genes"}
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 FUNCTIONS = [
     pytest.param(namespace, getattr(package, name), id=f"{namespace}.{name}")
-    for namespace, package in (("pp", bs.pp), ("tl", bs.tl), ("pl", bs.pl))
+    for namespace, package in (("io", bs.io), ("pp", bs.pp), ("tl", bs.tl), ("pl", bs.pl))
     for name in package.__all__
     if inspect.isfunction(getattr(package, name))
 ]
@@ -69,7 +85,8 @@ def test_listed_in_the_api_page(namespace, function):
 
 
 def test_nothing_else_is_public():
-    for namespace, package in (("pp", bs.pp), ("tl", bs.tl), ("pl", bs.pl), ("bm", bs.bm), ("datasets", bs.datasets)):
+    for namespace in ("bm", "datasets", "io", "pl", "pp", "tl"):
+        package = getattr(bs, namespace)
         modules = {path.stem for path in Path(package.__file__).parent.glob("*.py")}
         assert all(name.startswith("_") for name in modules), namespace
         assert package.__all__ == sorted(package.__all__)
@@ -78,3 +95,9 @@ def test_nothing_else_is_public():
 def test_slides_shows_what_the_api_page_lists():
     listed = re.findall(r"^\s*slides\.(\w+)$", API_PAGE.read_text(), flags=re.MULTILINE)
     assert sorted(listed) == bs.slides.__all__
+
+
+def test_completion_shows_what_is_public():
+    for name in bs.SUBPACKAGES:
+        package = getattr(bs, name)
+        assert dir(package) == sorted(package.__all__), name

@@ -1,6 +1,8 @@
 import errno
+import inspect
 import re
 import shlex
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +14,12 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 import bleep_sc as bs
 from bleep_sc import cli
-from bleep_sc.cli import _demo, _fit
+from bleep_sc.bm import _methods
+from bleep_sc.cli import _demo, _fit, _spoken
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,11 +67,21 @@ def test_the_benchmark_writes_into_a_folder_of_its_own(tmp_path):
     assert "holds other files, which tables and figures may replace. Pass another --out" in result.output
 
 
-@pytest.mark.parametrize("command", ["benchmark", "embed", "features", "fit", "impute"])
+@pytest.mark.parametrize("command", ["benchmark", "embed", "features", "fit", "impute", "index", "page"])
 def test_examples_of_commands_stand_on_lines_of_their_own(command):
     shown = CliRunner().invoke(cli.main, [command, "--help"]).output
     assert "\\b" not in shown
     assert re.search(rf"^ +bleep-sc {command} ", shown, flags=re.MULTILINE)
+
+
+def test_the_list_of_commands_has_whole_sentences_in_the_order_of_the_work():
+    listed = CliRunner().invoke(cli.main, ["--help"]).output.partition("Commands:")[2]
+    shown = " ".join(listed.split()).replace("- ", "-")  # lines end at hyphens, too
+    assert "..." not in shown
+    assert re.findall(rf"(?:^|\. )({'|'.join(cli.main.commands)}) [A-Z]", shown) == list(cli.main.commands)
+    for command in cli.main.commands.values():
+        first, _, _ = " ".join(command.help.split()).partition(". ")
+        assert first.removesuffix(".") in shown
 
 
 def test_version_and_help():
@@ -86,8 +100,14 @@ def test_the_benchmark_compares_what_was_asked_for(toy, tmp_path, monkeypatch):
         "report",
         lambda *args, **kwargs: given.update(kwargs, args=args) or (args[2] / "summary.md").write_text("S"),
     )
+
+    def fails(train, query, *, use_rep):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setitem(_methods.ON_FEATURES, "knn", fails)
     out = tmp_path / "out"
-    arguments = ["--data", str(tmp_path / "slides.h5ad"), "--methods", "mean,ridge", "--n-top-genes", "40"]
+    arguments = ["--data", str(tmp_path / "slides.h5ad"), "--methods", "mean,ridge,knn", "--n-top-genes", "40"]
+    arguments += ["--against", "ridge", "--seeds", "2", "--one-seed", "mean,ridge"]
     result = CliRunner().invoke(
         cli.main, ["benchmark", *arguments, "--donor-key", "donor", "--out", str(out)], catch_exceptions=False
     )
@@ -96,6 +116,8 @@ def test_the_benchmark_compares_what_was_asked_for(toy, tmp_path, monkeypatch):
     assert set(table["method"]) == {"mean", "location", "ridge", "permuted"}
     assert set(predictions["ridge"]) == {"slice1", "slice2", "slice3"}
     assert path == out
+    assert "Left out, since it failed: knn. RuntimeError: no memory" in result.output
+    assert given["against"] == "ridge"
     assert "method" not in given
     assert given["mark"] == "low_quality"
     assert table["donor"].unique().tolist() == ["D"]
@@ -106,12 +128,17 @@ def test_the_benchmark_compares_what_was_asked_for(toy, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--methods", "ridge,foo"], r"names=\['foo'\] are no methods of the package; it has: mean, location"),
+        (["--methods", "ridge,foo"], "--methods has 'foo', which is no method of the package. It has: mean, loc"),
         (["--group-key", "batch"], r"Invalid value for --group-key: obs has no column 'batch' \(it has: library_id"),
         (["--donor-key", "man"], "Invalid value for --donor-key: obs has no column 'man'"),
-        (["--encoder", "none", "--methods", "ridge"], "ridge need image features: pass use_rep="),
+        (["--encoder", "none", "--methods", "ridge"], "ridge need image features; --encoder names them"),
         (["--encoder", "none-such"], "none-such"),
         (["--seeds", "0"], "0 is not in the range"),
+        (
+            ["--methods", "mean", "--ablation", "--against", "ridge"],
+            r"Invalid value for --against: ridge is not compared \(methods: mean, location, bleep_k50, bleep_k1",
+        ),
+        (["--methods", "mean", "--one-seed", "mean,hist"], "Invalid value for --one-seed: hist is not compared"),
     ],
 )
 def test_errors_are_messages(toy, tmp_path, monkeypatch, arguments, message):
@@ -121,6 +148,91 @@ def test_errors_are_messages(toy, tmp_path, monkeypatch, arguments, message):
     assert isinstance(result.exception, SystemExit)
     assert re.search(message, result.output.replace("\n", " "))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "--use-rep", "X_no"], r"Run bleep-sc features, or pass the key of features as --use-rep\."),
+        (["fit", "--use-rep", "X_stain_stats", "--layer", "no"], "Pass --layer, the name of the layer with"),
+        (["fit", "--use-rep", "X_stain_stats", "--library-key", "no"], "Pass --library-key, the column that names"),
+        (["fit", "--use-rep", "X_stain_stats", "--set", "max_epochs=0"], r"Error: --set max_epochs=0 must be positive"),
+        (["features", "--encoder", "no"], "Encoder 'no' is not known"),
+    ],
+)
+def test_errors_speak_the_options_of_the_command(unfitted, arguments, message):
+    command, *options = arguments
+    out = str(unfitted.with_name("none.h5ad"))
+    result = CliRunner().invoke(cli.main, [command, str(unfitted), *options, "--out", out])
+    assert result.exit_code == 1
+    assert re.search(message, result.output)
+    assert not re.search(r"(?<!--set )\b\w+_\w+=", result.output)
+
+
+@pytest.mark.parametrize(
+    ("command", "message", "spoken"),
+    [
+        ("tile", "mpp=-1.0 must be positive.", "--mpp=-1.0 must be positive."),
+        ("tile", "spacing_um=-3, size=224", "--spacing=-3, size=224"),
+        ("impute", "key= names one. Pass ref=[first, other].", "--key names one. Pass ref=[first, other]."),
+        (
+            "impute",
+            "Pass bleep_sc.tl.impute(adata, ref=ref, key=key).",
+            "Pass bleep_sc.tl.impute(adata, ref=ref, key=key).",
+        ),
+        ("impute", "Run bleep_sc.tl.fit(adata_ref) first.", "Run bleep-sc fit first."),
+        ("fit", "Seed: random_state=-1; key_added='a'.", "Seed: --seed=-1; --key='a'."),
+        ("fit", "FitConfig.tau=3; views= of (use_rep='b')", "FitConfig.tau=3; --set views of (--use-rep='b')"),
+        ("prepare", "Pass it: image={'A': 'path'} (on the command line --image A=FILE).", "Pass it: --image A=FILE."),
+        (
+            "prepare",
+            "Name them: a mapping {'A1': 'folder', ...} (on the command line --name, once a folder).",
+            "Name them: --name, once a folder.",
+        ),
+        ("prepare", "Pass a smaller min_counts= (--min-counts).", "Pass a smaller --min-counts."),
+        ("tile", "blurred (sharpness below min_sharpness=0.05).", "blurred (sharpness below --min-sharpness=0.05)."),
+        (
+            "impute",
+            "Take one of bleep_sc.models.list_encoders().",
+            "Take one of bleep-sc features --list-encoders.",
+        ),
+        ("prepare", "alignment= says how.", "--alignment says how."),
+        ("embed", "batch_size=0 and my.layer=3 stay", "batch_size=0 and my.layer=3 stay"),
+    ],
+)
+def test_arguments_are_options_where_the_command_has_them(command, message, spoken):
+    assert _spoken.spoken(message, cli.main.commands[command]) == spoken
+
+
+def test_warnings_are_lines_and_said_once(monkeypatch):
+    def twice(*_, **__):
+        for _ in range(2):
+            warnings.warn("Spots are odd: pass data= of others.", UserWarning, stacklevel=2)
+
+    monkeypatch.setattr(cli.main.commands["benchmark"], "callback", twice)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        result = CliRunner().invoke(cli.main, ["benchmark"])
+    assert result.stderr == "Warning: Spots are odd: pass --data of others.\n"
+
+
+def test_a_wrong_file_and_a_wrong_ending_are_named(unfitted, tmp_path):
+    image = tmp_path / "scan.jpg"
+    Image.new("RGB", (9, 9)).save(image)
+    (tmp_path / "notes.txt").write_text("mine")
+    for file, kind in (("scan.jpg", "a JPEG image"), ("notes.txt", r"a \.txt file")):
+        result = run("impute", unfitted, "--ref", tmp_path / file, "--out", tmp_path / "o.zarr")
+        assert re.search(rf"{file}' is {kind}, and no h5ad file\. Were two files given", result.output)
+        assert "damaged" not in result.output
+    before = sorted(tmp_path.iterdir())
+    for command, out, right in (("impute", "q.html", "q.zarr"), ("tile", "x.csv", "x.h5ad")):
+        needed = ["--ref", unfitted] if command == "impute" else []
+        result = run(command, image, *needed, "--out", tmp_path / out)
+        assert result.exit_code == 2
+        assert f"as {right}." in " ".join(result.output.split())
+    result = run("tile", image, "--mpp", 686, "--out", tmp_path / "x.h5ad")
+    assert "--mpp=686 is no microscope's" in result.output
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_the_traceback_can_be_had(monkeypatch):
@@ -207,10 +319,10 @@ def test_hyper_parameters_are_set_by_name():
         ("train_encoder=1", "train_encoder=1 is no bool"),
         ("n_components=x", "n_components=x is no none or int"),
         ("max_epochs", "max_epochs= is no int"),
-        ("views=raw,algned", r"FitConfig.views=\('raw', 'algned'\) names 'algned'; use some of \('raw', 'components'"),
+        ("views=raw,algned", r"--set views=\('raw', 'algned'\) names 'algned'; use some of \('raw', 'components'"),
         ("views=", r"names ''; use some of"),
         ("views=('raw',)", r"use some of \('raw'"),
-        ("batch_size=1", r"FitConfig.batch_size=1 must be at least 2"),
+        ("batch_size=1", r"--set batch_size=1 must be at least 2"),
     ],
 )
 def test_settings_that_cannot_be_are_named(unfitted, setting, message):
@@ -321,3 +433,18 @@ def test_commands_in_the_documentation_exist(page):
         values, *_ = command.make_parser(click.Context(command)).parse_args(arguments)
         if name == "fit":
             _fit._config("paper" in values, tuple(values.get("settings", ())))
+
+
+def test_encoders_are_listed_without_a_file():
+    result = CliRunner().invoke(cli.main, ["features", "--list-encoders"])
+    assert result.exit_code == 0
+    for row in bs.models.list_encoders().itertuples():
+        assert row.Index in result.output
+        assert row.page in result.output
+    assert "..." not in result.output
+
+
+@pytest.mark.parametrize("command", ["tile", "impute"])
+def test_the_least_sharpness_is_that_of_the_function(command):
+    (option,) = [each for each in cli.main.commands[command].params if each.name == "min_sharpness"]
+    assert option.default == inspect.signature(bs.pp.tile_slide).parameters["min_sharpness"].default

@@ -158,7 +158,7 @@ def stored(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stored")
     ref.write_h5ad(folder / "ref.h5ad")
     ref.write_zarr(folder / "ref.zarr")
-    bs.models.save(bs.tl.load_model(ref), folder / "model")
+    bs.tl.save_model(ref, folder / "model")
     bs.tl.share_reference(ref, folder / "shared")
     return folder, predicted(query, ref)[0]
 
@@ -250,7 +250,7 @@ def retrieved(query, ref):
 
 def same_model(path, other):
     """How far the weights of two models are apart, (1,)."""
-    pairs = zip(*(bs.models.load(each).module.state_dict().values() for each in (path, other)), strict=True)
+    pairs = zip(*(bs.tl.load_model(each).module.state_dict().values() for each in (path, other)), strict=True)
     return np.array([max(float((one - two).abs().max()) for one, two in pairs)])
 
 

@@ -16,7 +16,7 @@ import bleep_sc as bs
 
 FUNCTIONS = [
     pytest.param(getattr(package, name), id=f"{package.__name__}.{name}")
-    for package in (bs.pp, bs.tl, bs.pl, bs.bm, bs.datasets)
+    for package in (bs.io, bs.pp, bs.tl, bs.pl, bs.bm, bs.datasets)
     for name in package.__all__
     if inspect.isfunction(getattr(package, name))
 ]

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 import anndata as ad
+import h5py
+import numpy as np
 import pytest
 from anndata.tests.helpers import assert_equal
 
@@ -60,6 +62,10 @@ def pipeline(tmp_path_factory):
     bs.tl.fit_stnet(ref, use_rep="X_stain_stats", config=stnet, show_progress_bar=False)
     histogene = bs.tl.HisToGeneConfig(n_dims=16, max_epochs=2)
     bs.tl.fit_histogene(ref, config=histogene, show_progress_bar=False)
+    hist2st = bs.tl.Hist2STConfig(n_channels=8, n_heads=1, max_epochs=1, zinb_weight=0)
+    bs.tl.fit_hist2st(ref, config=hist2st, show_progress_bar=False)
+    for fit, kind in ((bs.tl.fit_he2rna, bs.tl.HE2RNAConfig), (bs.tl.fit_hist2rna, bs.tl.Hist2RNAConfig)):
+        fit(ref, use_rep="X_stain_stats", config=kind(n_hidden=8, max_epochs=2), show_progress_bar=False)
     features = present(query)
     bs.tl.impute(query, ref=ref, target_rep="X_harmony", interval=0.9)
     imputed = present(query) - features
@@ -69,7 +75,7 @@ def pipeline(tmp_path_factory):
     bs.tl.impute(two, ref=one)
     bs.tl.embed(two, one, expression=True, layer="bleep")
     grown = bs.tl.impute(query, ref=[one, two], copy=True)
-    for key in ("ridge", "stnet", "histogene"):
+    for key in ("ridge", "stnet", "histogene", "hist2st", "he2rna", "hist2rna"):
         bs.tl.predict(query, ref=ref, key=key)
     bs.tl.score(query, ["bleep", "ridge"])
     bs.tl.leiden(query, resolutions=[1.0])
@@ -79,14 +85,44 @@ def pipeline(tmp_path_factory):
         bs.tl.score_gene_sets(
             query, {"zonation": ["CYP3A4", "CYP2E1", "FABP1", "HAL", "ALB"]}, layer=layer, min_genes=2
         )
+    bs.pp.multi_tile_features(query, "stain_stats", radius_um=150, show_progress_bar=False)
     plain = bs.tl.impute(query, ref=ref, copy=True)
+    for side in (ref, plain):
+        side.layers["theirs"] = np.random.default_rng(0).normal(size=side.shape).astype(np.float32)
+        bs.pp.prediction_features(side, "theirs", "theirs")
+    bs.tl.predict(plain, ref, key="ridge")
+    bs.tl.correct_prediction(plain, ref, "theirs", by="ridge")
+    del ref.layers["theirs"], plain.layers["theirs"]
     bs.tl.restore_variance(plain, ref)
+    sections, placed = ref.copy(), query.copy()
+    bs.tl.fit(sections, use_rep="X_stain_stats", config=config, show_progress_bar=False)
+    bs.tl.impute(placed, ref=sections)
+    bs.tl.blend_place(placed, sections, interval=0.9)
     bulk = bs.tl.pseudobulk(plain, sample_key="library_id", min_predictability=None, n_draws=1, ref=ref)
     image = query.uns["spatial"]["slice3"]["images"]["hires"]
     whole = {"type": "Polygon", "coordinates": [[[0, 0], [5000, 0], [5000, 5000], [0, 5000], [0, 0]]]}
     tiles = bs.pp.tile_slide(image, mpp=2.0, size=24, spacing_um=300, region=whole, show_progress_bar=False)
     bs.pp.extract_patches(tiles, image, size=24, store=tmp_path_factory.mktemp("store") / "patches.zarr")
-    return before, imputed, ref, query, bs.tl.to_anndata(query), grown, plain, bulk, tiles
+    file = tmp_path_factory.mktemp("folder") / "slide.h5ad"
+    bs.datasets.toy(n_slices=1)[::8].copy().write_h5ad(file)
+    prepared = bs.io.prepare(file, donor={"slice1": "P1"}, n_top_genes=40, encoder="stain_stats")
+    spots = bs.pp.gather_cells(bs.datasets.toy(n_slices=1), mpp=1.0, spot_um=110)
+    squares = bs.pp.sum_bins(spots, bin_um=220)
+    path = tmp_path_factory.mktemp("features") / "slide.h5"
+    with h5py.File(path, "w") as file:
+        file["coords"], file["features"] = tiles.obsm["spatial"] - 28, np.ones((tiles.n_obs, 1024))
+    bs.pp.read_features(tiles, path, "uni", side_px=56)
+    moved = bs.datasets.toy(n_slices=1)
+    bs.pp.register(moved, moved.uns["spatial"]["slice1"]["images"]["hires"], transform=[[1, 0, 0], [0, 1, 0]])
+    made = (spots, squares, prepared, moved, placed)
+    cell = {"type": "Polygon", "coordinates": [[[300, 300], [330, 300], [330, 330], [300, 300]]]}
+    cell = {"type": "Feature", "id": "a", "geometry": cell, "properties": {"classification": {"name": "Tumor"}}}
+    cells = bs.pp.tile_slide(image, mpp=2.0, size=24, cells=cell, library_id="slice3", show_progress_bar=False)
+    for key in ("cell_id", "cell_class"):
+        tiles.obs[key] = cells.obs[key].iloc[0]
+    tiles.uns["cells"] = cells.uns["cells"]
+    bs.tl.conserve(plain, query)
+    return before, imputed, ref, query, bs.tl.to_anndata(query), grown, plain, bulk, tiles, *made
 
 
 def test_every_key_is_documented_and_every_documented_key_appears(pipeline):
@@ -98,7 +134,10 @@ def test_every_key_is_documented_and_every_documented_key_appears(pipeline):
 
 
 def test_all_that_a_prediction_may_consist_of_is_documented():
-    assert prediction("bleep") - documented() == set()
+    of_others = {("obs", keys.spot("bleep")), ("var", keys.slope("bleep")), ("var", keys.share("bleep"))}
+    assert prediction("bleep") - of_others - documented() == set()  # which are called otherwise:
+    others = {("var", keys.slope("theirs_corrected")), ("var", keys.share("bleep_place"))}
+    assert others | {("obs", keys.spot("bleep_conserved"))} <= documented()
 
 
 def test_what_impute_writes_is_listed_so_that_the_next_prediction_replaces_it(pipeline):

@@ -12,11 +12,13 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
 import torch
+from anndata import AnnData
 from PIL import Image
 
 import bleep_sc as bs
@@ -25,6 +27,7 @@ from bleep_sc.models.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("index", "installation", "quickstart"))]
+PAGES += [ROOT / "docs" / f"{name}.md" for name in ("questions", "what_changed")]
 PAGES += sorted((ROOT / "docs" / "howto").glob("*.md"))
 ELSEWHERE = {
     "compare_conditions": "test_compare_conditions.py",
@@ -102,6 +105,24 @@ def visium(request, **_):
 
 
 @setup
+def prepare(request, monkeypatch, **_):
+    slides = request.getfixturevalue("visium_slides")
+    monkeypatch.chdir(slides)
+    (block,) = BLOCK.findall((ROOT / "docs" / "howto" / "prepare.md").read_text(encoding="utf-8"))
+    assert len([line for line in block[1].splitlines() if line]) == 8  # from the folders to the page
+    scan, per_cm = tifffile.imread(slides / "C1" / "scan.tif"), 1e4 / 1.25
+    tifffile.imwrite("slide.tif", scan, photometric="rgb", resolution=(per_cm, per_cm), resolutionunit="CENTIMETER")
+
+    def check(names):
+        assert Path("slide.html").is_file()
+        assert names["query"].layers["bleep"].shape == (names["query"].n_obs, names["adata"].n_vars)
+        assert names["adata"].obs.groupby("library_id", observed=True)["donor"].first().tolist() == ["P1", "P1", "P2"]
+        assert "bleep" in names["adata"].uns
+
+    return {}, check
+
+
+@setup
 def visium_hd(request, **_):
     request.getfixturevalue("visium_hd")
 
@@ -112,14 +133,50 @@ def visium_hd(request, **_):
 
 
 @setup
+def xenium(request, **_):
+    folder = request.getfixturevalue("xenium")
+    shutil.copytree(folder / "outs", "lung")
+    shutil.copy(folder / "outs" / "toy_he_image.ome.tif", "scan.tif")
+    truth = np.load(folder / "truth.npz")
+    cells = AnnData(truth["counts"].astype(np.float32), obsm={"spatial": truth["cells"]})
+
+    def check(names):
+        assert names["adata"].uns["bleep"]["method"] == "bleep"
+        assert names["adata"].uns["patches"]["lung"]["mpp"] == pytest.approx(1.25, rel=1e-3)
+        assert names["spots"].n_obs > 20
+
+    return {"cells": cells}, check
+
+
+@setup
+def bulk(toy, monkeypatch, **_):
+    names = ["A1", "B1", "C1"]
+    for name, slide in zip(names, ("slice1", "slice2", "slice3"), strict=True):
+        part = toy.copy()
+        part.uns["spatial"]["slice3"] = toy.uns["spatial"][slide]
+        write_scan(part, f"{name}.tif")
+    shutil.copy("C1.tif", "new.tif")
+    counts = np.random.default_rng(0).poisson(10.0, (3, 20))
+    pd.DataFrame(counts, names, [f"GENE{i}" for i in range(20)]).to_csv("counts.csv")
+    fit, quick = bs.tl.fit_he2rna, bs.tl.HE2RNAConfig(max_epochs=2)
+    monkeypatch.setattr(bs.tl, "fit_he2rna", lambda *args, **kwargs: fit(*args, **kwargs, config=quick))
+
+    def check(names):
+        assert list(bs.tl.load_model(names["bulk"], "he2rna").description.slides) == ["A1", "B1", "C1"]
+        assert np.isfinite(names["query"].layers["he2rna"]).all()
+
+    return {}, check
+
+
+@setup
 def original_st(toy, **_):
-    folder = Path("my_data") / "her2st"
-    folder.mkdir(parents=True)
+    folder = Path("my_data")
+    folder.mkdir()
     rng = np.random.default_rng(0)
     column, row = (axis.ravel() + 1 for axis in np.mgrid[0:5, 0:6])
     for name in ("X1", "X2"):
         spots = [f"{x}x{y}" for x, y in zip(column, row, strict=True)]
-        counts = pd.DataFrame(rng.poisson(2.0, (30, 20)), spots, [f"gene{i}" for i in range(20)])
+        counts = pd.DataFrame(rng.poisson(10.0, (30, 20)), spots, [f"gene{i}" for i in range(20)])
         counts.to_csv(folder / f"{name}.tsv.gz", sep="\t")
         places = pd.DataFrame({"x": column, "y": row, "pixel_x": 290 * column, "pixel_y": 290 * row, "selected": 1})
         places.to_csv(folder / f"{name}_selection.tsv", sep="\t", index=False)
@@ -152,16 +209,28 @@ def no_expression(toy, **_):
 
 @setup
 def encoders(toy, **_):
-    toy = toy[::3].copy()
+    toy = toy[::6].copy()
     parts = (toy[toy.obs["library_id"] != "slice3"].copy(), toy[toy.obs["library_id"] == "slice3"].copy())
     adata, query = parts
     tiles = query.copy()
+    bs.pp.extract_patches(tiles, size=224, size_um=112)
+    write_scan(query, "slide.tif")
+    Path("features_uni_v2").mkdir()
+    with h5py.File("features_uni_v2/slide.h5", "w") as file:
+        file["coords"], file["features"] = [[100, 100], [356, 100]], np.ones((2, 1536))
+        file["coords"].attrs.update({"patch_size": 256, "patch_size_level0": 256})
     for each in parts:
         each.uns["spatial"] = {name: each.uns["spatial"][name] for name in each.obs["library_id"].unique()}
     features = {
         f"features_of_{name}": each.obsm["X_stain_stats"] for name, each in zip(("adata", "query"), parts, strict=True)
     }
-    return {"adata": adata, "query": query, "tiles": tiles, "module": Net(), **features}, None
+
+    def check(names):
+        assert names["tiles"].obsm["X_uni2-h"].shape == (2, 1536)
+        assert names["tiles"].uns["patches"]["slide"]["side_px"] == 256
+        assert Path("spots.h5").is_file()
+
+    return {"adata": adata, "query": query, "tiles": tiles, "module": Net(), **features}, check
 
 
 @setup
@@ -175,9 +244,45 @@ def spatialdata(request, **_):
 
     def check(names):
         assert Path("predicted.zarr").is_dir()
-        assert names["sdata"].tables["table"].obsm["patches"].shape[1:] == (112, 112, 3)
+        assert names["sdata"].tables["table"].obsm["patches"].shape[1:] == (224, 224, 3)
 
     return {"sdata": spatialdata_io.visium(folder, **read), "other": other}, check
+
+
+@setup
+def cells(toy, **_):
+    import geopandas
+    from shapely.geometry import box
+    from spatialdata import SpatialData
+    from spatialdata.models import Image2DModel, ShapesModel
+
+    reference(toy).write_h5ad("reference.h5ad")
+    write_scan(toy, "slide.tif")
+    outlines = [box(x, y, x + 9, y + 12) for x in range(60, 760, 90) for y in range(60, 760, 110)]
+    frame = geopandas.GeoDataFrame({"geometry": outlines})
+    content = json.loads(frame.to_json())
+    for number, feature in enumerate(content["features"]):
+        feature["properties"] = {"objectType": "cell", "classification": {"name": "AB"[number % 2]}}
+    Path("cells.geojson").write_text(json.dumps(content))
+    pixels = np.ascontiguousarray(scan(toy)[400:1200, 400:1200])
+    images = {"scan": Image2DModel.parse(pixels, dims=("y", "x", "c"))}
+
+    def check(names):
+        assert names["sdata"].tables["bleep"].n_obs == len(outlines)
+        written = json.loads(Path("predicted.geojson").read_text())["features"]
+        assert {*written[0]["properties"]["measurements"]} == {"CYP3A4", "HAL"}
+
+    return {"sdata": SpatialData(images=images, shapes={"nuclei": ShapesModel.parse(frame)})}, check
+
+
+@setup
+def finer(request, **_):
+    request.getfixturevalue("visium_slides")
+
+    def check(names):
+        assert "bleep_conserved" in names["tiles"].layers
+
+    return {}, check
 
 
 @setup
@@ -223,6 +328,18 @@ def growing_reference(toy, **_):
 
 
 @setup
+def serial_sections(toy, **_):
+    query, counts = toy[toy.obs["library_id"] == "slice3"].copy(), toy.copy()
+    counts.X = counts.layers["counts"]
+
+    def check(names):
+        assert "bleep_place_upper" in names["query"].layers
+        assert "bleep_place" in set(names["table"]["method"])
+
+    return {"adata_ref": reference(toy), "query": query, "counts": counts}, check
+
+
+@setup
 def large_references(toy, **_):
     pytest.importorskip("faiss", reason="faiss is not installed: pip install 'bleep-sc[faiss]'")
     first, second, query = (toy[toy.obs["library_id"] == name].copy() for name in ("slice1", "slice2", "slice3"))
@@ -245,6 +362,70 @@ def own_method(toy, **_):
         assert {"trees", "location", "permuted"} <= set(names["table"]["method"])
 
     return {"adata": toy}, check
+
+
+@setup
+def external_models(toy, **_):
+    ref, query = toy[toy.obs["library_id"] != "slice3"].copy(), toy[toy.obs["library_id"] == "slice3"].copy()
+    bs.pp.select_genes(ref, batch_key="library_id", n_top_genes=20)
+    random = np.random.default_rng(0)
+    for side in (ref, query):
+        side.layers["theirs"] = (2 * side.X.toarray() + random.normal(size=side.shape)).astype(np.float32)
+    counts = toy[::2].copy()
+    counts.X = counts.layers["counts"]
+    counts.layers["theirs"] = random.normal(size=counts.shape).astype(np.float32)
+    AnnData(counts.X * 0.5, obs=counts.obs[[]], var=counts.var[[]]).write_h5ad("predicted.h5ad")
+    network = encoders_.load_encoder(Net(), transform=torch.nn.Identity())
+    panel = counts.var_names[:48].tolist()  # the mean colours of sixteen parts
+
+    def check(names):
+        marked = names["summary"].groupby("method")["trained_elsewhere"].any()
+        assert marked[marked].index.tolist() == ["theirs"]
+        assert "theirs_corrected" in names["adata_query"].layers
+
+    return {"adata": counts, "adata_ref": ref, "adata_query": query, "network": network, "panel": panel}, check
+
+
+@setup
+def register(toy, **_):
+    """A slide that was scanned again after a quarter turn, and its alignment in every form that the page names."""
+    from spatialdata import SpatialData
+    from spatialdata.models import Image2DModel, ShapesModel
+    from spatialdata.transformations import Affine, Identity
+
+    del toy.uns["patches"], toy.obsm["patches"], toy.uns["X_stain_stats"]
+    adata = toy[toy.obs["library_id"] == "slice1"].copy()
+    adata.obs["library_id"] = adata.obs["library_id"].astype(str).replace("slice1", "A1")
+    image = np.asarray(Image.fromarray(scan(toy, "slice1")).reduce(3))
+    factors = {"tissue_hires_scalef": 1 / 3, "spot_diameter_fullres": 55.0}
+    adata.uns["spatial"] = {"A1": {"images": {"hires": image}, "scalefactors": factors}}
+    turned = np.ascontiguousarray(np.rot90(image, -1))
+    matrix = np.array([[0, -1 / 3, turned.shape[1]], [1 / 3, 0, 0], [0, 0, 1]])
+    for name in ("scan.tif", "next.tif"):
+        tifffile.imwrite(name, turned, photometric="rgb")
+    at = np.array([[300.0, 200.0], [1650.0, 350.0], [1500.0, 1400.0], [250.0, 1500.0]])
+    for name, places in (("measured", at), ("scan", bs.slides.transform_points(at, matrix))):
+        points = {"type": "MultiPoint", "coordinates": places.tolist()}
+        Path(f"{name}.geojson").write_text(json.dumps({"type": "Feature", "geometry": points, "properties": {}}))
+    there = bs.slides.transform_points(adata.obsm["spatial"], matrix)
+    rows, columns = adata.obs["array_row"], adata.obs["array_col"]
+    spots = [
+        {"row": int(row), "col": int(column), "imageX": x, "imageY": y}
+        for row, column, (x, y) in zip(rows, columns, there, strict=True)
+    ]
+    Path("alignment.json").write_text(json.dumps({"serialNumber": "V1", "area": "A1", "oligo": spots}))
+    circles = ShapesModel.parse(adata.obsm["spatial"], geometry=0, radius=27.5, transformations={"global": Identity()})
+    back = Affine(np.linalg.inv(matrix), ("x", "y"), ("x", "y"))
+    picture = Image2DModel.parse(turned, dims=("y", "x", "c"), transformations={"global": back})
+    sdata = SpatialData(images={"scan": picture}, shapes={"spots": circles})
+
+    def check(names):
+        by_section = np.linalg.norm(names["adata"].obsm["spatial"] - there, axis=1).mean()
+        assert by_section * 3 < 50  # µm
+        assert Path("registration.png").is_file()
+        assert names["adata"].obsm["patches"].shape == (adata.n_obs, 224, 224, 3)
+
+    return {"adata": adata, "sdata": sdata}, check
 
 
 @setup
@@ -273,6 +454,23 @@ def add_a_method(toy, monkeypatch, **_):
 
 
 @setup
+def questions(toy, **_):
+    write_scan(toy, "slide.tif")
+    query, ref = toy[toy.obs["library_id"] == "slice3"][::3].copy(), reference(toy)
+    return {"bs": bs, "adata_ref": ref, "adata_query": query}, None
+
+
+@setup
+def what_changed(toy, **_):
+    ref = toy[toy.obs["library_id"] != "slice3"].copy()
+
+    def check(names):
+        assert bs.tl.load_model(ref).description.preset.startswith("FitConfig.v0_1()")
+
+    return {"adata_ref": ref}, check
+
+
+@setup
 def cluster(toy, **_):
     ref = reference(toy)
     ref.write_h5ad("fitted.h5ad")
@@ -290,7 +488,12 @@ def share(toy, monkeypatch, **_):
     write_scan(toy, "slide.svs")
     import huggingface_hub
 
+    load = bs.tl.load_reference
     monkeypatch.setattr(bs.tl, "push_reference", lambda *args: None)
+    monkeypatch.setattr(bs.datasets, "references", lambda: None)
+    monkeypatch.setattr(
+        bs.tl, "load_reference", lambda path: load(path.replace("mouse-olfactory-bulb", "liver_reference"))
+    )
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name: "liver_reference")
     return {"adata_ref": reference(toy)}, None
 
@@ -298,8 +501,14 @@ def share(toy, monkeypatch, **_):
 @setup
 def viewers(toy, **_):
     query = toy[toy.obs["library_id"] == "slice3"].copy()
-    bs.tl.impute(query, ref=reference(toy))
-    return {"adata_query": query, "image": scan(toy)}, None
+    ref = reference(toy)
+    bs.tl.impute(query, ref=ref)
+
+    def check(names):
+        assert Path("slice3.html").stat().st_size > 1e6
+        assert Path("slice3.zarr").is_dir()
+
+    return {"adata_query": query, "adata_ref": ref, "image": scan(toy)}, check
 
 
 def blocks(page):

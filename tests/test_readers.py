@@ -88,7 +88,7 @@ def test_spatialdata_io_reads_visium_hd(visium_hd, tissue):
     sdata = spatialdata_io.visium_hd(visium_hd, load_segmentations_only=False)
     table = sdata.tables["square_016um"].copy()
     row, column = table.obs["array_row"], table.obs["array_col"]
-    true = np.column_stack([200 + column * BIN_UM / MPP, 100 + row * BIN_UM / MPP])
+    true = np.column_stack([200 + column * BIN_UM / MPP, 100 + (59 - row) * BIN_UM / MPP])
     scan = visium_hd / "microscope_image" / "scan.tif"
     given = "lattice fit, pitch 16 µm given"
     bs.pp.extract_patches(table, scan, size=32, size_um=112, pitch_um=BIN_UM)

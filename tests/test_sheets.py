@@ -88,6 +88,7 @@ def test_a_name_cannot_leave_the_folder(folder, name):
         ("slide,Slide\na.svs,b\n", "has several columns 'slide'. Name them apart"),
         ("slide,name\na.svs,x\nb slide.svs,X\n", "has several slides called x, X; add a column name"),
         ("slide,name\nc,d.svs,first\n", "has 3 cells in line 2, and 2 columns. Put cells that hold the delimiter"),
+        ("slide,name\na.svs,Index\n", "name 'Index', and index.html lists all slides; pass another in a column name"),
         ("slide,mpp\na.svs,-1\n", "'-1' as mpp; it must be a number, µm per px (line 2)"),
         ("slide,mpp\na.svs,0\n", "'0' as mpp"),
         ("slide,mpp\na.svs,inf\n", "'inf' as mpp"),

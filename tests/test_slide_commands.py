@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import shutil
 import warnings
 
 import anndata as ad
@@ -13,20 +14,27 @@ from PIL import Image
 
 import bleep_sc as bs
 from bleep_sc import cli
+from bleep_sc._adata.gene_ranks import distinct_genes
 from bleep_sc._output.locks import held
 from bleep_sc.cli import _impute
-from bleep_sc.cli._slide_report import SlideReport, varied_genes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what spatialdata, dask and zarr say of each other
 
 
+@pytest.fixture(scope="module")
+def _files(_fitted, tmp_path_factory):
+    folder, ref = tmp_path_factory.mktemp("files"), _fitted.copy()
+    del ref.obsm["patches"]
+    ref.write_h5ad(folder / "ref.h5ad")
+    Image.fromarray(ref.uns["spatial"]["slice3"]["images"]["hires"]).save(folder / "new.png", compress_level=1)
+    return folder
+
+
 @pytest.fixture
-def files(fitted, query, tmp_path):
+def files(_files, fitted, tmp_path):
     """A trained reference without patches, and the image of another slide."""
     del fitted.obsm["patches"]
-    fitted.write_h5ad(tmp_path / "ref.h5ad")
-    Image.fromarray(query.uns["spatial"]["slice3"]["images"]["hires"]).save(tmp_path / "new.png")
-    return tmp_path
+    return shutil.copytree(_files, tmp_path, dirs_exist_ok=True)
 
 
 MPP = 1
@@ -45,7 +53,7 @@ def test_a_slide_is_predicted_and_reported(files, fitted):
     result = impute(files, "--out", files / "out.zarr", "--genes", "CYP3A4,HAL,GLUL", "--draw", "HAL", "--geojson")
     assert result.exit_code == 0, result.output
     names = {path.name for path in files.iterdir()}
-    assert {"out.zarr", "out.html", "out.png", "out.geojson"} <= names
+    assert {"out.zarr", "out.html", "out.png", "out.geojson", "out.groovy"} <= names
     assert not [name for name in names if name.startswith(".")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -56,10 +64,12 @@ def test_a_slide_is_predicted_and_reported(files, fitted):
     bs.tl.impute(tiles, ref=fitted)
     np.testing.assert_allclose(table.X, tiles[:, table.var_names].layers["bleep"], rtol=1e-5)
     page = (files / "out.html").read_text()
-    assert "http" not in re.sub(r"data:image/png;base64,[^\"]+", "", page)
+    markup = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"(?:src|href)=\"(?!data:)", markup)
+    assert "http" not in re.sub(r"data:image/\w+;base64,[^\"]+", "", markup)
+    assert not re.search(r"<script[^>]+src=", page)
     for said in ("new.png", "2 (given)", "For research only", "NeurIPS 2023", "3 predicted, of 250", "slice1, slice2"):
         assert said in page
-    assert page.count("<figure") == 3
     # Its px are 1 µm wide, not 2.
     assert page.index('<p class="alarm">100% of this slide looks unlike the reference') < page.index(
         "For research only"
@@ -68,14 +78,47 @@ def test_a_slide_is_predicted_and_reported(files, fitted):
     assert set(first["properties"]["measurements"]) == {"HAL"}
 
 
-def test_the_page_of_a_slide_that_the_reference_knows_does_not_cry_wolf(files, fitted):
-    tiles = bs.pp.tile_slide(files / "new.png", ref=fitted, mpp=2, spacing_um=200, show_progress_bar=False)
-    bs.tl.impute(tiles, ref=fitted)
-    tiles.obs["bleep_typicality"] = 0.5
-    SlideReport(tiles, fitted, "bleep", ["HAL"]).write(files / "page.html", files / "page.png")
-    page = (files / "page.html").read_text()
-    assert 'class="alarm"' not in page
-    assert "0% of the tiles; of slides like the reference's own 5%" in page.replace("&#x27;", "'")
+def shown(page):
+    """What a page says, without scripts and pictures."""
+    return re.sub(r"data:image[^\"]+", "", re.sub(r"<script.*?</script>", "", page.read_text(), flags=re.DOTALL))
+
+
+def test_the_page_of_a_store_is_that_of_its_prediction(files):
+    result = impute(files, "--out", files / "out.zarr", "--spacing", 200)
+    assert result.exit_code == 0, result.output
+    result = run("page", files / "out.zarr", "--ref", files / "ref.h5ad", "--out", files / "again.html")
+    assert result.exit_code == 0, result.output
+    same = [re.sub(r'id="[^"]+"|data-root-id="[^"]+"', "", shown(files / name)) for name in ("out.html", "again.html")]
+    assert same[0] == same[1]
+    assert run("page", files / "out.zarr", "--out", files / "again.html").exit_code == 2
+    (files / "other.zarr").mkdir()
+    assert run("page", files / "other.zarr", "--out", files / "third.html").exit_code == 1
+    assert not (files / "third.html").exists()
+
+
+def test_a_script_for_qupath_names_the_outlines_whatever_they_are_called(tmp_path):
+    from bleep_sc.cli._qupath import import_script
+
+    odd = tmp_path / "it's ${odd}\\.geojson"
+    quoted = str(odd).replace("\\", "\\\\").replace("'", "\\'")
+    script = import_script(odd, "my slide.svs")
+    assert f"new File('{quoted}')" in script
+    assert "Open \" + 'my slide.svs' + \" first" in script
+    assert "a detection for every tile" in script
+    assert "a detection for every cell" in import_script(odd, "my slide.svs", cells=True)
+
+
+def test_whose_one_slide_is_can_be_said(files, fitted):
+    fitted.obs["donor"] = "P1"
+    bs.tl.fit(fitted, use_rep="X_stain_stats", config=bs.tl.FitConfig(max_epochs=2), show_progress_bar=False)
+    fitted.write_h5ad(files / "ref.h5ad")
+    slide = [files / "new.png", "--ref", files / "ref.h5ad", "--mpp", MPP, "--spacing", 300]
+    for donor in ("P1", "P2"):
+        result = run("impute", *slide, "--donor", donor, "--out", files / f"{donor}.zarr")
+        assert result.exit_code == 0, result.output
+    assert 'class="caution"' not in shown(files / "P1.html")
+    text = shown(files / "P2.html")
+    assert text.index("the query is of &#x27;P2&#x27;") < text.index("For research only")
 
 
 def test_a_sheet_says_whose_the_slides_are_and_the_page_what_is_promised(files, fitted):
@@ -108,8 +151,8 @@ def test_genes_that_show_the_same_are_not_drawn_twice():
     patterns = np.column_stack([3 * zones, 2.9 * zones + 0.1 * noise, -2 * zones, 2 * vessels, noise, 0 * noise])
     tiles = ad.AnnData(np.zeros_like(patterns, dtype=np.float32), layers={"bleep": patterns.astype(np.float32)})
     tiles.var["bleep_predicted"] = True
-    assert varied_genes(tiles, "bleep", n=3) == ["0", "3", "4"]
-    assert varied_genes(tiles, "bleep", n=6) == ["0", "3", "4", "5", "1", "2"]  # as many as were asked for
+    assert distinct_genes(tiles, "bleep", n=3) == ["0", "3", "4"]
+    assert distinct_genes(tiles, "bleep", n=6) == ["0", "3", "4", "5", "1", "2"]  # as many as were asked for
 
 
 def test_what_is_there_is_not_lost(files):
@@ -140,15 +183,21 @@ def test_a_cohort_goes_on_after_a_slide_that_fails(files):
     assert set(obs["Patient"]) == {"P1"}
     assert set(obs["sheet_tissue"]) == {"liver"}
     assert "<th>tissue</th><td>=1+1</td>" in (files / "all" / "again.html").read_text()
+    index = (files / "all" / "index.html").read_text()
+    for said in ("2 slides", "<h2>Not done</h2>\n<p>blank</p>", "first.html", "again.html", "=1+1"):
+        assert said in index
+    (files / "all" / "index.html").write_text("mine")
+    assert "is of something else, and is kept" in run(*arguments, "--genes", "HAL").output
+    assert (files / "all" / "index.html").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--key", "other"], r"uns\['other'\] not found"),
+        (["--key", "other"], "holds no model 'other', and has 'bleep'"),
         (["--genes", "NONE"], "asks for 'NONE'"),
         (["--draw", "NONE"], "--draw asks for NONE"),
-        (["--min-tissue", "7"], "min_tissue=7.0 is a share"),
+        (["--min-tissue", "7"], "--min-tissue=7.0 is a share"),
     ],
 )
 def test_errors_are_messages(files, arguments, message):
@@ -188,7 +237,7 @@ def test_whatever_is_wrong_with_a_slide_the_others_go_on(files, monkeypatch):
 def test_spots_are_no_tiles(files, fitted):
     result = run("impute", files / "ref.h5ad", "--ref", files / "ref.h5ad", "--out", files / "out.zarr")
     assert result.exit_code == 1
-    assert "ref.h5ad holds no tiles that bleep-sc tile laid" in result.output
+    assert "ref.h5ad holds neither tiles that bleep-sc tile laid nor spots" in result.output
 
 
 def contents(folder):
@@ -222,11 +271,12 @@ def test_no_command_replaces_what_it_reads(files, monkeypatch, arguments):
     monkeypatch.chdir(files)
     result = run(*arguments)
     assert result.exit_code == 2
-    assert re.search(r"would replace .*, which is read\. Pass another --out", result.output.replace("\n", " "))
+    said = r"would replace .*, which is read\. Pass another --out|must end in \.(h5ad|zarr)"
+    assert re.search(said, result.output.replace("\n", " "))
     assert contents(files) == before
 
 
-@pytest.mark.parametrize("there", ["out.zarr", "out.html", "out.png", "out.geojson"])
+@pytest.mark.parametrize("there", ["out.zarr", "out.html", "out.png", "out.geojson", "out.groovy"])
 def test_nothing_beside_the_store_is_replaced_unasked(files, there):
     (files / there).write_text("mine")
     result = impute(files, "--out", files / "out.zarr", "--geojson")
@@ -255,7 +305,7 @@ def test_what_is_of_another_kind_is_never_replaced(files, command, there, messag
 
 
 def test_a_sheet_is_checked_before_a_slide_is_read(files, monkeypatch):
-    monkeypatch.setattr(_impute, "_tile", lambda *args: pytest.fail("a slide was read"))
+    monkeypatch.setattr(_impute, "tiles_of", lambda *args: pytest.fail("a slide was read"))
     for sheet, arguments, message in (
         ("slide,name\nnew.png,a\nnew.png,../evil\n", [], "name '../evil', which must be letters"),
         ("slide,name\nnew.png,a\ngone.png,b\n", [], "where there is no file (line 3)"),
@@ -276,7 +326,7 @@ def test_a_sheet_is_checked_before_a_slide_is_read(files, monkeypatch):
 
 
 def test_a_slide_that_another_process_writes_is_left_to_it(files, monkeypatch):
-    monkeypatch.setattr(_impute, "_tile", lambda *args: pytest.fail("a slide was read"))
+    monkeypatch.setattr(_impute, "tiles_of", lambda *args: pytest.fail("a slide was read"))
     (files / "sheet.csv").write_text("slide,name\nnew.png,a\n")
     with held(files / "all" / "a.zarr"):
         result = run("impute", "--sheet", files / "sheet.csv", "--ref", files / "ref.h5ad", "--out", files / "all")
@@ -304,15 +354,7 @@ def test_tiles_are_written_with_a_picture(files):
     assert (files / "tiles.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize(
-    ("names", "processes"),
-    [
-        (["RANK", "WORLD_SIZE"], None),
-        (["SLURM_PROCID", "SLURM_STEP_NUM_TASKS"], None),
-        (["SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"], {"SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "2"}),
-    ],
-)
-def test_processes_and_tasks_take_every_slide_once(files, monkeypatch, names, processes):
+def test_processes_of_torchrun_take_every_slide_once(files, monkeypatch):
     """Whatever is done when they start."""
     taken = []
     monkeypatch.setattr(_impute, "_impute", lambda slide, ref, out, options, **how: taken.append(out.stem))
@@ -322,13 +364,46 @@ def test_processes_and_tasks_take_every_slide_once(files, monkeypatch, names, pr
     (files / "all" / "s4.zarr").mkdir(parents=True)
     counts = []
     for number in range(3):
-        for name, value in {**dict(zip(names, (str(number), "3"), strict=True)), **(processes or {})}.items():
+        for name, value in {"RANK": str(number), "WORLD_SIZE": "3"}.items():
             monkeypatch.setenv(name, value)
         result = run("impute", "--sheet", files / "sheet.csv", "--ref", files / "ref.h5ad", "--out", files / "all")
         assert result.exit_code == 0, result.output
         counts.append(len(taken))
     assert sorted(taken) == [name for name in slides if name != "s4"]
     assert counts == [3, 5, 7]
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name)
+    for name, value in {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "3"}.items():
+        monkeypatch.setenv(name, value)
+    result = run("impute", "--sheet", files / "sheet.csv", "--ref", files / "ref.h5ad", "--out", files / "other")
+    assert result.exit_code == 1
+    assert "srun started 3 processes, which cannot find each other" in result.output
+
+
+def test_one_slide_of_a_sheet_is_what_it_is_among_all(files, monkeypatch):
+    """Its name, its resolution and its notes are those of its line; the list of all is written by itself."""
+    asked = []
+    monkeypatch.setattr(_impute, "_impute", lambda slide, ref, out, options, **how: asked.append((out, options)))
+    lines = ["slide,name,mpp,site", "new.png,one,0.5,Basel", "new.png,two,,", "new.png,three,1,Ulm"]
+    (files / "sheet.csv").write_text("\n".join(lines))
+    sheet = ["--sheet", files / "sheet.csv", "--ref", files / "ref.h5ad", "--out", files / "all"]
+    assert run("impute", *sheet).exit_code == 0
+    (files / "all").mkdir()
+    among_all = list(asked)
+    for name in ("two", "one", "three"):
+        assert run("impute", *sheet, "--only", name).exit_code == 0
+    assert sorted(asked[3:], key=str) == sorted(among_all, key=str)
+    assert not (files / "all" / "index.html").exists()
+    result = run("impute", *sheet, "--only", "twoo")
+    assert result.exit_code == 2
+    assert "has no slide 'twoo' (there are: 'one', 'two', 'three'). Did you mean 'two'?" in result.output
+    result = run("impute", files / "new.png", "--only", "one", *sheet[2:])
+    assert "among those of a sheet (--sheet)" in result.output
+    result = run("index", files / "all", "--sheet", files / "sheet.csv")
+    assert result.exit_code == 0, result.output
+    page = shown(files / "all" / "index.html")
+    assert "No slide is done yet." in page
+    assert "one, two, three" in page
 
 
 def test_tiles_that_were_laid_and_described_are_predicted(files, fitted):
@@ -343,13 +418,36 @@ def test_tiles_that_were_laid_and_described_are_predicted(files, fitted):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_impute, "_write_store", write)
-        patch.setattr(_impute.SlideReport, "write", lambda *args: None)
+        patch.setattr(bs.io, "write_page", lambda *args, **kwargs: None)
         arguments = "--ref", files / "ref.h5ad", "--out", files / "out.zarr", "--index", "faiss"
         result = run("impute", files / "tiles.h5ad", *arguments)
     assert result.exit_code == 0, result.output
     assert json.loads(seen[0][0].uns["bleep_imputed"]["params"])["index"] == "faiss"
     bs.tl.impute(tiles, ref=fitted)
     np.testing.assert_allclose(seen[0][0][:, "HAL"].layers["bleep"], tiles[:, "HAL"].layers["bleep"], rtol=1e-5)
-    result = run("impute", files / "tiles.h5ad", "--ref", files / "ref.h5ad", "--mpp", 2, "--out", files / "out.zarr")
+    result = run("impute", files / "tiles.h5ad", "--ref", files / "ref.h5ad", "--mpp", 2, "--out", files / "b.zarr")
     assert result.exit_code == 1
     assert "The tiles of tiles.h5ad are laid already" in result.output
+
+
+def test_cells_come_back_with_predictions(files, query):
+    rings = [[[x, y], [x + 9, y], [x, y + 9], [x, y]] for x, y in query.obsm["spatial"][::9].tolist()]
+    own = [{"geometry": {"type": "Polygon", "coordinates": [ring]}, "id": f"n{i}"} for i, ring in enumerate(rings)]
+    features = [{"type": "Feature", **each, "properties": {"objectType": "cell", "color": [1, 2, 3]}} for each in own]
+    (files / "cells.geojson").write_text(json.dumps(features))
+    given = ("--cells", files / "cells.geojson")
+    result = impute(files, *given, "--out", files / "out.zarr", "--genes", "HAL", "--draw", "HAL", "--geojson")
+    assert result.exit_code == 0, result.output
+    written = json.loads((files / "out.geojson").read_text())
+    measured = [each["properties"].pop("measurements") for each in written]
+    assert written == features
+    assert {*measured[0]} == {"HAL"}
+    page, n = shown(files / "out.html"), len(features)
+    assert f"<th>cells</th><td>{n} of {n} in cells.geojson</td>" in page
+    assert "not that of the cell" in page
+    assert "hexagonal" not in page
+    assert f"{n} cells, 1 genes. Written: {files / 'out.zarr'}, " in result.output
+    assert str(files / "out.groovy") in result.output
+    assert "'new.png'" in (files / "out.groovy").read_text()
+    arguments = ("--ref", files / "ref.h5ad", "--sheet", files / "cells.geojson", "--out", files / "o")
+    assert "cells of one slide" in run("impute", *arguments, *given).output

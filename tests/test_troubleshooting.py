@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pooch
 import pytest
@@ -298,7 +299,20 @@ def a_slide_of_two_donors(toy, **_):
 
 @mistake
 def a_name_of_no_encoder(toy, **_):
-    bs.pp.image_features(toy, "uni")
+    bs.pp.image_features(toy, "pathnet")
+
+
+@mistake
+def weights_without_access(**_):
+    bs.models.load_encoder("uni2")
+
+
+@mistake
+def spots_between_the_patches_of_a_file(query, tmp_path, **_):
+    with h5py.File(tmp_path / "grid.h5", "w") as file:
+        file["coords"], file["features"] = [[0, 0], [512, 0]], [[1.0], [2.0]]
+        file["coords"].attrs.update({"patch_size": 256, "patch_size_level0": 512})
+    bs.pp.read_features(query, tmp_path / "grid.h5", "uni2")
 
 
 @mistake

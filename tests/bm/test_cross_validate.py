@@ -131,6 +131,19 @@ def test_weights_are_averaged_and_scored_as_a_distribution(counts):
     np.testing.assert_array_equal(part.loc["mine", "crps"], part.loc["mine", "mae"])
 
 
+def test_an_error_of_a_method_says_which_where_and_with_what_seed(counts):
+    with pytest.raises(ZeroDivisionError) as error:
+        bs.bm.cross_validate(counts, {"bad": lambda train, query: 1 / 0}, group_key="library_id", n_top_genes=20)
+    assert error.value.__notes__ == ["This was in methods['bad'], with 'slice1' held out, seed 0."]
+
+
+def test_what_is_no_array_is_named_with_what_a_method_returns(counts):
+    with pytest.raises(
+        TypeError, match=r"methods\['bad'\] returned an AnnData, .* must return an array \(n_query, n_g"
+    ):
+        bs.bm.cross_validate(counts, {"bad": lambda X, y: X}, group_key="library_id", n_top_genes=20)
+
+
 def test_seeds_are_for_methods_that_take_one(counts):
     def seeded(train, query, random_state):
         return my_method(train, query) + np.random.default_rng(random_state).normal(0, 0.1)
@@ -193,6 +206,45 @@ def test_runs_of_a_method_with_other_arguments_are_refused(counts, tmp_path):
     assert (again["seconds"].dropna() > 0).all()
     with pytest.raises(ValueError, match=r"a run of 'm' with other arguments: factor differ"):
         validate(counts, {"m": partial(scaled, factor=3)}, path=tmp_path)
+
+
+def test_a_method_that_fails_takes_no_other_with_it(counts, tmp_path, caplog):
+    """It fails on the second fold, and is left out of all of them; its kept run is not run again."""
+    calls = []
+
+    def fails(train, query):
+        calls.append(str(query.obs["library_id"].iloc[0]))
+        if calls[-1] == "slice2" and len(calls) < 4:
+            raise RuntimeError("out of memory")
+        return my_method(train, query)
+
+    both = {"fails": fails, "mine": my_method}
+    with pytest.raises(RuntimeError, match="out of memory") as error:
+        validate(counts, both)
+    assert error.value.__notes__ == ["This was in methods['fails'], with 'slice2' held out, seed 0."]
+    calls.clear()
+    table, predictions = validate(counts, both, path=tmp_path, keep_going=True, return_predictions=True)
+    assert set(table["method"]) == {"mine", "permuted"}
+    assert table.index.tolist() == list(range(len(table)))
+    assert list(predictions) == ["mine"]
+    assert table.attrs["failed"] == {"fails": "RuntimeError: out of memory"}
+    assert "Going on without methods['fails'], which failed." in caplog.text
+    assert calls == ["slice1", "slice2"]
+    alone = validate(counts)
+    assert table[table["method"] == "mine"]["pearson"].tolist() == alone[alone["method"] == "mine"]["pearson"].tolist()
+    calls += ["slice2", "slice2"]  # from now on it works
+    again = validate(counts, both, path=tmp_path, keep_going=True)
+    assert calls == ["slice1", "slice2", "slice2", "slice2", "slice2", "slice3"]
+    assert set(again["method"]) == {"fails", "mine", "permuted"}
+    assert again.attrs["failed"] == {}
+
+
+def test_where_every_method_fails_the_last_error_is_raised(counts):
+    def fails(train, query):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        validate(counts, {"one": fails, "other": fails}, keep_going=True)
 
 
 def test_markers_are_predicted_whether_they_were_chosen_or_not(counts):
@@ -269,7 +321,7 @@ def torn(adata):
         (lambda a: None, {"use_rep": "X_corrected"}, ValueError, "computed from the expression of all spots"),
         (lambda a: None, {"methods": {}}, ValueError, r"methods=\{\} is empty"),
         (lambda a: None, {"methods": {"permuted": my_method}}, ValueError, "'permuted', which stands for something"),
-        (lambda a: None, {"methods": {"mine": "ridge"}}, TypeError, "cannot be called"),
+        (lambda a: None, {"methods": {"mine": "ridge"}}, TypeError, "is a name and no function"),
         (lambda a: None, {"n_seeds": 0}, ValueError, "n_seeds=0 must be at least 1"),
         (lambda a: None, {"markers": ["CYP3A4", "INS"]}, KeyError, r"markers='INS' are not in adata.var_names"),
         (lambda a: a.X.data.__setitem__(slice(0, a.X.indptr[1]), 0), {}, ValueError, "1 spots have no counts"),

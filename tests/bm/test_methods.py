@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
 import bleep_sc as bs
-from bleep_sc.bm import _baselines, _methods
+from bleep_sc.bm import _baselines, _methods, _probes
 from bleep_sc.bm._cross_validate import _takes_seed
 from bleep_sc.bm._folds import split
 from bleep_sc.metrics import highest_genes, pearson
@@ -17,7 +19,9 @@ REP = "X_stain_stats"
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Three epochs for every network."""
+    """Three epochs for every network, and three trees for every forest."""
+    monkeypatch.setattr(_probes, "N_TREES", 3)
+    monkeypatch.setattr(_probes, "N_ROUNDS", 3)
     for method in METHODS.values():
         kind = method.load("config")
         if kind is not None:
@@ -35,17 +39,64 @@ def fold(toy):
     return data.fold("slice3")
 
 
+def test_all_are_all_that_can_run():
+    every = bs.bm.methods("all", use_rep="X_stain_stats")
+    assert list(every) == _methods.known_names()
+    assert not {"ridge", "he2rna", "hest_ridge"} & set(bs.bm.methods("all"))
+    assert set(bs.bm.methods("all", use_rep="X_stain_stats", paper="both")) == {
+        *_methods.known_names(),
+        "bleep_published",
+    }
+
+
 def test_names(fold):
-    every = ["mean", "location", "knn", "ridge", "stnet", "histogene", "bleep"]
+    every = [
+        "mean",
+        "location",
+        "knn",
+        "hest_ridge",
+        "ridge",
+        "stnet",
+        "histogene",
+        "he2rna",
+        "hist2rna",
+        "bleep",
+    ]
     assert list(bs.bm.methods(use_rep=REP)) == every
+    small = bs.bm.methods(use_rep=REP, paper=False)
+    assert [name for name in small if name not in every] == ["hist2st"]  # which takes hours as published
+    assert list(bs.bm.methods(["boosting", "random_forest"], use_rep=REP)) == ["boosting", "random_forest"]  # if named
     assert list(bs.bm.methods()) == ["mean", "location", "stnet", "histogene", "bleep"]
-    with pytest.raises(ValueError, match=r"no methods of the package; it has: mean, location"):
+    assert list(bs.bm.methods(["bleep_place"], use_rep=REP)) == ["bleep_place"]  # and only where it is named
+    with pytest.raises(
+        ValueError, match="names= has 'magic', which is no method of the package\\. It has: mean, location"
+    ):
         bs.bm.methods(["magic"])
-    with pytest.raises(ValueError, match="ridge need image features: pass use_rep="):
+    variants = ["clip", "bleep_simple", "bleep_weighted", "bleep_anchors"]
+    assert list(bs.bm.methods([*variants, "bleep"], use_rep=REP, paper="both")) == [
+        *variants,
+        "bleep",
+        "bleep_published",
+    ]
+    with pytest.raises(ValueError, match="ridge need image features; use_rep= names them"):
         bs.bm.methods(["mean", "ridge"])
 
 
-@pytest.mark.parametrize("name", list(bs.bm.methods(use_rep=REP)))
+def test_published_and_default_bleep_come_in_one_call():
+    both = bs.bm.methods(use_rep=REP, paper="both")
+    assert [*both][-2:] == ["bleep", "bleep_published"]
+    assert list(bs.bm.methods(["ridge", "bleep"], use_rep=REP, paper="both")) == ["ridge", "bleep", "bleep_published"]
+    alone = {paper: bs.bm.methods(use_rep=REP, paper=paper) for paper in (True, False)}
+    of = lambda method: (method.func, method.args, method.keywords)  # noqa: E731
+    assert of(both["bleep_published"]) == of(alone[True]["bleep"])  # so that kept runs are taken for the same
+    assert of(both["bleep"]) == of(alone[False]["bleep"])
+    assert of(both["stnet"]) == of(alone[True]["stnet"])
+
+
+TRIED = [*(name for name in _methods.known_names() if name not in _methods.VARIANTS), "bleep_anchors"]
+
+
+@pytest.mark.parametrize("name", TRIED)
 def test_every_method_predicts_every_spot(fold, quick, name):
     method = bs.bm.methods([name], use_rep=REP, paper=False)[name]
     seed = {"random_state": 0} if _takes_seed(method) else {}
@@ -58,7 +109,7 @@ def test_every_method_predicts_every_spot(fold, quick, name):
         assert np.isfinite(result).all()
 
 
-@pytest.mark.parametrize("name", [name for name in bs.bm.methods(use_rep=REP) if name not in ("mean", "ridge")])
+@pytest.mark.parametrize("name", [name for name in TRIED if name not in ("mean", "ridge")])
 def test_noise_in_the_held_out_section_changes_no_prediction_of(toy, quick, name):
     """Ridge is tested beside the cross-validation itself, with its fitted weights."""
     method = bs.bm.methods([name], use_rep=REP, paper=False)[name]
@@ -74,6 +125,30 @@ def test_noise_in_the_held_out_section_changes_no_prediction_of(toy, quick, name
     seed = {"random_state": 0} if _takes_seed(method) else {}
     before, after = (method(fold.train, fold.query, **seed) for fold in folds)
     np.testing.assert_array_equal(*(sparse.csr_matrix(each).toarray() for each in (before, after)))
+
+
+@pytest.mark.parametrize("paper", [True, False, "both"])
+def test_variants_are_bleep_with_one_thing_changed(fold, paper, monkeypatch):
+    """As published or by default, whichever `bleep` is in the same call."""
+    seen = {}
+
+    def fit(train, *, config, **_):
+        seen["config"] = config
+        raise InterruptedError
+
+    monkeypatch.setattr(bs.tl, "fit", fit)
+    changed = {
+        "clip": {"soft_targets": False},
+        "bleep_simple": {"n_neighbors": 1},
+        "bleep_weighted": {"neighbor_weights": "distance"},
+        "bleep_anchors": {"neighbor_weights": "anchors"},
+    }
+    methods = bs.bm.methods([*changed, "bleep"], use_rep=REP, paper=paper)
+    kind = bs.tl.FitConfig.paper() if paper is True else bs.tl.FitConfig()
+    for name, fields in {**changed, "bleep": {}}.items():
+        with pytest.raises(InterruptedError):
+            methods[name](fold.train, fold.query, random_state=0)
+        assert seen["config"] == replace(kind, **fields)
 
 
 def test_neighbours_are_the_nearest_by_standardised_features(fold):

@@ -40,6 +40,7 @@ def test_the_report_holds_every_exhibit_in_one_file(compared, tmp_path):
         group_key="library_id",
         library_id="slice3",
         mark="low_quality",
+        against="ridge",
         notes="T<o>y",
     )
     page = (out / "report.html").read_text()
@@ -54,7 +55,25 @@ def test_the_report_holds_every_exhibit_in_one_file(compared, tmp_path):
     summary = pd.read_csv(out / "summary.csv")
     bleep = summary.query("method == 'bleep' and gene_set == 'HVG' and genes_from == 'reference'")
     assert f"{bleep['mean'].item():.3f} [" in (out / "summary.md").read_text()
-    assert {path.suffix for path in out.iterdir()} == {".html", ".csv", ".md", ".png"}
+    assert {path.suffix for path in out.iterdir()} == {".html", ".csv", ".md", ".png", ".tex"}
+    paper = pd.read_csv(out / "paper_table.csv").set_index(["measure", "method"])
+    assert paper.loc[("HVG (reference)", "bleep"), "mean"] == pytest.approx(bleep["mean"].item())
+    structure = pd.read_csv(out / "structure.csv").query("metric == \"Moran's I\" and method == 'ridge'")
+    assert paper.loc[("Moran's I", "ridge"), "mean"] == pytest.approx(structure["value"].mean())
+    assert 0 < paper.loc[("CRPS skill", "bleep"), "mean"] < 1
+    assert paper.loc[("CRPS skill", "mean"), "mean"] < 0  # a point is worse than all training spots
+    assert set(paper["gain_over"].dropna()) == {"ridge"}
+    said = pd.read_csv(out / "sentences.csv").set_index("sentence")
+    kept = "Clusters of measurements show regions of low quality, and those of BLEEP's predictions do not."
+    assert said.loc[kept, "verdict"] == "holds"
+    assert said.loc["BLEEP keeps correlations between genes better than ST-Net.", "verdict"] == "not run"
+    exhibits = (out / "exhibits.md").read_text()
+    for heading in ("Differences", "Batches (supplementary figure 1)", "Clusters (supplementary table 2)"):
+        assert f"### {heading}" in exhibits
+        assert f"<h2>{heading}: another slide" in page
+    assert kept in exhibits
+    assert "gain over ridge & " in (out / "paper_gains.tex").read_text()
+    assert "Methods that failed" not in page
 
 
 def test_clusters_show_low_quality_where_it_was_measured_and_not_where_it_was_predicted(compared):
@@ -131,6 +150,7 @@ def test_layers_are_compared_over_the_genes_that_all_of_them_hold(compared):
         ({"method": "magic"}, KeyError, "method='magic' was not compared .*'bleep'"),
         ({"method": "mean"}, ValueError, "method='mean' predicts the same for all spots"),
         ({"genes": ["INS"]}, KeyError, "genes='INS' were not predicted"),
+        ({"against": "stnet"}, KeyError, r"against='stnet' was not compared \(methods: 'mean', 'location'"),
         ({"mark": "nothing"}, KeyError, r"obs\['nothing'\] not found"),
         ({"library_id": "slice9"}, KeyError, r"library_id='slice9' was not predicted \(slides: 'slice1', 'slice2', "),
     ],

@@ -55,6 +55,35 @@ def test_means_gains_and_shares(table):
     assert rows(bs.bm.summarise(table), "HEG").loc["mine", "mean"] == pytest.approx(0.6)
 
 
+def test_gains_are_over_the_method_that_was_named(table):
+    """Two donors of two slides each: gains are paired slide by slide, and donors are drawn first."""
+    third = table[table["method"] == "mine"].assign(method="third", pearson=lambda frame: frame["pearson"] ** 2)
+    again = pd.concat([table, third])
+    of_donors = pd.concat([again, again.assign(library=again["library"] + "2", group=again["group"] + "2")])
+    of_donors.loc[of_donors["library"] == "a2", "pearson"] += 0.03
+    of_donors.loc[(of_donors["library"] == "b2") & (of_donors["method"] == "third"), "pearson"] -= 0.02
+    summary = rows(bs.bm.summarise(of_donors, against="mine", random_state=1), "all")
+    means = of_donors.groupby(["method", "library"])["pearson"].mean()
+    gains = means["third"] - means["mine"]
+    expected = bs.metrics.bootstrap_interval(gains.to_numpy(), np.array(["P", "P", "Q", "Q"]), random_state=1)
+    got = summary.loc["third", ["gain", "gain_lower", "gain_upper"]].tolist()
+    assert got == pytest.approx([expected.mean, expected.lower, expected.upper])
+    assert expected.lower < expected.upper
+    assert summary["gain_over"].dropna().unique().tolist() == ["mine"]
+    assert summary.loc["location", "gain"] == pytest.approx(-summary_gain(of_donors, "mine"))
+    assert np.isnan(summary.loc["mine", "gain"])
+    assert summary.loc["mine", "partial"] == pytest.approx(0.05)  # location copy was compared, too
+
+
+def summary_gain(table, method):
+    return rows(bs.bm.summarise(table), "all").loc[method, "gain"]
+
+
+def test_gains_over_a_method_that_was_not_compared_are_refused(table):
+    with pytest.raises(KeyError, match=r"against='ridge' was not compared \(methods: 'location', 'mine'\)"):
+        bs.bm.summarise(table, against="ridge")
+
+
 def test_an_undefined_correlation_counts_as_zero(table):
     table.loc[(table["method"] == "mine") & (table["gene"] == "G2"), "pearson"] = np.nan
     summary = rows(bs.bm.summarise(table), "all")

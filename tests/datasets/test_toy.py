@@ -5,6 +5,7 @@ import scanpy as sc
 from scipy.spatial import cKDTree
 
 import bleep_sc as bs
+from bleep_sc.datasets import _toy
 from bleep_sc.datasets._toy import MITOCHONDRIAL, PITCH_UM
 
 
@@ -16,13 +17,25 @@ def gene(adata, name):
     return adata[:, name].X.toarray().ravel()
 
 
-def test_a_seed_decides_everything():
+def test_a_seed_decides_everything(monkeypatch):
+    monkeypatch.setattr(_toy, "_slice", _toy._slice.__wrapped__)  # each drawn, none remembered
     first, again, other = (bs.datasets.toy(n_slices=1, random_state=seed) for seed in (0, 0, 1))
     assert (first.X != again.X).nnz == 0
     np.testing.assert_array_equal(*(a.uns["spatial"]["slice1"]["images"]["hires"] for a in (first, again)))
     assert first.n_obs != other.n_obs or (first.X != other.X).nnz > 0
     with pytest.raises(ValueError, match="n_slices=0 must be at least 1"):
         bs.datasets.toy(n_slices=0)
+
+
+def test_further_slices_change_none_before_them(monkeypatch):
+    """So that the slices that these tests draw once are those that they would draw."""
+    remembered = bs.datasets.toy(n_slices=2)
+    monkeypatch.setattr(_toy, "_slice", _toy._slice.__wrapped__)
+    drawn = bs.datasets.toy(n_slices=1)
+    part = remembered[remembered.obs["library_id"] == "slice1"]
+    assert (part.X != drawn.X).nnz == 0
+    assert part.obs.astype(str).equals(drawn.obs.astype(str))
+    np.testing.assert_array_equal(*(a.uns["spatial"]["slice1"]["images"]["hires"] for a in (part, drawn)))
 
 
 def test_spots_stand_on_the_lattice_of_visium_and_on_tissue(toy):

@@ -83,3 +83,22 @@ def test_what_are_no_weights_and_shapes_that_do_not_fit_are_refused(retrieved):
         crps(sparse.csr_matrix(weights), values[:5], truth)
     with pytest.raises(ValueError, match=r"shapes differ: truth \(4, 6\), prediction \(6,\)"):
         crps(sparse.csr_matrix(weights), values, truth, prediction=truth[0])
+
+
+def test_without_weights_all_reference_spots_count_alike(retrieved):
+    """Also where truths are values of the reference, among ties, and moved to a prediction."""
+    _, values, truth = retrieved
+    truth = truth.copy()
+    truth[:2] = values[3:5]
+    alike = sparse.csr_matrix(np.full((4, 9), 1 / 9))
+    np.testing.assert_allclose(crps(None, values, truth), crps(alike, values, truth), rtol=1e-10)
+    moved = np.random.default_rng(1).normal(size=truth.shape)
+    expected = crps(alike, values, truth, prediction=moved)
+    np.testing.assert_allclose(crps(None, values, truth, prediction=moved), expected, rtol=1e-10)
+
+
+def test_without_weights_shapes_are_compared_too(retrieved):
+    _, values, truth = retrieved
+    with pytest.raises(ValueError, match=r"values= \(9, 5\) and truth= \(4, 6\) do not fit"):
+        crps(None, values[:, :5], truth)
+    assert np.isnan(crps(None, values, truth[:0])).all()

@@ -97,6 +97,21 @@ def test_too_little_memory_names_the_knob_and_is_given_back(patches):
         assert held.pop()() is None  # though the error and its traceback are there
 
 
+def test_batches_are_halved_until_they_fit_and_one_warning_says_so(patches):
+    class Large(nn.Module):
+        def forward(self, images):
+            if len(images) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return images.float().mean(dim=(2, 3))
+
+    encoder = load_encoder(Large(), transform=nn.Identity())
+    expected = encode(encoder, patches, batch_size=2, show_progress_bar=False)
+    with pytest.warns(UserWarning, match="patches at once do not fit into the memory of the GPU") as caught:
+        found = encode(encoder, patches, show_progress_bar=False)
+    assert len(caught) == 1
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_module_says_how_it_is_normalised_or_is_refused():
     with pytest.raises(ValueError, match=r"no pretrained_cfg. Pass bleep_sc.models.load_encoder"):
         load_encoder(MeanColour())

@@ -35,8 +35,8 @@ def test_notebooks_see_a_table(fitted):
 
 def test_it_survives_a_folder_and_a_file(fitted, tmp_path):
     model = bs.tl.load_model(fitted)
-    bs.models.save(model, tmp_path / "model")
-    assert repr(bs.models.load(tmp_path / "model")) == repr(model)
+    bs.tl.save_model(fitted, tmp_path / "model")
+    assert repr(bs.tl.load_model(tmp_path / "model")) == repr(model)
     import anndata as ad
 
     fitted.write_h5ad(tmp_path / "ref.h5ad")

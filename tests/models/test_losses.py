@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bleep_sc.models import bleep_loss
+from bleep_sc.models import bleep_loss, clip_loss, losses
 
 
 def softmax(row: np.ndarray) -> np.ndarray:
@@ -60,3 +60,43 @@ def test_the_transposed_targets_are_not_normalised_again():
     symmetric = -(within.softmax(0).T * logits.T.log_softmax(1)).sum(1)
     torch.testing.assert_close(bleep_loss(image, expression), (rows + published).mean() / 2)
     assert not torch.isclose(bleep_loss(image, expression), (rows + symmetric).mean() / 2)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_hard_targets_equal_a_slow_float64_version(temperature):
+    """Each spot is told from the others, once by its image and once by its expression."""
+    rng = np.random.default_rng(0)
+    image, expression = rng.normal(size=(7, 5)), rng.normal(size=(7, 5))
+    total = 0.0
+    for i in range(7):
+        total -= np.log(softmax(np.array([expression[i] @ image[j] / temperature for j in range(7)]))[i])
+        total -= np.log(softmax(np.array([expression[j] @ image[i] / temperature for j in range(7)]))[i])
+    fast = clip_loss(torch.from_numpy(image), torch.from_numpy(expression), temperature)
+    np.testing.assert_allclose(float(fast), total / 14, rtol=1e-12)
+
+
+def test_soft_targets_become_hard_where_spots_are_alike_to_themselves_alone():
+    """Orthogonal embeddings of large norm: BLEEP's targets are the identity."""
+    image = 40 * torch.eye(6, dtype=torch.float64)
+    expression = image + torch.randn(6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(bleep_loss(image, expression), clip_loss(image, expression))
+    assert not torch.isclose(bleep_loss(image / 40, expression / 40), clip_loss(image / 40, expression / 40))
+
+
+@pytest.mark.parametrize("loss", [bleep_loss, clip_loss])
+def test_gradients_of_spots_that_are_told_apart_do_not_underflow(loss, monkeypatch):
+    """Subnormal numbers are multiplied a hundred times slower, and tell nothing."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.nn.functional.layer_norm(torch.randn(64, 112, generator=generator), (112,)).requires_grad_()
+    expression = (image.detach() + 0.1 * torch.randn(64, 112, generator=generator)).requires_grad_()
+
+    def n_subnormal(gradients):
+        sizes = torch.stack(gradients).abs()
+        return int(((sizes > 0) & (sizes < torch.finfo(torch.float32).tiny)).sum())
+
+    gradients = torch.autograd.grad(loss(image, expression), [image, expression])
+    assert n_subnormal(gradients) == 0
+    monkeypatch.setattr(losses, "UNDERFLOW", 0)
+    before = torch.autograd.grad(loss(image, expression), [image, expression])
+    assert n_subnormal(before) > 0
+    torch.testing.assert_close(gradients, before, rtol=1e-5, atol=1e-28)

@@ -42,6 +42,36 @@ def test_neighbors_count_alike(embeddings):
     torch.testing.assert_close(retrieval.neighbor_weights(similarity), torch.full((23, 5), 0.2))
 
 
+def test_weights_by_distance_are_those_of_the_public_code(embeddings, monkeypatch):
+    """Neighbours are chosen by cosine, and weighed by the distance of embeddings as they are."""
+    query, keys = embeddings
+    _, index = retrieval.nearest(query, keys, n_neighbors=9)
+    expected = np.empty((len(query), 9))
+    for row, neighbors in enumerate(index.numpy()):
+        squared = ((keys[neighbors].astype(np.float64) - query[row]) ** 2).sum(axis=1)
+        weights = np.exp(-(squared - squared[0] + 1))
+        expected[row] = weights / weights.sum()
+    monkeypatch.setattr(retrieval, "COMPARED", 7)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * keys.shape[1] * 10)  # ten spots
+    for stored in (keys, OnDisk(keys)):
+        weights = retrieval.distance_weights(query, stored, index)
+        np.testing.assert_allclose(weights, expected, atol=1e-5)
+
+
+def test_far_from_everything_the_nearest_still_has_its_weight():
+    query, keys = np.array([[1000.0, 0.0]], dtype=np.float32), np.array([[1.0, 0.0], [2.0, 0.0]], dtype=np.float32)
+    weights = retrieval.distance_weights(query, keys, torch.tensor([[0, 1]]))
+    np.testing.assert_array_equal(weights, [[0, 1]])
+
+
+def test_a_neighbor_that_is_named_twice_has_both_weights():
+    matrix = retrieval.weight_matrix(
+        torch.tensor([[2, 0, 2], [1, 1, 1]]), torch.tensor([[0.5, 0, 0.5], [0.2, 0.3, 0.5]]), 4
+    )
+    np.testing.assert_allclose(matrix.toarray(), [[0, 0, 1, 0], [0, 1, 0, 0]])
+    assert matrix.nnz == 2
+
+
 def test_what_a_key_counts_multiplies_its_weight(embeddings):
     similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
     weights = uneven(similarity)
@@ -196,3 +226,20 @@ def test_sparse_expression_is_averaged_like_dense_whatever_its_density(embedding
         values = sparse.random(101, 40, density, format="csr", dtype=np.float32, random_state=0)
         expected = retrieval.average(index, weights, values.toarray())
         np.testing.assert_allclose(retrieval.average(index, weights, values), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+def test_expression_that_is_made_dense_on_a_device_is_averaged_alike(embeddings, kind, monkeypatch):
+    values = kind(sparse.random(101, 40, 0.05, dtype=np.float32, random_state=0).toarray())
+    similarity, index = retrieval.nearest(*embeddings, n_neighbors=5)
+    expected = retrieval.average(index, uneven(similarity), values)
+    monkeypatch.setattr(retrieval, "fits", lambda n_bytes, device: n_bytes <= 4 * 101 * 40)
+    np.testing.assert_allclose(retrieval.average(index, uneven(similarity), values), expected, atol=1e-6)
+
+
+def test_keys_that_lie_on_a_device_are_compared_like_others(embeddings, monkeypatch):
+    query, keys = embeddings
+    _, index = retrieval.nearest(query, keys, n_neighbors=9)
+    expected = retrieval.distance_weights(query, keys, index)
+    monkeypatch.setattr(retrieval, "COMPARED", 7)
+    torch.testing.assert_close(retrieval.distance_weights(query, torch.from_numpy(keys), index), expected)

@@ -3,9 +3,9 @@ import json
 import pytest
 import torch
 
-from bleep_sc.models import BLEEP, FittedModel, load, load_encoder, save
+from bleep_sc.models import BLEEP, FittedModel, load_encoder
 from bleep_sc.models.fitted import Description
-from bleep_sc.models.saved import from_bytes
+from bleep_sc.models.saved import from_bytes, load, save
 
 
 @pytest.fixture

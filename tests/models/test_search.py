@@ -10,7 +10,9 @@ import torch
 import zarr
 
 from bleep_sc._arrays import blocks
-from bleep_sc.models import faiss_search, retrieval, search
+from bleep_sc.models import exact_search, faiss_search, retrieval, search
+from bleep_sc.models.best_keys import Numbered
+from bleep_sc.models.exact_search import kept_on_device, on_device
 
 METRICS = pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 
@@ -255,3 +257,48 @@ def test_neighbours_are_sought_among_some_keys(clusters, metric, index):
         found = search.search(query, where, n_neighbors=9, metric=metric, index=index, among=among)
         expected = brute_force(query, keys[among], 9, metric)[1]
         np.testing.assert_array_equal(found.index, np.flatnonzero(among)[expected])
+
+
+def test_queries_lie_on_the_device_but_stay_in_memory_for_the_cpu_and_mps():
+    query = np.ones((2, 3), dtype=np.float32)
+    assert on_device(query, torch.device("cpu")) is query
+    assert on_device(query, torch.device("mps")) is query
+    there = on_device(query, torch.device("meta"))
+    assert (there.device.type, there.shape, there.dtype) == ("meta", (2, 3), torch.float32)
+
+
+@METRICS
+@pytest.mark.parametrize(("n_neighbors", "chunk"), [(5, 8192), (16, 500), (16, 16), (900, 333)])
+def test_a_gpu_is_given_what_keeps_the_same_keys_without_asking(with_twins, metric, n_neighbors, chunk, monkeypatch):
+    query, keys = with_twins
+    query[3] = 0  # as similar to all keys
+    expected = retrieval.nearest(query, keys, n_neighbors=n_neighbors, metric=metric)
+    monkeypatch.setattr("bleep_sc.models.exact_search.best_keys", Numbered)
+    monkeypatch.setattr("bleep_sc.models.exact_search.CHUNK", chunk)
+    found = retrieval.nearest(query, keys, n_neighbors=n_neighbors, metric=metric)
+    np.testing.assert_array_equal(found[1], expected[1])
+    np.testing.assert_array_equal(found[0], expected[0])
+
+
+def test_what_is_compared_at_once_on_a_gpu_fits_into_a_quarter_of_it(monkeypatch):
+    for free in (2**20, 2**28, 2**36):
+        monkeypatch.setattr(exact_search, "free_bytes", lambda device, free=free: free)
+        n_rows, chunk = exact_search._at_once(10**6, 10**6, 50, torch.device("cuda"))
+        assert chunk == exact_search.CHUNK_ON_GPU
+        assert n_rows == 16 or 4 * n_rows * chunk <= min(free // 4, exact_search.ROOM_ON_GPU)
+        assert n_rows % 16 == 0
+    assert exact_search._at_once(5, 100, 50, torch.device("cuda")) == (16, 112)
+
+
+def test_only_keys_in_memory_that_are_small_stay_on_a_gpu(clusters, monkeypatch):
+    _, keys = clusters
+    monkeypatch.setattr(exact_search, "fits", lambda n_bytes, device: n_bytes <= keys.nbytes)
+    assert torch.equal(kept_on_device(keys, torch.device("cpu")), torch.from_numpy(keys))
+    larger, watched = np.concatenate([keys, keys[:1]]), Watched(keys)
+    assert kept_on_device(larger, torch.device("cpu")) is larger
+    assert kept_on_device(watched, torch.device("cpu")) is watched
+    among = np.arange(2000) % 3 == 0
+    expected = search.search(clusters[0], keys, n_neighbors=5, metric="cosine", index="exact", among=among)
+    tensors = map(torch.from_numpy, clusters)
+    found = search.search(*tensors, n_neighbors=5, metric="cosine", index="exact", among=among)
+    assert torch.equal(found.index, expected.index)

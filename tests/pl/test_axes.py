@@ -16,10 +16,16 @@ PANELS = {
     "calibration": [(3, {})],
     "confidence": [(2, {})],
     "gene_correlation": [(1, {"layer": "bleep"}), (2, {})],
+    "history": [(1, {}), (2, {"key": "stnet"})],
     "leiden": [(2, {})],
     "mean_variance": [(2, {})],
     "patches": [(2, {})],
-    "spatial": [(1, {"color": "HAL"}), (4, {"color": ["HAL", "CYP3A4"], "layer": [None, "bleep"]})],
+    "spatial": [
+        (1, {"color": "HAL"}),
+        (3, {"color": [None, "HAL", "zonation"], "ncols": 2}),
+        (4, {"color": ["HAL", "CYP3A4"], "layer": [None, "bleep"]}),
+    ],
+    "registration": [(3, {})],
     "top_genes": [(1, {})],
     "umap": [(1, {})],
 }
@@ -48,6 +54,17 @@ def predicted(_toy):
     adata.obs["measured_leiden"] = adata.obs["bleep_leiden"] = pd.Categorical(np.arange(adata.n_obs) % 2)
     adata.obsm["X_bleep_umap"] = adata.obsm["spatial"].astype(np.float32)
     reference = {"reference": adata.obsm["X_bleep_umap"], "reference_library": adata.obs["library_id"].to_numpy()}
+    adata.uns["bleep"] = {"history": {"loss": np.linspace(3, 1, 5)}}
+    validation = {"loss": np.linspace(3, 1, 5), "validation_pearson": np.eye(2, 5)}
+    adata.uns["stnet"] = {"history": validation, "config": '{"learning_rates": [0.1, 0.01]}'}
+    entry = {
+        "matrix": np.eye(3),
+        "by": "matrix",
+        "spatial_key": "spatial",
+        "unregistered": adata.uns["spatial"]["slice3"],
+    }
+    adata.uns["registration"] = {"slice3": entry}
+    adata.obsm["spatial_unregistered"] = adata.obsm["spatial"].copy()
     adata.uns["bleep_umap"] = {**reference, "lisi": 0.5, "silhouette": 0.5}
     return adata
 
@@ -68,3 +85,17 @@ def test_a_plot_draws_on_the_axes_that_were_given(name, predicted):
         assert not spare.has_data()
         assert plt.get_fignums() == [figure.number]
         plt.close(figure)
+
+
+@pytest.mark.parametrize("name", TAKE_AXES)
+def test_a_plot_is_saved_shown_and_returned_where_that_is_asked_for(name, predicted, tmp_path, monkeypatch):
+    plot, data, (_, arguments) = getattr(bs.pl, name), TABLES.get(name, predicted), PANELS[name][0]
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
+    figure = plot(data, return_fig=True, **arguments)
+    assert isinstance(figure, plt.Figure)
+    assert not shown
+    assert plot(data, show=True, save=tmp_path / "it.png", **arguments) is None
+    assert len(shown) == 1
+    assert (tmp_path / "it.png").stat().st_size > 1000
+    assert plt.get_fignums() == [figure.number]  # what was saved is closed

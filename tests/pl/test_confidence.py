@@ -33,3 +33,20 @@ def test_slides_are_rows_and_typicality_may_be_unknown(fitted, query):
 def test_what_is_missing_is_named(query):
     with pytest.raises(KeyError, match=r"obs\['bleep_confidence'\] not found .*from a reference of several slides"):
         bs.pl.confidence(query)
+
+
+def test_colours_begin_and_end_where_they_are_told_to(fitted, query):
+    bs.tl.impute(query, ref=fitted)
+    values = query.obs["bleep_confidence"].to_numpy()
+
+    def ends(**given):
+        return bs.pl.confidence(query, **given)[0, 0].collections[0].get_clim()
+
+    assert ends(vmin=0.2, vmax=0.9) == (0.2, 0.9)
+    np.testing.assert_allclose(ends(vmin="p10", vmax=np.max), (np.percentile(values, 10), values.max()), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"vmin=2 and vmax=1.0: colours would begin at 2 and end at 1"):
+        ends(vmin=2)
+    with pytest.raises(
+        TypeError, match=r"pl\.confidence does not take vmn=0\.2\. Did you mean 'vmin'.* It takes: adat"
+    ):
+        ends(vmn=0.2)

@@ -1,12 +1,14 @@
 """Figures of an evaluation."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import EllipseCollection
 
 import bleep_sc as bs
-from bleep_sc.pl._leiden import matched_palettes
+from bleep_sc.pl._leiden import matched_names
 from bleep_sc.pl._slide import round_length
 
 
@@ -33,14 +35,18 @@ def test_gene_correlations_stand_in_the_order_of_the_measured_ones(predicted):
         bs.pl.gene_correlation(predicted, [None, "stnet"])
 
 
-def test_a_predicted_cluster_has_the_colour_of_its_counterpart():
+def test_a_predicted_cluster_has_the_name_of_the_measured_one_that_it_shares_most_spots_with():
     measured = np.array(list("000111222"), dtype=object)
     predicted = np.array(list("222000113"), dtype=object)
-    first, second = matched_palettes(measured, predicted)
-    assert second["2"] == first["0"]
-    assert second["0"] == first["1"]
-    assert second["1"] == first["2"]
-    assert second["3"] not in first.values()
+    assert matched_names(measured, predicted) == {"2": "0", "0": "1", "1": "2", "3": "new 1"}
+    assert matched_names(predicted, measured) == {"0": "2", "1": "0", "2": "1"}
+
+
+def test_names_are_matched_so_that_all_pairs_together_share_most_spots():
+    """One by one the largest overlap would take 0 with 0, and leave 1 with what it shares nothing with."""
+    measured = np.array(list("000001111"), dtype=object)
+    predicted = np.array(list("000110000"), dtype=object)
+    assert matched_names(measured, predicted) == {"0": "1", "1": "0"}
 
 
 def test_clusters_are_drawn_on_the_tissue_with_a_region_outlined(predicted):
@@ -48,7 +54,15 @@ def test_clusters_are_drawn_on_the_tissue_with_a_region_outlined(predicted):
     axes = bs.pl.leiden(predicted, mark="low_quality")
     (spots,) = [child for child in axes[0].collections if isinstance(child, EllipseCollection)]
     assert (np.asarray(spots.get_linewidths()) > 0).sum() == predicted.obs["low_quality"].sum()
-    assert [ax.get_title() for ax in axes] == ["measured expression, Leiden", "bleep, Leiden"]
+    assert [ax.get_title() for ax in axes] == ["measured, Leiden", "predicted (bleep), Leiden"]
+    legends = [[text.get_text() for text in ax.get_legend().get_texts()] for ax in axes]
+    names = matched_names(
+        *(predicted.obs[f"{name}_leiden"].astype(str).to_numpy(object) for name in ("measured", "bleep"))
+    )
+    assert set(legends[1]) == set(names.values())
+    assert set(legends[0]) == set(predicted.obs["measured_leiden"].astype(str))
+    with pytest.raises(ValueError, match=r"title=.* must be two titles"):
+        bs.pl.leiden(predicted, title=["one"])
     with pytest.raises(KeyError, match=r"obs\['stnet_leiden'\] not found .*tl.leiden\(adata, 'stnet'\)"):
         bs.pl.leiden(predicted, "stnet")
 
@@ -145,13 +159,61 @@ def test_methods_are_sorted_and_the_ceiling_is_a_line(summary):
 def test_what_was_held_out_stands_in_rows_with_an_order_of_its_own(summary):
     easier = summary.assign(held_out="another section of the same donor", mean=1 - summary["mean"])
     axes = bs.pl.benchmark(pd.concat([summary, easier]))
-    assert [ax.get_title() for ax in axes[1:3]] == ["HVG, another donor", "HEG, another section of the same donor"]
+    assert [ax.get_title().replace("\n", " ") for ax in axes[1:3]] == [
+        "HVG, another donor",
+        "HEG, another section of the same donor",
+    ]
     orders = [[label.get_text() for label in ax.get_yticklabels()] for ax in axes[::2]]
     assert orders == [["permuted", "a", "bleep"], ["bleep", "a", "permuted"]]
-    with pytest.raises(KeyError, match=r"lacks 'held_out'. Pass what bleep_sc.bm.summarise returned"):
+    with pytest.raises(KeyError, match=r"lacks .held_out.. Pass a summary: bleep_sc.bm.summarise does"):
         bs.pl.benchmark(summary.drop(columns="held_out"))
+
+
+@pytest.mark.parametrize("figsize", [None, (5, 5), (2.5, 2)])
+def test_the_title_of_a_benchmark_stands_within_the_figure(summary, figsize):
+    asked = summary.assign(held_out="another section of the same donor (of 4 donors)")
+    ax = bs.pl.benchmark(asked, gene_sets=["HVG"], figsize=figsize)
+    ax.figure.canvas.draw()
+    box = ax.title.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= ax.figure.bbox.width
+    assert figsize is None or ax.figure.get_size_inches().tolist() == list(figsize)
+
+
+def test_few_genes_have_their_names_on_both_sides_within_the_figure(predicted):
+    few = predicted[:, ["HAL", "CYP3A4", "ALB", "OAT"]].copy()
+    bs.tl.gene_correlation(few)
+    axes = bs.pl.gene_correlation(few)
+    axes[0].figure.canvas.draw()
+    rows = [label.get_text() for label in axes[0].get_yticklabels()]
+    assert sorted(rows) == ["ALB", "CYP3A4", "HAL", "OAT"]
+    assert axes[0].figure.axes[-1].get_tightbbox().x1 <= axes[0].figure.bbox.width + 1  # the colour bar
+    for ax in axes:
+        assert [label.get_text() for label in ax.get_xticklabels()] == rows
+        box = ax.get_tightbbox()
+        assert box.x0 >= 0
+        assert box.y0 >= -1
+        assert box.y1 <= ax.figure.bbox.height + 1
+
+
+def test_ranks_of_many_genes_stand_apart(predicted):
+    for ax in bs.pl.mean_variance(predicted):
+        ax.set_xlim(-600, 13100)
+        ax.figure.canvas.draw()
+        boxes = [label.get_window_extent() for label in ax.get_xticklabels() if 0 <= label.get_position()[0] <= 13000]
+        assert all(a.x1 + 8 < b.x0 for a, b in pairwise(boxes))
 
 
 @pytest.mark.parametrize(("length", "expected"), [(0.4, 1), (1, 1), (3, 2), (199, 100), (205, 200), (999, 500)])
 def test_bars_have_round_lengths(length, expected):
     assert round_length(length) == expected
+
+
+def test_a_table_of_another_kind_says_what_it_lacks_and_what_makes_it():
+    genes = pd.DataFrame({"method": ["ridge"], "gene": ["A"], "pearson": [0.5]})
+    with pytest.raises(
+        KeyError, match=r"table= lacks 'held_out', .* bleep_sc\.bm\.summarise\(table\) makes it of this table"
+    ):
+        bs.pl.benchmark(genes)
+    summary = pd.DataFrame(columns=["held_out", "gene_set", "genes_from", "method", "mean", "upper"])
+    with pytest.raises(KeyError, match=r"table= lacks 'lower'\. Pass a summary: bleep_sc\.bm\.summarise does"):
+        bs.pl.benchmark(summary)

@@ -7,6 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib_scalebar.scalebar import ScaleBar
 
 import bleep_sc as bs
+from bleep_sc.pl._legend import shortened
 
 
 @pytest.fixture
@@ -56,11 +57,27 @@ def test_layers_stand_side_by_side(predicted, share_scale):
     assert measured == pytest.approx(expected)
 
 
+def test_beside_the_colours_stands_what_the_numbers_are(predicted):
+    predicted.layers["two"] = predicted.X / np.log(2)
+    predicted.layers["scaled"] = predicted.X.toarray() - 1
+    axes = bs.pl.spatial(predicted, "CYP3A4", layer=[None, "bleep", "counts", "two", "scaled"])
+    labels = [ax.child_axes[0].get_ylabel() for ax in axes[0]]
+    natural = "ln(1 + counts per 10,000)"
+    assert labels == [natural, natural, "counts", "log2(1 + counts per 10,000)", "expression"]
+    assert bs.pl.spatial(predicted, "zonation").child_axes[0].get_ylabel() == ""
+
+
+def test_long_titles_have_two_lines_in_all_panels(predicted):
+    predicted.var_names = [f"ENSMUSG00000064337.{i}" if i else "HAL" for i in range(predicted.n_vars)]
+    titles = [ax.get_title() for ax in bs.pl.spatial(predicted, ["HAL", predicted.var_names[1]], figsize=(2.5, 2))[0]]
+    assert titles == ["HAL,\nmeasured", "ENSMUSG00000064337.1,\nmeasured"]
+
+
 def test_limits_can_be_given_and_unknown_keywords_are_named(predicted):
     ax = bs.pl.spatial(predicted, "CYP3A4", vmin=1.5, vmax=4)
     assert spots(ax).get_clim() == (1.5, 4)
-    with pytest.raises(TypeError, match=r"does not take 'save', 'size'.*savefig"):
-        bs.pl.spatial(predicted, "CYP3A4", save="x.png", size=3)
+    with pytest.raises(TypeError, match=r"does not take 'wspace'.*go to the spots"):
+        bs.pl.spatial(predicted, "CYP3A4", wspace=3)
 
 
 def test_what_was_predicted_is_never_called_measured(predicted):
@@ -80,7 +97,7 @@ def test_slides_without_images_and_several_slides(toy):
 def test_categories_get_a_legend(query):
     query.obs["zone"] = np.where(query.obs["zonation"] > 0.5, "central", "portal")
     ax = bs.pl.spatial(query, "zone")
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["portal", "central"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["central", "portal"]
     assert len(np.unique(spots(ax).get_facecolors(), axis=0)) == 2
 
 
@@ -109,7 +126,8 @@ def test_a_category_has_one_colour_on_all_slides_and_the_order_of_its_column(toy
     toy.uns["zone_colors"] = ["#0000ff", "no colour", "#ff0000"]
     assert legend(bs.pl.spatial(toy, "zone", library_id="slice2")) == {"C": "#0072b2"}
     toy.obs["zone"] = toy.obs["zone"].where(toy.obs["zone"] != "C")
-    assert legend(bs.pl.spatial(toy, "zone", library_id="slice2")) == {"nan": "#999999"}
+    assert legend(bs.pl.spatial(toy, "zone", library_id="slice2")) == {}
+    assert legend(bs.pl.spatial(toy, "zone", library_id="slice2", na_color="#999999")) == {"NA": "#999999"}
 
 
 def test_axes_and_style_can_be_given(predicted):
@@ -129,3 +147,62 @@ def test_bad_input(predicted):
     predicted.layers["bleep"][:, predicted.var_names.get_loc("HAL")] = np.nan
     with pytest.raises(ValueError, match="Gene 'HAL' was not predicted"):
         bs.pl.spatial(predicted, "HAL", layer="bleep")
+
+
+LONG = "Invasive ductal carcinoma with a lymphocytic infiltrate, grade 3 (of pathologist 2)"
+
+
+@pytest.mark.parametrize("names", [[LONG, "stroma"], [f"cluster {i}" for i in range(25)], [f"c{i}" for i in range(60)]])
+def test_a_legend_is_whole_and_leaves_room_for_the_slide(query, names):
+    query.obs["kind"] = np.resize(names, query.n_obs)
+    ax = bs.pl.spatial(query, "kind")
+    figure = ax.figure
+    figure.canvas.draw()
+    box, slide = ax.get_legend().get_window_extent(), ax.get_window_extent()
+    assert box.y0 >= 0
+    assert box.y1 <= figure.bbox.height
+    assert box.x1 <= figure.bbox.width + 1
+    assert slide.height > 0.75 * figure.bbox.height
+    assert len(ax.get_legend().texts) == len(set(legend(ax).values())) == len(names)  # a colour each
+    assert all(len(text) <= 26 for text in legend(ax))
+    assert names[1] in legend(ax)
+
+
+def test_what_a_long_name_is_cut_to():
+    assert shortened(LONG) == "Invasive duct…thologist 2)"
+    assert shortened("a" * 26) == "a" * 26
+
+
+def test_a_long_title_stands_within_the_figure(query):
+    ax = bs.pl.spatial(
+        query, "HAL", title="A title that says of which slide it is, what was drawn, and by whom, and when"
+    )
+    ax.figure.canvas.draw()
+    box = ax.title.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= ax.figure.bbox.width
+    assert box.y1 <= ax.figure.bbox.height
+    assert " ".join(ax.get_title().split()) == (
+        "A title that says of which slide it is, what was drawn, and by whom, and when"
+    )
+
+
+@pytest.mark.parametrize("typed", ["cyp3a4", "CYP3A5", "CYP34"])
+def test_a_gene_that_is_mistyped_is_asked_for(predicted, typed):
+    with pytest.raises(KeyError, match=r"Did you mean 'CYP3A4'"):
+        bs.pl.spatial(predicted, typed)
+    with pytest.raises(KeyError, match=r"Did you mean 'CYP3A4'"):
+        bs.pl.viewer(predicted, genes=[typed])
+
+
+def test_a_name_that_is_like_none_is_not_guessed(predicted):
+    with pytest.raises(KeyError) as raised:
+        bs.pl.spatial(predicted, "QQQQ")
+    assert "Did you mean" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("img_key", "img="), ("use_raw", "layer="), ("alpha_img", "img_alpha=")])
+def test_words_of_scanpy_and_squidpy_name_those_in_their_place(predicted, theirs, ours):
+    with pytest.raises(
+        TypeError, match=rf"does not take '{theirs}'\. In place of {theirs}= there is {ours}.*go to the"
+    ):
+        bs.pl.spatial(predicted, "HAL", **{theirs: "x"})

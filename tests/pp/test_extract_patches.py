@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tifffile
 from anndata import AnnData
 from PIL import Image
 
@@ -297,3 +298,62 @@ def test_slides_of_two_magnifications_are_warned_of_and_not_fitted():
     bs.pp.extract_patches(together, size=64, size_um=64)
     bs.pp.image_features(together, "stain_stats", show_progress_bar=False)
     bs.tl.fit_ridge(together, use_rep="X_stain_stats")
+
+
+def write_scan(path, pixels, *, n_levels):
+    """Write pixels with levels that are averages of two by two, without loss."""
+    options = {"photometric": "rgb", "tile": (64, 64), "compression": "zlib"}
+    with tifffile.TiffWriter(path) as file:
+        file.write(pixels, subifds=n_levels - 1, **options)
+        for i in range(1, n_levels):
+            file.write(np.asarray(Image.fromarray(pixels).reduce(2**i)), subfiletype=1, **options)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """The toy slide with and without a pyramid."""
+    pixels = bs.datasets.toy(n_slices=1).uns["spatial"]["slice1"]["images"]["hires"]
+    folder = tmp_path_factory.mktemp("scans")
+    for name, n_levels in (("pyramid", 3), ("flat", 1)):
+        write_scan(folder / f"{name}.tif", pixels, n_levels=n_levels)
+    return folder / "pyramid.tif", folder / "flat.tif"
+
+
+def cut_from(scan, **kwargs):
+    adata = bs.datasets.toy(n_slices=1)
+    bs.pp.extract_patches(adata, scan, size=28, size_um=112, **kwargs)
+    return adata
+
+
+def test_large_patches_come_from_a_level_and_are_alike(scans):
+    pyramid, flat = map(cut_from, scans)
+    assert [each.uns["patches"]["slice1"]["level"] for each in (pyramid, flat)] == [1, 0]
+    difference = np.abs(pyramid.obsm["patches"].astype(int) - flat.obsm["patches"])
+    assert 0 < difference.mean() < 2.5
+    features = []
+    for adata in (pyramid, flat):
+        bs.pp.image_features(adata, "stain_stats", show_progress_bar=False)
+        features.append(adata.obsm["X_stain_stats"])
+    spread = features[1].std(axis=0)
+    differs = spread > 1e-3
+    assert np.sqrt(np.mean(((features[0] - features[1])[:, differs] / spread[differs]) ** 2)) < 0.25
+
+
+def test_or_from_the_full_resolution_the_same(scans, tmp_path):
+    exact, flat = (cut_from(scan, full_resolution=True) for scan in scans)
+    assert exact.uns["patches"]["slice1"]["level"] == 0
+    np.testing.assert_array_equal(exact.obsm["patches"], flat.obsm["patches"])
+    cut_from(scans[0], full_resolution=True, store=tmp_path / "store")
+    with pytest.raises(FileExistsError):  # the one is not taken for the other
+        cut_from(scans[0], store=tmp_path / "store")
+
+
+def test_a_level_is_read_again_and_records_without_one_mean_the_full_resolution(scans, tmp_path):
+    from bleep_sc._adata.patches import patches_of
+
+    adata, stored = cut_from(scans[0]), cut_from(scans[0], store=tmp_path / "store")
+    np.testing.assert_array_equal(stored.obsm["patches"].compute(), adata.obsm["patches"])
+    at_level = adata.obsm.pop("patches")
+    np.testing.assert_array_equal(patches_of(adata, "patches")[:], at_level)
+    del adata.uns["patches"]["slice1"]["level"]
+    np.testing.assert_array_equal(patches_of(adata, "patches")[:], cut_from(scans[1]).obsm["patches"])

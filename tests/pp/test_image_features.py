@@ -146,3 +146,22 @@ def test_features_of_a_gpu_are_those_of_the_cpu(toy):
     bs.pp.image_features(toy, encoder, device="cuda", key_added="X_gpu", show_progress_bar=False)
     assert toy.uns["X_cpu"]["fingerprint"] == toy.uns["X_gpu"]["fingerprint"]
     assert np.corrcoef(toy.obsm["X_cpu"].ravel(), toy.obsm["X_gpu"].ravel())[0, 1] > 0.99
+
+
+def test_an_encoder_of_pathology_is_recorded_by_its_own_name_and_warns_of_the_scale(toy, monkeypatch):
+    from bleep_sc.models import pathology_networks
+
+    monkeypatch.setattr(pathology_networks, "build", lambda row, **how: Mean())
+    few = toy[:6].copy()
+    bs.pp.image_features(few, "UNI2", show_progress_bar=False)  # 112 µm, as trained at 0.5 µm per px
+    assert few.obsm["X_uni2-h"].shape == (6, 3)
+    assert few.uns["X_uni2-h"]["encoder"] == "uni2-h"
+    colours = few.obsm["patches"].mean(axis=(1, 2)) / 255
+    expected = (colours - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(few.obsm["X_uni2-h"], expected, atol=0.02)  # enlarged to 224 px
+    for record in few.uns["patches"].values():
+        record["size_um"] = 400.0
+    with pytest.warns(
+        UserWarning, match=r"UNI2-h was trained at 0.5 µm per px; patches of 400 µm show it tissue at 1.8"
+    ):
+        bs.pp.image_features(few, "uni2", show_progress_bar=False)

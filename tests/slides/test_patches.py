@@ -4,7 +4,7 @@ from PIL import Image
 
 from bleep_sc.slides import cut_patches, open_slide
 from bleep_sc.slides._centers import check_centers
-from bleep_sc.slides._patches import off_slide
+from bleep_sc.slides._patches import coarsest_level, off_slide
 
 
 @pytest.fixture
@@ -77,3 +77,15 @@ def test_centres_outside_the_image_are_diagnosed():
         check_centers(shape, inside * 20, {"tissue_hires_scalef": 0.0001})
     with pytest.raises(ValueError, match="of 1 spots are NaN"):
         check_centers(shape, np.array([[np.nan, 1.0], [1.0, 1.0]]))
+
+
+def test_the_coarsest_level_has_two_px_for_each_of_a_patch():
+    import xarray as xr
+
+    base = np.zeros((400, 400, 3), dtype=np.uint8)
+    scales = {f"scale{i}": xr.Dataset({"image": (("y", "x", "c"), base[:: 2**i, :: 2**i])}) for i in range(3)}
+    slide = open_slide(xr.DataTree.from_dict(scales))
+    levels = [coarsest_level(slide, side, 10) for side in (5, 10, 39, 40, 79, 80, 300)]
+    assert levels == [0, 0, 0, 1, 1, 2, 2]
+    with pytest.raises(ValueError, match=r"level=3 is not among the 3 of 'array'"):
+        cut_patches(slide, np.array([[40.0, 30.0]]), side=32, size=8, level=3)

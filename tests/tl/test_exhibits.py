@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scanpy as sc
 from sklearn.decomposition import PCA
 
 import bleep_sc as bs
@@ -118,3 +119,18 @@ def test_missing_values_in_a_gene_that_is_called_predicted_are_named(predicted, 
         function(predicted)
     with pytest.raises(ValueError, match="NaN or infinite values in 1 genes"):
         bs.tl.joint_umap(predicted, predicted)
+
+
+@pytest.mark.parametrize("function", [bs.tl.leiden, bs.tl.gene_correlation, bs.tl.score, bs.pl.mean_variance])
+def test_a_prediction_without_a_measurement_says_how_to_use_it_alone(predicted, function):
+    """What the message names is done: the prediction by itself, in scanpy."""
+    predicted.X = None
+    with pytest.raises(
+        KeyError, match=r"adata\.X is empty .*pass truth=.* bleep_sc\.tl\.to_anndata returns, for sc\.pp\.pca"
+    ):
+        function(predicted)
+    alone = bs.tl.to_anndata(predicted)
+    sc.pp.pca(alone)
+    sc.pp.neighbors(alone)
+    sc.tl.leiden(alone, flavor="igraph", n_iterations=2, directed=False)
+    assert alone.obs["leiden"].nunique() > 1

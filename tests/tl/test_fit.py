@@ -138,7 +138,7 @@ def test_copy_and_key_added(reference):
         (lambda a: None, {"encoder": "stain_stats"}, ValueError, "pass one of them"),
         (lambda a: None, {"target_rep": "X_harmony"}, KeyError, r"obsm\['X_harmony'\] not found .*batch_correct"),
         (lambda a: None, {"library_key": "slide"}, KeyError, r"obs\['slide'\] not found"),
-        (lambda a: a.var.__setitem__("highly_variable", False), {}, ValueError, "chooses no gene"),
+        (lambda a: setattr(a, "var", a.var.assign(highly_variable=False)), {}, ValueError, "chooses no gene"),
     ],
 )
 def test_bad_input_leaves_the_adata_as_it_was(reference, change, kwargs, error, message):

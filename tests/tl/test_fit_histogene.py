@@ -90,8 +90,8 @@ def test_a_file_gives_the_same_predictions(reference, query, tmp_path):
     ]
     np.testing.assert_array_equal(*results)
     model = bs.tl.load_model(reference, "histogene")
-    bs.models.save(model, tmp_path / "mine")
-    assert bs.models.load(tmp_path / "mine").description == model.description
+    bs.tl.save_model(reference, tmp_path / "mine", "histogene")
+    assert bs.tl.load_model(tmp_path / "mine").description == model.description
 
 
 def test_the_tables_grow_with_the_array_and_end_there(reference, query):

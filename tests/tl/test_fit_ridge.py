@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import LeaveOneGroupOut
 from sklearn.preprocessing import StandardScaler
 
 import bleep_sc as bs
@@ -74,3 +75,19 @@ def test_rounding_of_a_constant_feature_is_not_scaled_up(reference, query):
     for key in ("alone", "ridge"):
         bs.tl.predict(query, ref=reference, key=key)
     np.testing.assert_allclose(query.layers["ridge"], query.layers["alone"], atol=1e-3)
+
+
+@pytest.mark.parametrize(("donor_key", "units"), [(None, {"P", "Q"}), ("library_id", {"slice1", "slice2", "slice3"})])
+def test_the_penalty_is_chosen_on_donors_that_were_held_out(toy, monkeypatch, donor_key, units):
+    """No slide is predicted while another one of its donor is learnt from."""
+    toy.obs["patient"] = np.where(toy.obs["library_id"] == "slice3", "Q", "P")
+    held_out, split = [], LeaveOneGroupOut.split
+
+    def watched(self, images, groups):
+        held_out.append(set(groups))
+        return split(self, images, groups=groups)
+
+    monkeypatch.setattr(LeaveOneGroupOut, "split", watched)
+    bs.tl.fit_ridge(toy, use_rep="X_stain_stats", donor_key=donor_key)
+    assert held_out == [units]
+    assert bs.tl.load_model(toy, "ridge").description.params["donor_key"] == (donor_key or "patient")

@@ -144,7 +144,7 @@ def test_copy_and_key_added(reference):
         ({"layer": "counts"}, ValueError, "looks like counts"),
         ({"target_rep": "X_harmony"}, KeyError, r"obsm\['X_harmony'\] not found"),
         ({"library_key": "slide"}, KeyError, r"obs\['slide'\] not found"),
-        ({"device": "cuda"}, ValueError, "torch sees no CUDA device"),
+        ({"device": "cuda"}, ValueError, "'cuda' was asked for, and torch sees 'cpu'"),
         ({"config": StNetConfig(learning_rates=(1e30,))}, ValueError, "pass smaller ones"),
     ],
 )

@@ -2,16 +2,19 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
 import anndata as ad
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import bleep_sc as bs
 from bleep_sc._adata.spots import Spots
+from bleep_sc.models import embed
 from bleep_sc.models.regression import EmbeddingRegression
 from bleep_sc.models.smoothing import smoothed
 from bleep_sc.tl import FitConfig, _impute
@@ -224,7 +227,7 @@ def test_a_module_is_given_again_and_compared(reference, query):
     [
         ({"n_neighbors": 10_000}, ValueError, "n_neighbors=10000 must lie between 1 and the number of reference spots"),
         ({"n_neighbors": 0}, ValueError, "n_neighbors=0 must be at least 1"),
-        ({"key": "mine"}, KeyError, r"uns\['mine'\] not found \(models in its uns: 'bleep'; key= names one\)"),
+        ({"key": "mine"}, KeyError, r"holds no model 'mine', and has 'bleep'\. Pass key='bleep'"),
         ({"layer": "logs"}, KeyError, r"layers\['logs'\] not found"),
         ({"layer": "counts", "target_rep": "X_harmony"}, ValueError, "pass one of them"),
     ],
@@ -234,6 +237,19 @@ def test_bad_input_leaves_the_query_as_it_was(fitted, query, kwargs, error, mess
     with pytest.raises(error, match=message):
         bs.tl.impute(query, ref=fitted, **kwargs)
     assert snapshot(query) == before
+
+
+@pytest.mark.filterwarnings("ignore:.*looks unlike the reference")
+def test_a_small_reference_is_read_whole(reference, query):
+    small = reference[::10].copy()
+    assert small.n_obs < 50
+    bs.tl.fit(small, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)
+    with pytest.warns(UserWarning, match=f"has {small.n_obs} spots, fewer than n_neighbors=50: .* Pass a smaller"):
+        bs.tl.impute(query, ref=small)
+    told = bs.tl.impute(query, ref=small, n_neighbors=small.n_obs, copy=True)
+    np.testing.assert_array_equal(query.layers["bleep"], told.layers["bleep"])
+    with pytest.raises(ValueError, match="n_neighbors=50 must lie between 1"):
+        bs.tl.impute(query, ref=small, n_neighbors=50, copy=True)
 
 
 def test_a_reference_without_a_model_says_why(fitted, query):
@@ -293,6 +309,7 @@ def test_a_query_without_genes_says_how_to_make_one(fitted, query):
         ({"gene_key": "gene_idz"}, KeyError, "gene_key='gene_idz' is a column of var neither in the query"),
         ({"n_neighbors": 2.5}, TypeError, "n_neighbors=2.5 must be a whole number"),
         ({"ref": "reference.h5ad"}, TypeError, "ref='reference.h5ad' must be an AnnData or a list of them"),
+        ({"ref": "shared"}, TypeError, r"Read it first: bleep_sc\.tl\.load_reference\(folder\) .*anndata\.read_h5ad"),
     ],
 )
 def test_slips_are_named(fitted, query, kwargs, error, message):
@@ -321,6 +338,25 @@ def test_a_stored_layer_holds_what_one_in_memory_holds(fitted, query, tmp_path, 
     monkeypatch.setattr(inputs, "images_for", None)  # what takes long is not begun
     with pytest.raises(FileExistsError, match=r"store=.*0\.zarr' exists already"):
         bs.tl.impute(query, ref=fitted, store=tmp_path / "0.zarr", key_added="kept")
+
+
+def test_a_store_that_another_process_has_written_meanwhile_is_kept(fitted, query, tmp_path, monkeypatch):
+    """It was not there when it was first looked for, and its writer has let go of the lock since."""
+    from bleep_sc.tl._predictions import record
+
+    @contextmanager
+    def late(path):
+        path.mkdir()
+        with held(path):
+            yield
+
+    held = record.held
+    monkeypatch.setattr(record, "held", late)
+    monkeypatch.setattr("zarr.create_array", None)  # what takes long is not begun
+    with pytest.raises(FileExistsError, match=r"store=.*a\.zarr' exists already"):
+        bs.tl.impute(query, ref=fitted, store=tmp_path / "a.zarr")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a.zarr"]
+    assert "bleep" not in query.layers
 
 
 def test_a_call_that_fails_leaves_no_store(fitted, query, tmp_path, monkeypatch):
@@ -526,3 +562,64 @@ def test_a_name_is_of_the_features_that_it_made_alone(reference, query, monkeypa
         bs.tl.impute(query, ref=reference, encoder=named)
     with pytest.raises(ValueError, match=f"names the encoder '{second}'"):
         bs.tl.impute(query, ref=reference, encoder=first)
+
+
+def test_all_that_computes_is_handed_the_device(fitted, query, monkeypatch):
+    """There is no other device here: what is handed over is seen, and what would run there is not run."""
+    at = torch.device("meta")
+    expected = bs.tl.impute(query, ref=fitted, device="cpu", copy=True)
+    seen = []
+    monkeypatch.setattr("bleep_sc.training.device.resolve_device", lambda device: seen.append(device) or at)
+
+    embed_images = embed.embed_images
+
+    def embedded(model, images, slides, *, device, **how):
+        if len(images) != query.n_obs:  # spots of the reference, whose embeddings are checked
+            return embed_images(model, images, slides, device=device, **how)
+        seen.append(device)
+        return expected.obsm["X_bleep_image"]
+
+    def search(looked_for, *args, **kwargs):
+        seen.append(looked_for.device)
+        raise InterruptedError
+
+    monkeypatch.setattr(embed, "embed_images", embedded)
+    monkeypatch.setattr("bleep_sc.models.weighing.search", search)
+    for call in (bs.tl.impute, bs.tl.predict):
+        with pytest.raises(InterruptedError):
+            call(query, ref=fitted, key="bleep", device="cuda:1")
+    assert seen == ["cuda:1", at, at] * 2
+    assert "bleep" not in query.layers
+
+
+@pytest.mark.parametrize("call", [bs.tl.impute, bs.tl.predict, bs.tl.embed])
+def test_a_device_that_is_not_there_is_named_with_those_that_are(fitted, query, call):
+    with pytest.raises(ValueError, match=r"Device 'cuda:7' was asked for, and torch sees .*'cpu'\. Pass .*'auto'"):
+        call(query, fitted, key="bleep", device="cuda:7")
+    default, on_cpu = (bs.tl.impute(query, ref=fitted, device=device, copy=True) for device in ("auto", "cpu"))
+    if not torch.cuda.is_available():
+        np.testing.assert_array_equal(default.layers["bleep"], on_cpu.layers["bleep"])
+
+
+@pytest.mark.filterwarnings("ignore:.*looks unlike the reference")
+def test_an_encoder_of_pathology_is_fetched_only_where_one_of_its_names_is_given(reference, query, monkeypatch):
+    """The name is in the record; the weights of a model that others made are not fetched because they say so."""
+    from bleep_sc.models import pathology_networks
+
+    built, network = [], nn.Sequential(nn.AdaptiveAvgPool2d(3), nn.Flatten())
+    monkeypatch.setattr(pathology_networks, "build", lambda row, **how: built.append(row.name) or network)
+    reference, query = reference[::4].copy(), query[::20].copy()  # patches are enlarged to 224 px
+    bs.pp.image_features(reference, "uni2", show_progress_bar=False)
+    bs.tl.fit(reference, use_rep="X_uni2-h", config=QUICK, show_progress_bar=False)
+    assert "uni2-h, frozen, on patches of 56 px" in repr(bs.tl.load_model(reference))
+    built.clear()
+    for encoder in (None, "uni"):
+        with pytest.raises(ValueError, match=r"encoder='uni2-h'|none of the encoders of the model \('uni2-h'\)"):
+            bs.tl.impute(query, ref=reference, encoder=encoder)
+    assert built == []
+    for encoder in ("UNI2-h", "hf-hub:MahmoodLab/UNI2-h", bs.models.load_encoder("uni_v2")):
+        bs.tl.impute(query, ref=reference, encoder=encoder)
+    assert set(built) == {"uni2-h"}
+    network.append(nn.Linear(27, 27))
+    with pytest.raises(ValueError, match="'uni2-h' has other weights, or another normalisation"):
+        bs.tl.impute(query, ref=reference, encoder="uni2")

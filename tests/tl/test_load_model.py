@@ -15,8 +15,8 @@ def test_the_model_is_the_one_that_was_trained(fitted):
 
 def test_it_survives_a_folder(fitted, tmp_path):
     model = bs.tl.load_model(fitted)
-    bs.models.save(model, tmp_path / "liver")
-    loaded = bs.models.load(tmp_path / "liver")
+    bs.tl.save_model(fitted, tmp_path / "liver")
+    loaded = bs.tl.load_model(tmp_path / "liver")
     assert loaded.description == model.description
     assert loaded.description.recipe["use_rep"] == ["X_stain_stats"]
     images = embed_images(loaded.module, fitted.obsm["X_stain_stats"], fitted.obs["library_id"].to_numpy(dtype=str))

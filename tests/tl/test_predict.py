@@ -36,6 +36,10 @@ def test_the_record_is_that_of_the_contract(fitted, query):
 
 
 def test_bad_input(fitted, query):
+    with pytest.raises(
+        KeyError, match=r"^.The reference holds no model 'bleeb', and has 'bleep'\. Did you mean 'bleep'\?"
+    ):
+        bs.tl.predict(query, ref=fitted, key="bleeb")
     with pytest.raises(KeyError, match="The reference holds no model"):
         bs.tl.predict(query, ref=fitted, key="stnet")
     bs.tl.fit_ridge(fitted, use_rep="X_stain_stats")

@@ -5,10 +5,20 @@ import pytest
 from bleep_sc.tl._models.in_uns import preset_of
 from bleep_sc.training.baseline_configs import HisToGeneConfig, StNetConfig
 from bleep_sc.training.config import FitConfig
+from bleep_sc.training.hist2st_config import Hist2STConfig
+from bleep_sc.training.slide_configs import HE2RNAConfig, Hist2RNAConfig
 
 
 @pytest.mark.parametrize(
-    ("method", "kind"), [("bleep", FitConfig), ("stnet", StNetConfig), ("histogene", HisToGeneConfig)]
+    ("method", "kind"),
+    [
+        ("bleep", FitConfig),
+        ("stnet", StNetConfig),
+        ("histogene", HisToGeneConfig),
+        ("hist2st", Hist2STConfig),
+        ("he2rna", HE2RNAConfig),
+        ("hist2rna", Hist2RNAConfig),
+    ],
 )
 def test_presets_are_recognised(method, kind):
     assert preset_of(method, asdict(kind())) == f"{kind.__name__}()"

@@ -69,7 +69,7 @@ def test_without_the_library_the_extra_is_named(folder, monkeypatch):
 
 
 def test_only_shared_references_are_pushed(fitted, tmp_path, calls):
-    bs.models.save(bs.tl.load_model(fitted), tmp_path / "model")
+    bs.tl.save_model(fitted, tmp_path / "model")
     with pytest.raises(
         FileNotFoundError, match=r"is no shared reference.*bleep_sc.tl.share_reference\(adata_ref, path\)"
     ):

@@ -83,7 +83,7 @@ def test_other_tools_take_it(fitted, query, tmp_path):
     bs.tl.impute(tiles, ref=ref)
     assert tiles.obsm["patches"].shape[1] == 56
     bs.tl.embed(query, ref, expression=True)
-    bs.models.load(tmp_path / "shared")
+    bs.tl.load_model(tmp_path / "shared")
 
 
 def test_nothing_tells_slides_and_spots(fitted, tmp_path):
@@ -253,7 +253,7 @@ def test_slides_of_others_that_the_model_was_fitted_on_are_renamed_too(fitted, q
 def test_what_cannot_be_shared_is_said(fitted, query, tmp_path):
     folder = tmp_path / "shared"
     bs.tl.fit_ridge(fitted, use_rep="X_stain_stats")
-    with pytest.raises(ValueError, match=r"is a ridge model.*bleep_sc.models.save\("):
+    with pytest.raises(ValueError, match=r"is a ridge model.*bleep_sc.tl.save_model\("):
         bs.tl.share_reference(fitted, folder, key="ridge")
     with pytest.raises(KeyError, match=r"Run bleep_sc.tl.fit\(adata_ref\) first"):
         bs.tl.share_reference(query, folder)

@@ -136,8 +136,8 @@ def test_viewers_find_what_their_page_names(imputed, tmp_path, monkeypatch):
     """The paths and names of docs/howto/viewers.md, in the object that its first lines write."""
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[2] / "docs" / "howto" / "viewers.md").read_text()
-    first, *rest = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    exec(first, {"adata_query": imputed, "image": imputed.uns["spatial"]["slice3"]["images"]["hires"]})
+    _, _, first, *rest = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)  # after the page and the view
+    exec(first, {"bs": bs, "adata_query": imputed, "image": imputed.uns["spatial"]["slice3"]["images"]["hires"]})
     sdata = sd.read_zarr("slice3.zarr")
     for name in re.findall(r'add_element\("(\w+)", "slice3"\)', rest[0]):
         assert "slice3" in get_transformation(sdata[name], get_all=True)

@@ -5,8 +5,10 @@ import pytest
 
 from bleep_sc.metrics import pearson
 from bleep_sc.models.calibration import PROBABILITIES, disagreement, interval_scale
-from bleep_sc.training.calibration import _shrinkage, calibrate, ends
+from bleep_sc.training import cross_fit
+from bleep_sc.training.calibration import calibrate, ends, held_out_prediction
 from bleep_sc.training.cross_fit import HeldOut
+from bleep_sc.training.shrinkage import shrinkage_of
 
 
 @pytest.fixture
@@ -23,7 +25,10 @@ def held_out():
 
 def of_rows(held_out, rows):
     """Some of the spots."""
-    return replace(held_out, **{name: each[rows] for name, each in vars(held_out).items() if name != "smoothing_um"})
+    return replace(
+        held_out,
+        **{each.name: getattr(held_out, each.name)[rows] for each in fields(held_out) if each.name != "smoothing_um"},
+    )
 
 
 def predicted(held_out):
@@ -33,8 +38,16 @@ def predicted(held_out):
         out = held_out.slides == slide
         others = of_rows(held_out, ~out)
         change = held_out.regressed[out] - held_out.retrieved[out]
-        result[out] += _shrinkage(others)[1] * change
+        result[out] += others.shrinkage[1] * change
     return result
+
+
+def test_spots_are_predicted_with_what_other_slides_teach(held_out, monkeypatch):
+    expected, asked = predicted(held_out), []
+    monkeypatch.setattr(cross_fit, "shrinkage_of", lambda *spots: asked.append(spots) or shrinkage_of(*spots))
+    calibrate(held_out)
+    np.testing.assert_allclose(held_out_prediction(held_out), expected, rtol=1e-6)
+    assert len(asked) == 1  # for both
 
 
 def test_shrinkage_equals_its_definition(held_out):
@@ -196,19 +209,19 @@ def of_donors():
 
 def test_what_a_donor_is_judged_by_was_learnt_on_others(of_donors):
     """Not on the other slides of the same donor: those would know it."""
-    typical, shrunk, elsewhere = _shrinkage(of_donors)
-    whole = _shrinkage(replace(of_donors, units=of_donors.slides))
+    typical, shrunk, elsewhere = of_donors.shrinkage
+    whole = replace(of_donors, units=of_donors.slides).shrinkage
     assert typical == pytest.approx(whole[0], rel=1e-6)  # all spots teach the same, whoever they are of
     np.testing.assert_allclose(shrunk, whole[1], rtol=1e-5)
     for donor in "xy":
         out = of_donors.units == donor
         others = of_rows(of_donors, ~out)
-        np.testing.assert_allclose(elsewhere[out], np.broadcast_to(_shrinkage(others)[1], (out.sum(), 30)), rtol=1e-4)
+        np.testing.assert_allclose(elsewhere[out], np.broadcast_to(others.shrinkage[1], (out.sum(), 30)), rtol=1e-4)
 
 
 def test_predictability_is_the_mean_over_slides_less_what_donors_disagree_by(of_donors):
     """By the slow version: correlations within slides, averaged within donors, then over them."""
-    _, _, elsewhere = _shrinkage(of_donors)
+    _, _, elsewhere = of_donors.shrinkage
     own = of_donors.retrieved + elsewhere * (of_donors.regressed - of_donors.retrieved)
     r, weight = {}, {}
     for donor in "xy":

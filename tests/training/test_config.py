@@ -13,6 +13,8 @@ def test_paper_is_the_published_method():
     assert paper.train_encoder
     assert paper.views == ("raw",)
     assert paper.smoothing_um == 0
+    assert paper.soft_targets
+    assert (paper.neighbor_weights, paper.validation_fraction) == ("uniform", 0)
 
 
 def test_it_is_frozen():
@@ -36,6 +38,9 @@ def test_it_is_frozen():
         ("views", ()),
         ("views", "raw"),
         ("views", ("raw", "whitened")),
+        ("neighbor_weights", "softmax"),
+        ("validation_fraction", 1.0),
+        ("validation_fraction", -0.1),
         ("smoothing_um", -1.0),
         ("smoothing_um", float("inf")),
     ],

@@ -1,12 +1,17 @@
+import re
+from dataclasses import fields
+
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 
 from bleep_sc.models.calibration import PROBABILITIES, disagreement, interval_scale
 from bleep_sc.training.calibration import calibrate
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.cross_fit import HeldOut, cross_fit
+from bleep_sc.training.cross_fit import HeldOut, _smoothing, cross_fit
 from bleep_sc.training.pairs import Pairs
+from bleep_sc.training.processes.group import Processes
 from bleep_sc.training.reference import fit_reference
 from bleep_sc.training.validation import units_to_hold_out
 
@@ -40,6 +45,18 @@ def test_every_spot_is_predicted_by_a_model_that_has_not_seen_its_slide(linked, 
     np.testing.assert_array_equal(again.retrieved[is_a], held_out.retrieved[is_a])
     np.testing.assert_array_equal(again.regressed[is_a], held_out.regressed[is_a])
     assert not np.array_equal(again.retrieved[~is_a], held_out.retrieved[~is_a])
+
+
+def test_what_is_held_out_is_counted_and_timed(linked, caplog):
+    caplog.set_level("INFO", "bleep_sc")
+    cross_fit(*linked, units=linked[1], config=FitConfig(max_epochs=1, views=("scaled",)), show_progress_bar=False)
+    told = [each for each in caplog.messages if "from the others" in each or "That took" in each]
+    assert told[::2] == [f"Predicting '{name}' from the others ({n} of 3)." for n, name in enumerate("cab", start=1)]
+    assert [re.fullmatch(r"That took \d+ s \((\d of 3)\)\.", each)[1] for each in told[1::2]] == [
+        "1 of 3",
+        "2 of 3",
+        "3 of 3",
+    ]
 
 
 def test_genes_are_believed_as_far_as_they_were_predicted(held_out):
@@ -156,8 +173,8 @@ def test_one_donor_of_several_slides_is_held_out_slide_by_slide(linked, held_out
     pairs, slides = linked
     units = units_to_hold_out(slides, dict.fromkeys("abc", "one"))
     again = cross_fit(pairs, slides, units=units, config=CONFIG, show_progress_bar=False)
-    for name, array in vars(held_out).items():
-        np.testing.assert_array_equal(getattr(again, name), array)
+    for name in (each.name for each in fields(held_out)):
+        np.testing.assert_array_equal(getattr(again, name), getattr(held_out, name))
 
 
 SIDE = 14
@@ -206,3 +223,36 @@ def test_smoothing_that_was_told_is_kept_and_places_that_are_not_known_leave_non
     assert unknown.smoothing_um == 0
     np.testing.assert_array_equal(unknown.retrieved, smoothing_of(pairs, slides, centers, smoothing_um=0.0).retrieved)
     assert smoothing_of(pairs, slides, centers, metric="euclidean").smoothing_um == 0
+
+
+def test_processes_choose_together_how_much_tissue_is_averaged():
+    """Each asks its own folds, and all of them come to what one process comes to."""
+    rng = np.random.default_rng(0)
+    groups, expression = np.repeat(["a", "b", "c"], 20), rng.random((60, 4)).astype(np.float32)
+    rows_of = [np.flatnonzero(groups == name) for name in "abc"]
+
+    class Predicted:
+        def __init__(self, rows):
+            self.rows = rows
+
+        def predict(self, config, smoothing_um, genes):
+            noise = np.random.default_rng(int(smoothing_um)).normal(size=(len(self.rows), len(genes)))
+            found = expression[self.rows][:, genes] + abs(smoothing_um - 100) / 100 * noise
+            return {"retrieved": found, "regressed": found}
+
+    folds = {number: Predicted(rows) for number, rows in enumerate(rows_of)}
+    alone, told = Processes(), []
+
+    class One(Processes):
+        def collect(self, tensor):
+            told.append(tensor)
+            return torch.stack(told[:2])
+
+    how = (rows_of, expression, groups, FitConfig())
+    assert _smoothing(folds, *how, alone, is_placed=True) == 100
+    shares = [{number: fold for number, fold in folds.items() if number % 2 == rank} for rank in (0, 1)]
+    for share in (*shares, shares[0]):
+        chosen = _smoothing(share, *how, One(n=2), is_placed=True)
+    assert chosen == 100
+    assert torch.equal((told[0] != 0) | (told[1] != 0), torch.ones(6, 3, dtype=torch.bool))
+    assert not ((told[0] != 0) & (told[1] != 0)).any()

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
+from bleep_sc.training import device as module
 from bleep_sc.training.device import resolve_device, resolve_devices
+
+
+@pytest.fixture(autouse=True)
+def that_compute(monkeypatch):
+    """Devices that are said to be there, and multiply."""
+    monkeypatch.setattr(module, "_failure", lambda device: None)
 
 
 def test_the_best_device_is_taken_in_order(monkeypatch):
@@ -15,16 +22,44 @@ def test_the_best_device_is_taken_in_order(monkeypatch):
     assert resolve_device("cpu") == torch.device("cpu")
 
 
+def test_a_gpu_that_does_not_compute_leaves_it_to_the_cpu_unless_it_was_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(module, "_failure", lambda device: "no kernel image is available")
+    for device in (None, "auto"):
+        with pytest.warns(UserWarning, match="'cuda' is there and does not compute, so the CPU does: no kernel image"):
+            assert resolve_device(device) == torch.device("cpu")
+    assert resolve_device("cuda") == torch.device("cuda")
+
+
+def test_whether_a_device_computes_is_tried(monkeypatch):
+    monkeypatch.undo()
+    assert module._failure(torch.device("cpu")) is None
+    assert module._failure(torch.device("meta"))
+
+
 def test_a_missing_gpu_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="torch sees no CUDA device; use 'auto' or 'cpu'"):
-        resolve_device("cuda:0")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for device in ("cuda:0", "cuda", "mps", "meta"):
+        with pytest.raises(
+            ValueError, match=f"Device '{device}' was asked for, and torch sees 'cpu'. Pass it, or 'auto'"
+        ):
+            resolve_device(device)
 
 
 @pytest.fixture
 def three_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+
+def test_the_gpus_that_are_there_are_named(three_gpus):
+    assert resolve_device("cuda:2") == torch.device("cuda:2")
+    with pytest.raises(
+        ValueError, match=r"Device 'cuda:3' .* sees 'cuda:0', 'cuda:1', 'cuda:2', 'cpu'\. Pass one of them"
+    ):
+        resolve_device("cuda:3")
 
 
 def test_several_devices_are_named_or_counted(three_gpus):

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from torch import nn
 
+from bleep_sc.models import retrieval
 from bleep_sc.models.encoders import Normalize, load_encoder
 from bleep_sc.training import checkpoint
 from bleep_sc.training.config import FitConfig
@@ -86,4 +88,21 @@ def test_a_step_does_not_wait_for_the_gpu(pairs):
         waits = [str(each.filename) for each in caught if "synchronizing" in str(each.message)]
     finally:
         torch.cuda.set_sync_debug_mode(mode)
-    assert not [name for name in waits if name.endswith(("symmetries.py", "fit.py", "losses.py", "on_device.py"))]
+    assert not [
+        name for name in waits if name.endswith(("symmetries.py", "fit.py", "losses.py", "on_device.py", "feed.py"))
+    ]
+
+
+def test_what_keeps_keys_on_a_gpu_keeps_those_of_the_cpu():
+    rng = np.random.default_rng(0)
+    query, keys = (rng.normal(size=(n, 64)).astype(np.float32) for n in (300, 5000))
+    for metric in ("cosine", "euclidean"):
+        here = retrieval.nearest(query, keys, n_neighbors=50, metric=metric)
+        there = retrieval.nearest(torch.from_numpy(query).cuda(), keys, n_neighbors=50, metric=metric)
+        np.testing.assert_allclose(there[0].cpu(), here[0], atol=1e-3)
+        assert (there[1].cpu() == here[1]).float().mean() > 0.99
+    values = rng.poisson(0.1, size=(5000, 40)).astype(np.float32)
+    index, shares = here[1], retrieval.neighbor_weights(here[0])
+    for kind in (np.asarray, sparse.csr_matrix):
+        means = [retrieval.average(index.to(at), shares.to(at), kind(values)) for at in ("cpu", "cuda")]
+        np.testing.assert_allclose(*means, atol=1e-5)

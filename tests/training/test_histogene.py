@@ -1,11 +1,20 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
 
 from bleep_sc.models.histogene import HisToGene, predict
 from bleep_sc.training.baseline_configs import HisToGeneConfig
-from bleep_sc.training.histogene import Section, architecture, fit_histogene
+from bleep_sc.training.histogene import architecture, fit_histogene
 from bleep_sc.training.pairs import Pairs
+
+
+class Section(NamedTuple):
+    patches: np.ndarray
+    positions: np.ndarray
+    expression: np.ndarray
+
 
 SMALL = {"n_dims": 16, "n_layers": 1, "n_heads": 2, "max_epochs": 3}
 
@@ -71,9 +80,9 @@ def test_training_is_adam_on_the_mean_squared_error_of_a_section(sections):
     """Two epochs on one section by hand."""
     model, loss = run(sections[:1], dropout=0.0, max_epochs=2, learning_rate=1e-2)
     torch.manual_seed(0)
-    by_hand = HisToGene(**architecture(sections[:1], HisToGeneConfig(**SMALL, dropout=0.0)))
+    by_hand = HisToGene(**architecture(*sections[0], HisToGeneConfig(**SMALL, dropout=0.0)))
     optimizer = torch.optim.Adam(by_hand.parameters(), lr=1e-2)
-    patches, positions, truth = (torch.from_numpy(array)[None] for array in vars(sections[0]).values())
+    patches, positions, truth = (torch.from_numpy(array)[None] for array in sections[0])
     for epoch in range(2):
         optimizer.zero_grad()
         error = by_hand(patches, positions) - truth
@@ -127,9 +136,9 @@ def test_large_sections_are_learnt_in_windows_of_neighbours(sections, monkeypatc
 
 
 def test_the_tables_grow_with_the_array(sections):
-    assert architecture(sections, HisToGeneConfig())["n_positions"] == 64
+    assert architecture(*sections[0], HisToGeneConfig())["n_positions"] == 64
     far = [Section(s.patches, s.positions + np.array([0, 100]), s.expression) for s in sections]
-    assert architecture(far, HisToGeneConfig())["n_positions"] == 106
+    assert architecture(*far[0], HisToGeneConfig())["n_positions"] == 106
     model, _ = run(far)
     assert model.column_embedding.num_embeddings == 106
 

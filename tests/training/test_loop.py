@@ -16,6 +16,13 @@ def test_an_epoch_draws_distinct_samples_in_batches_of_one_size():
     assert sorted(whole.tolist()) == list(range(10))
 
 
+def test_an_epoch_sees_all_samples_where_they_are_not_contrasted():
+    drawn = list(batches(31, 16, torch.Generator().manual_seed(0), of_one_size=False))
+    assert [len(batch) for batch in drawn] == [16, 15]
+    assert sorted(torch.cat(drawn).tolist()) == list(range(31))
+    assert [len(each) for each in batches(3, 16, torch.Generator(), of_one_size=False)] == [3]
+
+
 def test_epochs_are_shuffled_differently_and_seeded():
     generator = torch.Generator().manual_seed(0)
     first, second = (torch.cat(list(batches(100, 10, generator))) for _ in range(2))

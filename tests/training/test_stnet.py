@@ -22,7 +22,9 @@ def linked():
 
 def run(pairs, groups, seed=0, encoder=None, **config):
     config = StNetConfig(**{"learning_rates": (1e-2,), "max_epochs": 8, **config})
-    return fit_stnet(pairs, groups, config=config, encoder=encoder, random_state=seed, show_progress_bar=False)
+    return fit_stnet(
+        pairs, groups, units=groups, config=config, encoder=encoder, random_state=seed, show_progress_bar=False
+    )
 
 
 def weights(model):
