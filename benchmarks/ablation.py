@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 from fields_of_view import FEATURES, ONE_VIEW, STAINS, load, small_patches
-from losses import FromInputs, Learned, cosine, hard, soft
+from losses import FromInputs, Learned, cosine, soft
 from sklearn.decomposition import PCA
 
 import bleep_sc as bs
@@ -98,7 +98,7 @@ def rows(names: list[str]) -> dict[str, Row]:
         "softmax of .05 over 200": Row(replace(DEFAULT, n_neighbors=200), softmax=(0.05,)),
         "dropout .3, weight decay .1": Row(replace(DEFAULT, dropout=0.3, weight_decay=0.1)),
         f"with context of {CONTEXT_UM:.0f} µm": Row(DEFAULT, (*names, *wide)),
-        "hard targets": Row(DEFAULT, loss=hard),
+        "hard targets": Row(replace(DEFAULT, soft_targets=False)),
         "detached targets": Row(DEFAULT, loss=partial(soft, detached=True, normalised=False)),
         "targets normalised on both sides": Row(DEFAULT, loss=partial(soft, detached=False, normalised=True)),
         "embeddings of norm one, temperature .07": Row(replace(DEFAULT, temperature=0.07), loss=cosine),

@@ -12,10 +12,6 @@ from pathlib import Path
 import numpy as np
 from anndata import AnnData
 from fields_of_view import FEATURES, ONE_VIEW, STAINS
-from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 import bleep_sc as bs
 from bleep_sc._output.disk import appears
@@ -45,9 +41,6 @@ FORMER = bs.tl.FitConfig(
 )
 """The default until donors were held out, field by field."""
 DEFAULT, PUBLISHED = "BLEEP, the default", "BLEEP as published"
-HEST_COMPONENTS = 256
-HEST_ALPHA = 100 / (HEST_COMPONENTS * 50)
-"""HEST-Bench: principal components of standardised features, and a penalty of 100 over these times its 50 genes."""
 SHARE = 0.9
 """Of the measured values, that intervals are to hold."""
 Arrays = dict[str, np.ndarray]
@@ -167,10 +160,7 @@ def ridge(part: Part, seed: int, *, use_rep: tuple[str, ...]) -> Arrays:
 
 def hest(part: Part, seed: int, *, use_rep: str) -> Arrays:
     """Fit the ridge regression of HEST-Bench, whose penalty is given."""
-    n_components = min(HEST_COMPONENTS, part.ref.n_obs - 1)
-    model = make_pipeline(StandardScaler(), PCA(n_components, random_state=0), Ridge(HEST_ALPHA))
-    model.fit(part.ref.obsm[use_rep], part.known)
-    return {"values": model.predict(part.query.obsm[use_rep])}
+    return {"values": bs.bm.methods(["hest_ridge"], use_rep=use_rep)["hest_ridge"](part.ref, part.query)}
 
 
 def bleep(part: Part, seed: int, *, config: bs.tl.FitConfig, use_rep: tuple[str, ...]) -> Arrays:

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 from anndata import AnnData
-from evaluation import REP, load
+from lite0 import REP, load
 from scipy import sparse
 
 import bleep_sc as bs

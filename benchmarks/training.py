@@ -116,7 +116,7 @@ def fitted(case: Case, n_epochs: int, pairs: Pairs | None = None, *, num_workers
     return (np.diff(ends) / case.n_steps).tolist()
 
 
-def bare(case: Case, n_epochs: int, *, compiled: bool = False) -> list[float]:
+def bare(case: Case, n_epochs: int, *, compiled: bool = False, channels_last: bool = True) -> list[float]:
     """Return the seconds of a step of a loop over one batch, which is on the device already."""
     device, encoder = torch.device(case.device), network(case)
     image, expression = made_up(replace(case, n_spots=case.batch_size)).batch(torch.arange(case.batch_size))
@@ -125,7 +125,9 @@ def bare(case: Case, n_epochs: int, *, compiled: bool = False) -> list[float]:
     core = None if encoder is None else encoder.network
     width = image.shape[1] if core is None else core.eval()(image[:1].cpu()).shape[1]
     model: Any = BLEEP(width, case.n_genes, n_models=case.n_models, encoder=core).to(device).train()
-    model = model.to(memory_format=torch.channels_last)
+    model = model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    if encoder is not None and not channels_last:
+        image = image.contiguous()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-3, fused=True)
     step = torch.compile(model) if compiled else model
     return list(seconds_of_steps(step, optimizer, image, expression, case, n_epochs))
