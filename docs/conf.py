@@ -1,12 +1,13 @@
 """Sphinx configuration."""
 
-import re
 import shutil
+import sys
 from pathlib import Path
 
 from bleep_sc import __version__
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # for docstrings.py
 # They stand beside docs/.
 shutil.copytree(HERE.parent / "notebooks", HERE / "notebooks", dirs_exist_ok=True)
 
@@ -21,6 +22,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
+    "docstrings",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
@@ -40,19 +42,3 @@ html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 # The search stands in the sidebar.
 html_theme_options = {"show_toc_level": 2, "navbar_persistent": []}
-
-
-def keep_colons(app, what, name, obj, options, lines):
-    """Keep what stands before a colon: Napoleon takes it for the type of an attribute."""
-    if what == "attribute" and lines:
-        lines.insert(0, "")
-
-
-def keep_code(app, what, name, obj, options, lines):
-    """Keep the names of what is returned in code: Napoleon makes them bold as well."""
-    lines[:] = [re.sub(r"\*\*(``[^*]+``)\*\*", r"\1", line) for line in lines]
-
-
-def setup(app):
-    app.connect("autodoc-process-docstring", keep_colons, priority=400)
-    app.connect("autodoc-process-docstring", keep_code, priority=600)
