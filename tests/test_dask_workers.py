@@ -82,14 +82,15 @@ def test_workers_hold_the_features_and_the_layer_and_the_client_does_not(tiles, 
     assert [array.shape for array in local] == [(tiles.n_obs, 12), (tiles.n_obs, 60)]
     sums = [(array * 2).sum(axis=0).compute(scheduler="synchronous") for array in arrays]
     unread_here(monkeypatch)
-    held = client.persist(arrays)
-    distributed.wait(held)
-    for array, each, total in zip(held, local, sums, strict=True):
-        holders = client.who_has(array)
+    workers = list(client.scheduler_info()["workers"])
+    for array, each, total, worker in zip(arrays, local, sums, workers, strict=True):  # each on a worker of its own
+        held = client.persist(array, workers=worker)
+        distributed.wait(held)
+        holders = client.who_has(held)
         assert len(holders) == array.npartitions > 1
-        assert len({worker for workers in holders.values() for worker in workers}) == 2
-        np.testing.assert_array_equal((array * 2).sum(axis=0).compute(), total)
-        np.testing.assert_array_equal(array.compute(), each)
+        assert {address for addresses in holders.values() for address in addresses} == {worker}
+        np.testing.assert_array_equal((held * 2).sum(axis=0).compute(), total)
+        np.testing.assert_array_equal(held.compute(), each)
 
 
 def test_workers_write_what_they_compute(tiles, client, tmp_path):
