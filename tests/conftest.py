@@ -29,6 +29,7 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 import bleep_sc as bs
+from bleep_sc.datasets import _original_st
 from bleep_sc.datasets import _toy as toy_tissue
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -56,6 +57,24 @@ def once(draw):
 
 
 toy_tissue._slice = once(toy_tissue._slice)
+
+
+def read_once(read):
+    """So is a section of real tissue, of the same files, read."""
+    sections = {}
+
+    @wraps(read)
+    def kept(counts, spots, image, section, **how):
+        files = tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in (counts, spots, image))
+        key = (files, section, *how.values())
+        if key not in sections:
+            sections[key] = read(counts, spots, image, section, **how)
+        return sections[key].copy()
+
+    return kept
+
+
+_original_st.read_section = read_once(_original_st.read_section)
 
 
 @pytest.fixture(autouse=True)

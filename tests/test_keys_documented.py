@@ -10,6 +10,7 @@ import anndata as ad
 import h5py
 import numpy as np
 import pytest
+import zarr
 from anndata.tests.helpers import assert_equal
 
 import bleep_sc as bs
@@ -157,14 +158,18 @@ def test_columns_of_a_comparison_are_described_and_undefined_ones_are_known(toy)
 
 
 def test_results_survive_h5ad_and_zarr(pipeline, tmp_path):
-    for i, adata in enumerate(pipeline[2:]):
+    seen: set[tuple[str, str]] = set()
+    for i, whole in enumerate(pipeline[2:]):
+        adata = whole[::8].copy()
+        for slot, key in present(adata) & seen - {("uns", "patches"), ("uns", "X_stain_stats")}:
+            del getattr(adata, slot)[key]
+        seen |= present(adata)
         adata.write_h5ad(tmp_path / f"{i}.h5ad")
-        adata.write_zarr(tmp_path / f"{i}.zarr")
-        for again in (ad.read_h5ad(tmp_path / f"{i}.h5ad"), ad.read_zarr(tmp_path / f"{i}.zarr")):
+        adata.write_zarr(store := zarr.storage.MemoryStore())
+        for again in (ad.read_h5ad(tmp_path / f"{i}.h5ad"), ad.read_zarr(store)):
             assert present(again) == present(adata)
             for key in adata.obsm:
                 assert_equal(again.obsm[key], adata.obsm[key])
             for key in adata.layers:
                 assert_equal(again.layers[key], adata.layers[key])
-            for key in ("bleep_imputed", "patches", "X_stain_stats"):
-                assert (key in adata.uns) == (key in again.uns)
+    assert seen == set.union(*map(present, pipeline[2:]))
