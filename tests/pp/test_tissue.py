@@ -123,7 +123,7 @@ def test_squidpy_is_given_the_brightness_that_it_would_have_found():
     from spatialdata import SpatialData
     from spatialdata.models import Image2DModel
 
-    picture, _ = on_glass(stained(200, 240, 0.3), (228, 212, 227))
+    picture, _ = on_glass(stained(200, 240, 0.1), (228, 212, 227))
     slide = SpatialData(images={"slide": Image2DModel.parse(picture, dims=("y", "x", "c"))})
     how = {"corners_are_background": False, "min_specimen_area_frac": SHARE, "n_samples": MANY, "inplace": False}
     expected = sq.experimental.im.detect_tissue(slide, "slide", **how) > 0

@@ -76,7 +76,7 @@ def extract_patches(
     full_resolution
         Cut patches from the full resolution of a pyramid, whatever they show, as from a file without a pyramid. By
         default large ones come from the coarsest level that has two px or more for a px of a patch, across and down:
-        faster, and alike, not the same. Slides of one model are cut alike: ``pp.tile_slide(ref=)`` does as was done here.
+        faster, and alike, not the same. Slides of one model are cut alike: ``pp.tile_slide(ref=)`` does as here.
     store
         A folder for the patches, which are then not held in memory: a sharded zarr array that ``obsm[key_added]`` wraps
         as a dask array. It appears when it is complete; an interrupted call goes on where it was, and one for the same
