@@ -130,7 +130,7 @@ def _darker(thumbnail: NDArray[np.uint8], share: float) -> NDArray[np.bool_]:
 
 
 def _grey(picture: NDArray[np.uint8]) -> Any:
-    """Return the brightness, (1, height, width), that squidpy gives colours, bit for bit, in a tenth of its time."""
+    """Return the brightness, (1, height, width), that squidpy gives colours, bit for bit, and slower."""
     import dask.array as da
 
     red, green, blue = np.moveaxis(picture, 2, 0)
