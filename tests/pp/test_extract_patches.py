@@ -1,5 +1,8 @@
+import json
+
 import numpy as np
 import pytest
+import scanpy as sc
 import tifffile
 from anndata import AnnData
 from PIL import Image
@@ -357,3 +360,26 @@ def test_a_level_is_read_again_and_records_without_one_mean_the_full_resolution(
     np.testing.assert_array_equal(patches_of(adata, "patches")[:], at_level)
     del adata.uns["patches"]["slice1"]["level"]
     np.testing.assert_array_equal(patches_of(adata, "patches")[:], cut_from(scans[1]).obsm["patches"])
+
+
+@pytest.mark.parametrize("full_resolution", [False, True])
+def test_tiles_are_read_as_the_patches_of_the_reference_were(scans, full_resolution):
+    ref = cut_from(scans[0], full_resolution=full_resolution)
+    sc.pp.normalize_total(ref, target_sum=1e4)
+    sc.pp.log1p(ref)
+    bs.pp.image_features(ref, "stain_stats", show_progress_bar=False)
+    bs.tl.fit_ridge(ref, use_rep="X_stain_stats")
+
+    def tile(**kwargs):
+        how = {"mpp": ref.uns["patches"]["slice1"]["mpp"], "centers": ref.obsm["spatial"], "show_progress_bar": False}
+        return bs.pp.tile_slide(scans[0], ref=ref, key="ridge", **how, **kwargs)
+
+    tiles = tile()
+    assert tiles.uns["patches"]["pyramid"]["level"] == (0 if full_resolution else 1)
+    assert tile(full_resolution=not full_resolution).uns["patches"]["pyramid"]["level"] == (1 if full_resolution else 0)
+    bs.pp.image_features(tiles, "stain_stats", show_progress_bar=False)
+    np.testing.assert_array_equal(tiles.obsm["X_stain_stats"], ref.obsm["X_stain_stats"])
+    trained = json.loads(ref.uns["ridge"]["recipe"])
+    del trained["features"][0]["full_resolution"]  # as models of 0.1.0, which had no choice
+    ref.uns["ridge"]["recipe"] = json.dumps(trained)
+    assert tile().uns["patches"]["pyramid"]["level"] == 0

@@ -2,9 +2,10 @@ import logging
 
 import numpy as np
 import pytest
+import squidpy as sq
 
 import bleep_sc as bs
-from bleep_sc.pp._tissue import tissue_mask
+from bleep_sc.pp._tissue import MANY, SHARE, _darker, tissue_mask
 
 
 def stained(height, width, share_dark, seed=0):
@@ -115,3 +116,16 @@ def test_a_part_of_a_real_slide_has_the_same_tissue_as_the_whole(data_folder, na
         part = (slice(max(0, y - half), y + half), slice(max(0, x - half), x + half))
         agree = (tissue_mask(np.ascontiguousarray(picture[part])) == whole[part]).mean()
         assert agree > 0.75, half
+
+
+@pytest.mark.filterwarnings("ignore:Parameter `area_threshold`:FutureWarning")  # squidpy's, of scikit-image
+def test_squidpy_is_given_the_brightness_that_it_would_have_found():
+    from spatialdata import SpatialData
+    from spatialdata.models import Image2DModel
+
+    picture, _ = on_glass(stained(200, 240, 0.1), (228, 212, 227))
+    slide = SpatialData(images={"slide": Image2DModel.parse(picture, dims=("y", "x", "c"))})
+    how = {"corners_are_background": False, "min_specimen_area_frac": SHARE, "n_samples": MANY, "inplace": False}
+    expected = sq.experimental.im.detect_tissue(slide, "slide", **how) > 0
+    assert expected.any()
+    np.testing.assert_array_equal(_darker(picture, SHARE), expected)

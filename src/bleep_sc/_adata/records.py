@@ -29,16 +29,23 @@ def names_hash(names: Iterable[str]) -> str:
 
 
 def patch_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
-    """How the patches of all slides were cut: key, side in px, and mean side in µm (NaN where not known)."""
+    """How the patches of all slides were cut: key, side in px, mean side in µm (NaN where not known), and from what."""
     slides = adata.uns.get(patches_key, {})
     sides = fields_of_view(adata, patches_key)
     return {
         "patches_key": patches_key,
         "size": _size(adata, patches_key, slides),
         "size_um": _mean(sides),
+        "full_resolution": _at_full_resolution(slides),
         **_mixed(sides),
         **stain_recipe(adata, patches_key),
     }
+
+
+def _at_full_resolution(slides: dict[str, Any]) -> bool:
+    """Tell whether all slides were read at full resolution: because that was asked for, or there was no choice yet."""
+    read = [bool(record.get("full_resolution", "level" not in record)) for record in slides.values()]
+    return bool(read) and all(read)
 
 
 def fields_of_view(adata: AnnData, patches_key: str) -> dict[str, float]:

@@ -76,7 +76,7 @@ def extract_patches(
     full_resolution
         Cut patches from the full resolution of a pyramid, whatever they show, as from a file without a pyramid. By
         default large ones come from the coarsest level that has two px or more for a px of a patch, across and down:
-        faster, and alike, not the same. Cut the slides that a model learns from and those it predicts for alike.
+        faster, and alike, not the same. Slides of one model are cut alike: ``pp.tile_slide(ref=)`` does as here.
     store
         A folder for the patches, which are then not held in memory: a sharded zarr array that ``obsm[key_added]`` wraps
         as a dask array. It appears when it is complete; an interrupted call goes on where it was, and one for the same
@@ -100,8 +100,8 @@ def extract_patches(
     ``uns[key_added]`` : dict
         For every slide ``size`` (px), ``side_px``, ``size_um``, ``mpp`` and ``mpp_source``, ``pad``, ``level`` (of the
         pyramid; 0 is the full resolution), ``image``, ``store`` (empty without one), and what later calls read back:
-        ``library_key``, whether that was given, ``spatial_key`` and, where it was given, ``pitch_um``. NaN where µm
-        are not known.
+        ``full_resolution``, ``library_key``, whether that was given, ``spatial_key`` and, where it was given,
+        ``pitch_um``. NaN where µm are not known.
     ``obs["{key_added}_row"]`` : int
         With ``store=``, the row of every spot in the store.
 

@@ -85,7 +85,7 @@ def image_features(
         Features; a dask array with ``store=``.
     ``uns[key_added]`` : dict
         The recipe: ``encoder`` (empty for a module), ``fingerprint`` of its weights and normalisation, ``symmetries``,
-        and ``patches_key``, ``size`` (px) and ``size_um`` of the patches.
+        and ``patches_key``, ``size`` (px), ``size_um`` and ``full_resolution`` of the patches.
 
     Raises
     ------
@@ -131,7 +131,8 @@ def image_features(
 
         from bleep_sc.training.features import store_features
 
-        identity = {**recipe, **_identity(adata, patches)}
+        identity = {name: value for name, value in recipe.items() if name != "full_resolution"}  # pixels say it
+        identity |= _identity(adata, patches)
         features = da.from_zarr(store_features(Path(store).resolve(), network, patches, recipe=identity, **how))
     adata = adata.copy() if copy else adata
     key = key_added or keys.features(network.name or "encoder")

@@ -61,6 +61,7 @@ def plan_patches(
             "mpp_source": scale_source,
             "pad": pad,
             "level": level,
+            "full_resolution": full_resolution,
             "image": absolute(slide.name),
         }
     return parts, records

@@ -26,7 +26,8 @@ def patch_recipes(ref: AnnData | None, key: str, size: int, size_um: float | Non
     µm are NaN where a patch is a number of px of the full resolution.
     """
     if ref is None:
-        return {keys.PATCHES: {"size": size, "size_um": float("nan") if size_um is None else size_um}}
+        own = {"size": size, "size_um": float("nan") if size_um is None else size_um, "full_resolution": False}
+        return {keys.PATCHES: own}
     recipe = from_json(require_model(ref, key)["recipe"], f"uns[{key!r}]", "recipe")
     made = recipe.get("features", [recipe])
     if not all(each.get("patches_key") for each in made):  # features of other software
@@ -43,14 +44,17 @@ def give_patches(
     scale: float,
     scale_source: str,
     *,
-    full_resolution: bool,
+    full_resolution: bool | None,
 ) -> None:
     """Record how the patches of the tiles are cut when they are needed; cut those of an image in memory."""
     px, um = int(recipe["size"]), float(recipe["size_um"])
     side = px if not np.isfinite(um) else max(1, round(um / scale))
     record = {"size": px, "side_px": side, "size_um": side * scale, "mpp": scale, "mpp_source": scale_source}
+    if full_resolution is None:
+        full_resolution = bool(recipe.get("full_resolution", True))  # before there was a choice
     level = 0 if full_resolution else coarsest_level(slide, side, px)
-    rest = {"pad": "reflect", "level": level, "image": absolute(slide.name), "store": ""}
+    read = {"level": level, "full_resolution": full_resolution}
+    rest = {"pad": "reflect", **read, "image": absolute(slide.name), "store": ""}
     named = {"library_key": keys.LIBRARY, "spatial_key": keys.SPATIAL}
     tiles.uns[patches_key] = {name: {**record, **rest, **named}}
     if slide.name == IN_MEMORY:

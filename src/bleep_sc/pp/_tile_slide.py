@@ -44,7 +44,7 @@ def tile_slide(
     size: int | None = None,
     size_um: float | None = None,
     mpp: float | None = None,
-    full_resolution: bool = False,
+    full_resolution: bool | None = None,
     min_tissue: float = 0.5,
     min_sharpness: float = 0.05,
     region: Any = None,
@@ -78,9 +78,10 @@ def tile_slide(
     mpp
         µm per full-resolution px; None is what the file says.
     full_resolution
-        Cut patches from the full resolution of a pyramid, whatever they show, as from a file without a pyramid. By
-        default large ones come from the coarsest level that has two px or more for a px of a patch, across and down:
-        faster, and alike, not the same. Cut the slides that a model learns from and those it predicts for alike.
+        Cut patches from the full resolution of a pyramid, whatever they show, as from a file without a pyramid; with
+        False large ones come from the coarsest level that has two px or more for a px of a patch, across and down:
+        faster, and alike, not the same. None is what :func:`bleep_sc.pp.extract_patches` was told for ``ref``, and
+        False without it.
     min_tissue
         Least share of tissue in the square of ``spacing_um`` around a tile.
     min_sharpness
