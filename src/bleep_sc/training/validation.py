@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from bleep_sc._arrays.sparse_rows import SparseRows
     from bleep_sc.training.config import FitConfig
 
 MAX_FOLDS = 5
@@ -22,7 +23,7 @@ N_PARTS, FEWEST_SPOTS = 5, 100
 """Parts of a slide that are held out where there is one slide, and spots from which it has parts."""
 
 
-def monitored_genes(expression: NDArray[np.floating], slides: NDArray[np.str_]) -> NDArray[np.intp]:
+def monitored_genes(expression: NDArray[np.floating] | SparseRows, slides: NDArray[np.str_]) -> NDArray[np.intp]:
     """Return the columns of the most variable genes of (n_spots, n_genes): most others of a panel are noise."""
     return highest_genes(expression, slides, by="variance")
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from torch import nn
 
+from bleep_sc._arrays.sparse_rows import SparseRows
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.slides._lazy import ComputedPatches, StoredPatches
 from bleep_sc.slides._store import write_store
@@ -193,6 +195,14 @@ def test_a_task_is_read_as_it_was_written(pairs, folder):
     assert (task.config, task.encoder, task.devices, task.launcher) == (CONFIG, None, ["cpu", "cpu"], os.getpid())
     assert task.how == {"random_state": 4, "num_workers": 0}
     assert task.centers_um is None
+
+
+def test_sparse_expression_stays_sparse_on_its_way(pairs, folder):
+    values = np.maximum(pairs.expression, 0)
+    read = write(folder, Pairs(pairs.images, SparseRows(sparse.csr_matrix(values)))).pairs.expression
+    assert isinstance(read, SparseRows)
+    assert isinstance(read.stored.data.base, np.memmap)
+    np.testing.assert_array_equal(read[:], values)
 
 
 def test_places_travel_with_a_task(pairs, folder):
