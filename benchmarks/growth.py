@@ -4,8 +4,9 @@ Everything is made up and written to disk first. Every size is measured in a pro
 after imports, and whose clock begins when the data are read. The exponent is the slope of the logarithm of processor
 time against that of the size, over the upper half of the sizes: 1 is twice the time for twice the size.
 
-Fits have three views as by default, heads of 64 dimensions instead of 256, features of 32, four slides (two of each donor)
-and genes of which a tenth is found in a spot; the time of epochs is apart from all else.
+Fits have three views as by default, heads of 64 dimensions instead of 256, features of 32, four slides (two of each
+donor) and genes of which a tenth is found in a spot; the time of epochs is apart from all else. Those of which memory is
+looked at have one view, heads of 16 dimensions, large batches and five donors, so that expression is what is large.
 
     python benchmarks/growth.py [--parts fit,genes,...] [--largest 1000000] [--folder FOLDER]
 """
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 
 N_GENES, FOUND, N_FEATURES, N_DIMS, MPP, PITCH_UM = 2000, 0.1, 32, 64, 0.5, 100.0
-OF_LARGE = 3e5
+OF_LARGE = 50_000
 """Spots from which one epoch is trained, instead of three."""
 
 Run = dict[str, float]
@@ -70,6 +71,8 @@ class Size:
     tiles: int = 500
     processes: int = 1
     cross_fit: bool = False
+    is_narrow: bool = False
+    """Whether heads are narrow, and batches large."""
 
     @property
     def epochs(self) -> int:
@@ -121,6 +124,8 @@ def config(size: Size) -> Any:
     """Return the configuration of all fits."""
     from bleep_sc.tl import FitConfig
 
+    if size.is_narrow:
+        return FitConfig(max_epochs=1, n_dims=16, views=("raw",), batch_size=2048, cross_fit=size.cross_fit)
     return FitConfig(max_epochs=size.epochs, n_dims=N_DIMS, cross_fit=size.cross_fit)
 
 
@@ -129,30 +134,44 @@ def write_spots(folder: Path, size: Size) -> None:
     made_up(size.spots, size.genes, size.slides).write_h5ad(folder / "spots.h5ad")
 
 
+def fit_in_processes(folder: Path, size: Size) -> Run:
+    """Fit on spots in processes, which are started for it where there are several."""
+    import anndata as ad
+
+    import bleep_sc as bs
+
+    clock = Clock()
+    adata = ad.read_h5ad(folder / "spots.h5ad")
+    devices = "cpu" if size.processes == 1 else ["cpu"] * size.processes
+    with clock.stage("all"):
+        bs.tl.fit(adata, use_rep="X_net", config=config(size), devices=devices, show_progress_bar=False)
+    return clock.run
+
+
 def fit(folder: Path, size: Size) -> Run:
-    """Fit on spots; a model that is trained counts its epochs."""
+    """Fit on spots, and tell epochs from all else."""
     import anndata as ad
 
     import bleep_sc as bs
     from bleep_sc.training import fit as loop
 
-    clock, train = Clock(), loop.train
+    clock, train, n_trained = Clock(), loop.train, 0
 
     def timed(*args: Any, **how: Any) -> Any:
+        nonlocal n_trained
+        n_trained += 1
         with clock.stage("epochs"):
             return train(*args, **how)
 
     loop.train = timed
     adata = ad.read_h5ad(folder / "spots.h5ad")
-    devices = "cpu" if size.processes == 1 else ["cpu"] * size.processes
     with clock.stage("all"):
-        bs.tl.fit(adata, use_rep="X_net", config=config(size), devices=devices, show_progress_bar=False)
-    if size.processes == 1:
-        n_epochs = size.epochs * (1 + (min(5, max(2, size.slides // 2)) if size.cross_fit else 0))
-        for clocked in ("", ", cpu"):
-            epochs = clock.run.pop(f"epochs{clocked}")
-            clock.run[f"outside epochs{clocked}"] = clock.run.pop(f"all{clocked}") - epochs
-            clock.run[f"an epoch{clocked}"] = epochs / n_epochs
+        bs.tl.fit(adata, use_rep="X_net", config=config(size), devices="cpu", show_progress_bar=False)
+    n_epochs = size.epochs * n_trained
+    for clocked in ("", ", cpu"):
+        epochs = clock.run.pop(f"epochs{clocked}")
+        clock.run[f"outside epochs{clocked}"] = clock.run.pop(f"all{clocked}") - epochs
+        clock.run[f"an epoch{clocked}"] = epochs / n_epochs
     return clock.run
 
 
@@ -236,7 +255,7 @@ def write_sheet(folder: Path, size: Size) -> None:
     (folder / "slides.csv").write_text("\n".join(lines))
 
 
-def impute_sheet(folder: Path, size: Size) -> Run:  # noqa: ARG001
+def impute_sheet(folder: Path, size: Size) -> Run:
     """Predict the slides of a sheet by the command."""
     import bleep_sc  # noqa: F401
 
@@ -265,37 +284,52 @@ class Part:
     measure: Callable[[Path, Size], Run]
 
 
-def doubled(of: str, first: int, n: int, **others: Any) -> list[Size]:
-    """Return sizes of which each is twice the one before."""
-    return [Size(**{of: first * 2**i}, **others) for i in range(n)]
+def grown(of: str, first: int, n: int = 3, by: int = 4, **others: Any) -> list[Size]:
+    """Return sizes of which each is so many times the one before."""
+    return [Size(**{of: first * by**i}, **others) for i in range(n)]
 
 
 def parts(largest: int) -> dict[str, Part]:
     """Return all parts, with fits on so many spots at most."""
-    spots = [n for n in (1_000, 10_000, 30_000, 100_000, 300_000, 1_000_000) if n <= largest]
+    spots = [n for n in (10_000, 30_000, 100_000, 300_000, 1_000_000) if n <= largest]
     fits = [Size(spots=n) for n in spots]
     crossed = [replace(size, cross_fit=True) for size in fits]
-    more = [Size(slides=2**i, spots=2000 * 2**i, cross_fit=True) for i in range(1, 7)]
+    more = [Size(slides=n, spots=250 * n, cross_fit=True) for n in (4, 16, 64)]
     return {
         "fit": Part("spots of a fit", fits, "spots", write_spots, fit),
         "cross_fit": Part("spots of a fit with cross-fitting", crossed, "spots", write_spots, fit),
+        "memory": Part(
+            "spots of a fit with cross-fitting, narrow heads",
+            grown("spots", 50_000, 3, 2, slides=10, cross_fit=True, is_narrow=True),
+            "spots",
+            write_spots,
+            fit,
+        ),
         "genes": Part(
-            "genes of a fit with cross-fitting", doubled("genes", 1000, 4, cross_fit=True), "genes", write_spots, fit
+            "genes of a fit of 4,000 spots",
+            grown("genes", 500, spots=4000, cross_fit=True),
+            "genes",
+            write_spots,
+            fit,
         ),
         "same_slides": Part(
-            "slides of a fit, the same spots in all",
-            doubled("slides", 4, 5, spots=32_000, cross_fit=True),
+            "slides of a fit, 8,000 spots in all",
+            grown("slides", 4, spots=8000, cross_fit=True),
             "slides",
             write_spots,
             fit,
         ),
-        "more_slides": Part("slides of a fit, 2,000 spots each", more, "slides", write_spots, fit),
-        "queries": Part("spots of a query", doubled("queries", 5000, 4), "queries", write_reference, impute),
-        "references": Part("spots of a reference", doubled("spots", 10_000, 5), "spots", write_reference, impute),
-        "tiles": Part("tiles of a slide", doubled("tiles", 1000, 4), "tiles", write_slide, tile),
-        "sheet": Part("slides of a sheet", doubled("slides", 2, 4), "slides", write_sheet, impute_sheet),
+        "more_slides": Part("slides of a fit, 250 spots each", more, "slides", write_spots, fit),
+        "queries": Part("spots of a query", grown("queries", 2500), "queries", write_reference, impute),
+        "references": Part("spots of a reference", grown("spots", 10_000), "spots", write_reference, impute),
+        "tiles": Part("tiles of a slide", grown("tiles", 500), "tiles", write_slide, tile),
+        "sheet": Part("slides of a sheet", grown("slides", 2, by=2), "slides", write_sheet, impute_sheet),
         "processes": Part(
-            "processes of a fit", doubled("processes", 1, 2, cross_fit=True), "processes", write_spots, fit
+            "processes of a fit of 10,000 spots",
+            grown("processes", 1, 2, 2, cross_fit=True),
+            "processes",
+            write_spots,
+            fit_in_processes,
         ),
     }
 
@@ -337,17 +371,16 @@ def main() -> None:
     from machine import describe
 
     print(f"{describe()}\n")
-    print("| what grows | sizes | stage | s of the processor | s | exponent | GiB over imports |\n|---|---|---|---|---|---|---|")
+    header = ["what grows", "sizes", "stage", "s of the processor", "s", "exponent", "GiB over imports"]
+    print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
     for name in every if arguments.parts is None else arguments.parts.split(","):
         part = every[name]
         runs = [apart(name, number, arguments) for number in range(len(part.sizes))]
         sizes = [run.get("n", getattr(size, part.of)) for run, size in zip(runs, part.sizes, strict=True)]
-        for stage in [stage for stage in runs[0] if f"{stage}, cpu" in runs[0] or stage == "peak"]:
-            if stage == "peak":
-                continue
-            cpu, wall = ([run[key] for run in runs] for key in (f"{stage}, cpu", stage))
-            cells = [part.title, listed(sizes, "{:,.0f}"), stage, listed(cpu), listed(wall), f"{exponent(sizes, cpu):.2f}"]
-            print(f"| {' | '.join(cells)} | {listed([run['peak'] for run in runs], '{:.2f}')} |", flush=True)
+        for stage in [stage for stage in runs[0] if f"{stage}, cpu" in runs[0]]:
+            cpu, wall, peak = ([run[key] for run in runs] for key in (f"{stage}, cpu", stage, "peak"))
+            cells = [part.title, listed(sizes, "{:,.0f}"), stage, listed(cpu), listed(wall)]
+            print(f"| {' | '.join([*cells, f'{exponent(sizes, cpu):.2f}', listed(peak, '{:.2f}')])} |", flush=True)
 
 
 def listed(values: list[float], how: str = "{:.3g}") -> str:

@@ -54,7 +54,9 @@ def rows_on_device(
     return gathered
 
 
-def some_rows_on(arrays: Sequence[NDArray[Any]], device: torch.device) -> Callable[[NDArray[np.intp]], list[Tensor]]:
+def some_rows_on(
+    arrays: Sequence[NDArray[Any] | SparseRows], device: torch.device
+) -> Callable[[NDArray[np.intp]], list[Tensor]]:
     """Return what gives rows of arrays on a device, gathered there where these are small."""
     gathered = rows_on_device(arrays, device)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -25,7 +25,8 @@ N_PARTS, FEWEST_SPOTS = 5, 100
 
 def monitored_genes(expression: NDArray[np.floating] | SparseRows, slides: NDArray[np.str_]) -> NDArray[np.intp]:
     """Return the columns of the most variable genes of (n_spots, n_genes): most others of a panel are noise."""
-    return highest_genes(expression, slides, by="variance")
+    # Rows of the one become those of the other when they are read.
+    return highest_genes(cast("NDArray[np.floating]", expression), slides, by="variance")
 
 
 def validation_score(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> float:
