@@ -6,7 +6,7 @@ time against that of the size, over the upper half of the sizes: 1 is twice the 
 
 Fits have three views as by default, heads of 64 dimensions instead of 256, features of 32, four slides (two of each
 donor) and genes of which a tenth is found in a spot; the time of epochs is apart from all else. Those of which memory is
-looked at have one view, heads of 16 dimensions, large batches and five donors, so that expression is what is large.
+looked at have one view, heads of 16 dimensions, larger batches and five donors, so that expression is what is large.
 
     python benchmarks/growth.py [--parts fit,genes,...] [--largest 1000000] [--folder FOLDER]
 """
@@ -72,7 +72,7 @@ class Size:
     processes: int = 1
     cross_fit: bool = False
     is_narrow: bool = False
-    """Whether heads are narrow, and batches large."""
+    """Whether heads are narrow, and batches larger."""
 
     @property
     def epochs(self) -> int:
@@ -125,7 +125,7 @@ def config(size: Size) -> Any:
     from bleep_sc.tl import FitConfig
 
     if size.is_narrow:
-        return FitConfig(max_epochs=1, n_dims=16, views=("raw",), batch_size=2048, cross_fit=size.cross_fit)
+        return FitConfig(max_epochs=1, n_dims=16, views=("raw",), batch_size=512, cross_fit=size.cross_fit)
     return FitConfig(max_epochs=size.epochs, n_dims=N_DIMS, cross_fit=size.cross_fit)
 
 
@@ -300,7 +300,7 @@ def parts(largest: int) -> dict[str, Part]:
         "cross_fit": Part("spots of a fit with cross-fitting", crossed, "spots", write_spots, fit),
         "memory": Part(
             "spots of a fit with cross-fitting, narrow heads",
-            grown("spots", 50_000, 3, 2, slides=10, cross_fit=True, is_narrow=True),
+            grown("spots", 100_000, 2, 2, slides=10, cross_fit=True, is_narrow=True),
             "spots",
             write_spots,
             fit,
