@@ -2,10 +2,11 @@
 
 Everything is made up and written to disk first. Every size is measured in a process of its own, whose memory begins
 after imports, and whose clock begins when the data are read. The exponent is the slope of the logarithm of processor
-time against that of the size, over the upper half of the sizes: 1 is twice the time for twice the size.
+time against that of the size, over the upper half of the sizes: 1 is twice the time for twice the size. What a run took
+is also said when it ends, on the error stream.
 
-Fits have three views as by default, heads of 64 dimensions instead of 256, features of 32, four slides (two of each
-donor) and genes of which a tenth is found in a spot; the time of epochs is apart from all else. Those of which memory is
+Fits have three views as by default, heads of 64 dimensions instead of 256, features of 32, four slides (two of a donor)
+and genes of which a tenth is found in a spot; the time of epochs is apart from all else. Those of which memory is
 looked at have one view, heads of 16 dimensions, larger batches and five donors, so that expression is what is large.
 
     python benchmarks/growth.py [--parts fit,genes,...] [--largest 1000000] [--folder FOLDER]
@@ -343,11 +344,14 @@ def apart(part: str, number: int, arguments: argparse.Namespace) -> Run:
             ran = subprocess.run(command, capture_output=True, text=True, check=False)
             if ran.returncode:
                 raise RuntimeError(ran.stderr[-3000:])
+        print(part, number, ran.stdout.splitlines()[-1], file=sys.stderr, flush=True)
         return json.loads(ran.stdout.splitlines()[-1])
 
 
 def exponent(sizes: list[float], seconds: list[float]) -> float:
-    """Return the slope of log time against log size over the upper half of the sizes."""
+    """Return the slope of log time against log size over the upper half of the sizes; NaN of one size."""
+    if len(sizes) < 2:
+        return float("nan")
     upper = slice((len(sizes) - 1) // 2, None)
     return float(np.polyfit(np.log(sizes[upper]), np.log(np.maximum(seconds[upper], 1e-3)), 1)[0])
 
