@@ -1,14 +1,25 @@
-"""Megabytes that `pip install bleep-sc` puts on the disk, by what needs them, and those of a torch without CUDA.
+"""Megabytes that `pip install bleep-sc` puts on the disk, by what needs them, and seconds that it takes.
 
 Counted from the files that the packages of this environment say are theirs, in blocks of 4 KiB as disks do. What a
 requirement adds is what would be missing without it: what others of the list bring anyway counts for none of them.
 
+With --install it is installed into fresh environments instead, and what that takes is printed: as pip does it, and once
+more after packages that are given, such as a torch for CPUs with the torchvision that matches it. Packages come from
+pip's cache, where they are there.
+
     python benchmarks/installation.py [--cpu-wheel torch-2.13.0+cpu-....whl]
+    python benchmarks/installation.py --install [torch==2.13.0+cpu torchvision==0.28.0+cpu]
 """
 
 import argparse
 import importlib.metadata
+import os
 import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -65,11 +76,36 @@ def needed(roots: set[tuple[str, frozenset[str]]]) -> set[str]:
     return {name for name, _ in known}
 
 
+def install(first: list[str]) -> None:
+    """Print what an installation into a fresh environment takes, after that of some packages."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        pip = [f"{folder}/bin/python", "-m", "pip", "install", "--quiet"]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        for packages in ([first] if first else []) + [[str(Path(__file__).parent.parent)]]:
+            subprocess.run([*pip, *packages], check=True, env=environment)
+        seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+        files = [path.lstat().st_size for path in Path(folder).rglob("*") if path.is_file() and not path.is_symlink()]
+        size = sum(map(on_disk, files))
+        print(
+            f"| {', '.join(first) or 'as pip does it'} | {seconds:.0f} | {user:.0f} + {system:.0f} | {size:,.0f} |",
+            flush=True,
+        )
+
+
 def main() -> None:
-    """Print the tables."""
+    """Print the tables, or what installing takes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cpu-wheel", type=Path, default=None)
+    parser.add_argument("--install", nargs="*", metavar="PACKAGE", help="packages that are installed before")
     arguments = parser.parse_args()
+    if arguments.install is not None:
+        print("| | s | s of the processor, pip and the system for it | MB |\n|---|---|---|---|")
+        for first in [[], arguments.install] if arguments.install else [[]]:
+            install(first)
+        return
     asked = requirements("bleep-sc")
     packages = needed(asked)
     total = sum(map(megabytes, packages))

@@ -4,6 +4,7 @@ import anndata as ad
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from torch import nn
 
 import bleep_sc as bs
@@ -26,6 +27,24 @@ def test_what_is_written(reference):
     assert len(record["history"]["loss"]) == 3
     assert json.loads(record["config"])["max_epochs"] == 3
     assert record["model"].dtype == np.uint8
+
+
+def test_a_large_sparse_reference_is_fitted_to_the_same_weights(reference, monkeypatch):
+    """Its rows are made dense batch by batch, in whatever order they are stored."""
+    from bleep_sc._arrays import sparse_rows
+
+    reference.X = sparse.csr_matrix(reference.X)
+    others = [reference.copy(), reference.copy()]
+    others[1].X = reference.X.tocsc()
+    bs.tl.fit(reference, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)
+    monkeypatch.setattr(sparse_rows, "DENSE_BYTES", 0)
+    for other in others:
+        bs.tl.fit(other, use_rep="X_stain_stats", config=QUICK, show_progress_bar=False)
+        for key in ("X_bleep_image", "X_bleep_expression"):
+            np.testing.assert_array_equal(other.obsm[key], reference.obsm[key])
+        np.testing.assert_allclose(other.obsm["bleep_held_out"], reference.obsm["bleep_held_out"], atol=1e-5)
+        promised = [each.var["bleep_predictability"].to_numpy() for each in (other, reference)]
+        np.testing.assert_allclose(*promised, atol=1e-4)
 
 
 def test_several_features_are_put_side_by_side(reference):

@@ -267,3 +267,26 @@ def test_intervals_hold_what_they_say_on_a_further_donor_and_not_where_slides_we
             held[basis].append(((own >= low) & (own <= high)).mean())
     assert 0.87 < np.mean(held["donors"]) < 0.96
     assert np.mean(held["slides"]) < 0.85
+
+
+def test_ends_are_compared_on_as_many_units_at_once_as_models_hold_out(monkeypatch):
+    """The cost does not grow with the slides, and the choice is the one of unit after unit."""
+    from bleep_sc.training import calibration as module
+
+    rng = np.random.default_rng(0)
+    units = np.repeat([f"u{i}" for i in range(40)], 25)
+    shown = rng.normal(size=(1000, 1)).astype(np.float32)
+    truth = np.concatenate([shown + 0.1 * rng.normal(size=(1000, 1)), rng.normal(size=(1000, 1))], axis=1)
+    truth, predicted = truth.astype(np.float32), np.repeat(shown, 2, axis=1)
+    calls, own = [], np.quantile
+
+    def quantile(*args, **how):
+        calls.append(len(args[0]))
+        return own(*args, **how)
+
+    monkeypatch.setattr(np, "quantile", quantile)
+    better = module._better_local(truth, predicted, np.ones_like(truth), units)
+    assert calls == [800] * 10
+    middle = slice(2, -2)
+    assert better[middle, 0].all()
+    assert not better[middle, 1].any()

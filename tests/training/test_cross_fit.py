@@ -4,12 +4,15 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from scipy.ndimage import gaussian_filter
 
+from bleep_sc._arrays import blocks
+from bleep_sc._arrays.sparse_rows import SparseRows
 from bleep_sc.models.calibration import PROBABILITIES, disagreement, interval_scale
 from bleep_sc.training.calibration import calibrate
 from bleep_sc.training.config import FitConfig
-from bleep_sc.training.cross_fit import HeldOut, _smoothing, cross_fit
+from bleep_sc.training.cross_fit import SMOOTHINGS_UM, HeldOut, _smoothing, cross_fit
 from bleep_sc.training.pairs import Pairs
 from bleep_sc.training.processes.group import Processes
 from bleep_sc.training.reference import fit_reference
@@ -235,9 +238,10 @@ def test_processes_choose_together_how_much_tissue_is_averaged():
         def __init__(self, rows):
             self.rows = rows
 
-        def predict(self, config, smoothing_um, genes):
+        def predict(self, smoothing_um, monitored, genes):
+            assert np.array_equal(monitored, expression[:, genes])
             noise = np.random.default_rng(int(smoothing_um)).normal(size=(len(self.rows), len(genes)))
-            found = expression[self.rows][:, genes] + abs(smoothing_um - 100) / 100 * noise
+            found = monitored[self.rows] + abs(smoothing_um - 100) / 100 * noise
             return {"retrieved": found, "regressed": found}
 
     folds = {number: Predicted(rows) for number, rows in enumerate(rows_of)}
@@ -248,11 +252,60 @@ def test_processes_choose_together_how_much_tissue_is_averaged():
             told.append(tensor)
             return torch.stack(told[:2])
 
-    how = (rows_of, expression, groups, FitConfig())
-    assert _smoothing(folds, *how, alone, is_placed=True) == 100
+    how = (rows_of, expression, groups, SMOOTHINGS_UM)
+    assert _smoothing(folds, *how, alone) == 100
     shares = [{number: fold for number, fold in folds.items() if number % 2 == rank} for rank in (0, 1)]
     for share in (*shares, shares[0]):
-        chosen = _smoothing(share, *how, One(n=2), is_placed=True)
+        chosen = _smoothing(share, *how, One(n=2))
     assert chosen == 100
     assert torch.equal((told[0] != 0) | (told[1] != 0), torch.ones(6, 3, dtype=torch.bool))
     assert not ((told[0] != 0) & (told[1] != 0)).any()
+
+
+@pytest.mark.parametrize("changes", [{}, {"neighbor_weights": "anchors"}, {"regression": False}])
+def test_expression_may_be_sparse_and_its_rows_are_never_dense_all_at_once(lattice, monkeypatch, changes):
+    """As many at once as pass by in a block, or are neighbours of some spot; the result is that of dense expression."""
+    slides, centers, smooth, _ = lattice
+    pairs = shown(smooth, 2.0)
+    pairs = Pairs(pairs.images, np.maximum(pairs.expression, 0))
+    read = []
+
+    class Counted(SparseRows):
+        def __getitem__(self, rows):
+            found = super().__getitem__(rows)
+            read.append(len(found))
+            return found
+
+        def take(self, rows):
+            return Counted(self.stored[rows])
+
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 4 * 20 * 32)
+    monkeypatch.setattr("bleep_sc.models.embed.PROFILES", 32)
+    monkeypatch.setattr("bleep_sc.training.cross_fit.MAX_SPOTS", 40)
+    how = {"max_epochs": 2, "batch_size": 30, **changes}
+    thin = Pairs(pairs.images, Counted(sparse.csr_matrix(pairs.expression)))
+    dense, found = (smoothing_of(each, slides, centers, **how) for each in (pairs, thin))
+    np.testing.assert_array_equal(found.rows, dense.rows)
+    for name in ("truth", "retrieved", "variance", "regressed", "similarity", "smoothing_um"):
+        np.testing.assert_allclose(getattr(found, name), getattr(dense, name), atol=1e-5)
+    assert max(read) <= 3 * 40  # the truth of all that was held out, and else blocks
+
+
+def test_nothing_of_a_model_is_kept_that_grows_with_the_reference(lattice, monkeypatch):
+    from bleep_sc.training import cross_fit as module
+
+    slides, centers, smooth, _ = lattice
+    monkeypatch.setattr(module, "MAX_SPOTS", 10)
+    kept, own = [], module.placed
+
+    def placed(*args):
+        kept.append(own(*args))
+        return kept[-1]
+
+    monkeypatch.setattr(module, "placed", placed)
+    smoothing_of(shown(smooth, 2.0), slides, centers, n_neighbors=5, max_epochs=1)
+    assert [sorted(fold.found) for fold in kept] == [sorted(SMOOTHINGS_UM)] * 3
+    for fold in kept:
+        for found in fold.found.values():
+            assert all(len(getattr(found, each.name)) <= 10 * 5 for each in fields(found))
+        assert all(SIDE**2 not in np.shape(each) for each in vars(fold.regression).values())

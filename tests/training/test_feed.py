@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
+from bleep_sc._arrays.sparse_rows import SparseRows
 from bleep_sc.training import feed as module
 from bleep_sc.training.feed import Feed, some_rows_on
 from bleep_sc.training.pairs import Pairs
@@ -25,6 +27,15 @@ def test_batches_are_the_same_wherever_they_are_gathered(pairs, monkeypatch):
         assert torch.equal(one, other)
     larger = Pairs(np.concatenate([pairs.images, pairs.images], axis=1), pairs.expression)
     assert len(Feed(larger, CPU).load(batch)) == 2
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_expression_may_be_sparse(pairs, there, monkeypatch):
+    monkeypatch.setattr(module, "fits", lambda n_bytes, device: there and n_bytes == 4 * 20 * 11)
+    batch, thin = torch.tensor([3, 19, 0]), Pairs(pairs.images, SparseRows(sparse.csr_matrix(pairs.expression)))
+    feeds = [Feed(each, CPU) for each in (pairs, thin)]
+    for one, other in zip(*(feed(feed.load(batch)) for feed in feeds), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_patches_are_sent_batch_by_batch(monkeypatch):

@@ -53,6 +53,11 @@ def slices(n: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
+def columns_of(values: Any, columns: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return some columns, (n, n_columns), of dense rows that pass by in blocks."""
+    return np.concatenate([block[:, columns] for _, block in row_blocks(values)])
+
+
 def extremes(values: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the least and the largest value of every column, (n_columns,) each."""
     lowest = np.full(values.shape[1], np.inf, dtype=np.float32)

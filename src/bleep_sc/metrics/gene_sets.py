@@ -5,6 +5,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bleep_sc._arrays.moments import moments
+from bleep_sc._arrays.unread import subset
+
 N_TOP = 50
 """Genes in the paper's sets of highly expressed and highly variable genes."""
 
@@ -50,8 +53,6 @@ def highest_genes(
     slides = np.asarray(slides)
     if not len(values) or len(slides) != len(values):
         raise ValueError(f"{len(values)} spots and {len(slides)} slides: one slide for each spot is needed.")
-    parts = [values[slides == slide] for slide in np.unique(slides)]
-    of_slides = [
-        part.mean(axis=0, dtype=np.float64) if by == "mean" else part.var(axis=0, dtype=np.float64) for part in parts
-    ]
+    which = ("mean", "variance").index(by)
+    of_slides = [moments(subset(values, slides == slide))[which] for slide in np.unique(slides)]
     return np.argsort(-np.mean(of_slides, axis=0), kind="stable")[:n_top]

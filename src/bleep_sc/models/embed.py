@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from bleep_sc._arrays.sparse_rows import SparseRows
     from bleep_sc._arrays.unread import Unread
     from bleep_sc.models.bleep import BLEEP
 
@@ -58,7 +59,7 @@ def embed_images(
 
 @torch.inference_mode()
 def embed_expression(
-    model: BLEEP, expression: NDArray[np.float32], *, device: torch.device | str = "cpu"
+    model: BLEEP, expression: NDArray[np.float32] | SparseRows, *, device: torch.device | str = "cpu"
 ) -> NDArray[np.float32]:
     """Embed expression (n, genes) as (n, n_dims)."""
     return map_batches(model.embed_expression, expression, batch_size=PROFILES, device=device)

@@ -21,6 +21,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Coefficients:
+    """A regression of expression on unit embeddings, without those that it was learnt on."""
+
+    center: NDArray[np.float32]
+    """Of the embeddings, (n_dims,)."""
+    slopes: NDArray[np.float32]
+    """(n_dims, n_genes)."""
+    intercepts: NDArray[np.float32]
+    """(n_genes,)."""
+    device: torch.device = CPU
+    """Where matrices are multiplied."""
+
+    def predict(self, embedding: NDArray[np.float32], genes: Any = slice(None)) -> NDArray[np.float32]:
+        """Predict some genes, (n_query, n_genes), from embeddings (n_query, n_dims) of norm one, or means of such."""
+        change = product(embedding - self.center, self.slopes[:, genes], self.device)
+        return np.asarray(change + self.intercepts[genes], dtype=np.float32)
+
+
+@dataclass(frozen=True)
 class EmbeddingRegression:
     r"""Predict expression from the image embedding, whatever the genes are.
 
@@ -68,8 +87,8 @@ class EmbeddingRegression:
         gram += penalty * np.eye(n_dims) - count * np.outer(center, center)
         return cls(embedding, weights, center.astype(np.float32), gram, device)
 
-    def coefficients(self, values: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return slopes (n_dims, n_genes) and intercepts (n_genes,) for expression (n_reference, n_genes)."""
+    def coefficients(self, values: Any) -> Coefficients:
+        """Return what predicts expression, of which ``values`` are that of the reference, (n_reference, n_genes)."""
         n_genes = values.shape[1]
         moments, total, count = np.zeros((n_genes, len(self.center))), np.zeros(n_genes), 0.0
         for whole, images in row_blocks(self.embedding):
@@ -80,12 +99,12 @@ class EmbeddingRegression:
                 total += block.T @ counts
                 count += counts.sum()
         slopes = np.linalg.solve(self.gram, moments.T)
-        return slopes.astype(np.float32), (total / count).astype(np.float32)
+        intercepts = (total / count).astype(np.float32)
+        return Coefficients(self.center, slopes.astype(np.float32), intercepts, self.device)
 
     def predict(self, embedding: NDArray[np.float32], values: Any) -> NDArray[np.float32]:
         """Predict (n_query, n_genes) from image embeddings (n_query, n_dims) of norm one, or means of such."""
-        slopes, intercepts = self.coefficients(values)
-        return np.asarray(product(embedding - self.center, slopes, self.device) + intercepts, dtype=np.float32)
+        return self.coefficients(values).predict(embedding)
 
     def correct(
         self,
@@ -100,11 +119,10 @@ class EmbeddingRegression:
         :meth:`predict`, and ``shrinkage`` (n_genes,).
         The result stays within what the reference shows of a gene.
         """
-        slopes, intercepts = self.coefficients(values)
+        coefficients = self.coefficients(values)
         lowest, highest = extremes(values)
         for rows, genes, mean in retrieved:
-            regressed = product(embedding[rows] - self.center, slopes[:, genes], self.device) + intercepts[genes]
-            step = mean + shrinkage[genes] * (regressed - mean)
+            step = mean + shrinkage[genes] * (coefficients.predict(embedding[rows], genes) - mean)
             yield rows, genes, np.clip(step, lowest[genes], highest[genes])
 
 

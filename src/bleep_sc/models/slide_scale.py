@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bleep_sc._arrays.moments import moments
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -43,9 +45,9 @@ class SlideScale:
 
         A slide of n spots counts n / (n + 10): two spots say little of how a feature varies.
         """
-        parts = [features[slides == name] for name in np.unique(slides)]
-        weights = [len(part) / (len(part) + PRIOR_SPOTS) for part in parts]
-        mean, variance = (np.average(each, axis=0, weights=weights) for each in zip(*map(_moments, parts), strict=True))
+        names, counts = np.unique(slides, return_counts=True)
+        of_slides = zip(*(moments(features[slides == name]) for name in names), strict=True)
+        mean, variance = (np.average(each, axis=0, weights=counts / (counts + PRIOR_SPOTS)) for each in of_slides)
         std = np.where(varies(np.sqrt(variance), features), np.sqrt(variance), 0.0)
         return cls(mean.astype(np.float32), std.astype(np.float32))
 
@@ -55,7 +57,7 @@ class SlideScale:
         known = np.where(self.std > 0, self.std.astype(np.float64), np.inf)
         for name in np.unique(slides):
             rows = slides == name
-            n, (mean, variance) = int(rows.sum()), _moments(features[rows])
+            n, (mean, variance) = int(rows.sum()), moments(features[rows])
             mean = of_so_many_spots(mean, self.mean, self.std, n)
             variance = (n * variance + PRIOR_SPOTS * np.square(known)) / (n + PRIOR_SPOTS)
             result[rows] = (features[rows] - mean) / np.maximum(np.sqrt(variance), LEAST)
@@ -76,7 +78,3 @@ def varies(std: NDArray[np.floating], features: NDArray[np.floating]) -> NDArray
     """Tell whether features (n, n_features) of such standard deviations vary by more than rounding, (n_features,)."""
     size = np.maximum(np.abs(features.max(axis=0)), np.abs(features.min(axis=0)))
     return np.asarray(std > ROUNDING * size)
-
-
-def _moments(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return features.mean(axis=0, dtype=np.float64), features.var(axis=0, dtype=np.float64)

@@ -13,6 +13,7 @@ from bleep_sc._adata.depth import depths_of, evenly, shallow_slides, warn_of_sha
 from bleep_sc._adata.donors import donor_column, donors_of_slides
 from bleep_sc._adata.expression import record_of, require_one_unit, units
 from bleep_sc._adata.spots import Spots
+from bleep_sc._arrays.sparse_rows import dense_if_small
 from bleep_sc._output.messages import logger
 from bleep_sc.tl._models import inputs
 from bleep_sc.tl._models.in_uns import write_model
@@ -176,7 +177,8 @@ def fit(
 
     random_state = int(random_state)
     config = config or FitConfig()
-    values, genes = inputs.expression(adata, layer, target_rep)
+    stored, genes = inputs.stored_expression(adata, layer, target_rep)
+    values = dense_if_small(stored)
     spots = Spots.to_learn_on(adata, library_key)
     slides, own_donor_key = spots.slides, donor_column(adata, donor_key)
     donors = donors_of_slides(adata, slides, own_donor_key)

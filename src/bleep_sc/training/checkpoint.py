@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from bleep_sc._arrays.sparse_rows import SparseRows
     from bleep_sc.models.encoders import Encoder
     from bleep_sc.training.config import FitConfig
     from bleep_sc.training.pairs import Pairs
@@ -196,7 +197,7 @@ def fingerprint(
     }
 
 
-def _hash(array: NDArray[Any]) -> str:
+def _hash(array: NDArray[Any] | SparseRows) -> str:
     digest = hashlib.sha256(str(array.dtype).encode())
     for part in slices(len(array), SAMPLED):  # a part at a time, since the array may be on disk
         digest.update(np.ascontiguousarray(array[part]).tobytes())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bleep_sc._arrays.blocks import columns_of
 from bleep_sc._output.messages import listed, logger
 from bleep_sc.training.fit import fit_bleep
 from bleep_sc.training.fold import Fold, placed
@@ -21,6 +22,7 @@ from bleep_sc.training.validation import MAX_FOLDS, folds, monitored_genes, vali
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bleep_sc._arrays.sparse_rows import SparseRows
     from bleep_sc.training.config import FitConfig
     from bleep_sc.training.pairs import Pairs
     from bleep_sc.training.processes.group import Processes
@@ -87,6 +89,7 @@ def cross_fit(
     parts: dict[int, Fold] = {}
     rows_of = []
     all_folds = list(folds(units, MAX_FOLDS, random_state))
+    smoothings_um = _smoothings(groups, config, is_placed=centers_um is not None)
     with joined(device) as processes:
         for number, is_held_out in enumerate(all_folds):
             counted, start = f"{number + 1} of {len(all_folds)}", time.perf_counter()
@@ -106,14 +109,15 @@ def cross_fit(
             kept = np.sort(rng.permutation(len(spots))[:MAX_SPOTS])
             rows_of.append(spots[kept])
             if number % processes.n == processes.rank:
-                parts[number] = placed(model, pairs, groups, is_held_out, kept, centers_um, device)
+                parts[number] = placed(
+                    model, pairs, groups, is_held_out, kept, centers_um, smoothings_um, config, device
+                )
+            del model
             if is_first():
                 logger.info("That took %.0f s (%s).", time.perf_counter() - start, counted)
-        is_placed = centers_um is not None
-        smoothing_um = _smoothing(parts, rows_of, pairs.expression, groups, config, processes, is_placed=is_placed)
-        n_genes = pairs.expression.shape[1]
+        smoothing_um = _smoothing(parts, rows_of, pairs.expression, groups, smoothings_um, processes)
         predicted = [
-            _of_all(parts.get(number), number, (len(rows), n_genes), config, smoothing_um, processes)
+            _of_all(parts.get(number), number, len(rows), pairs.expression, smoothing_um, processes)
             for number, rows in enumerate(rows_of)
         ]
     rows = np.concatenate(rows_of)
@@ -130,50 +134,57 @@ def cross_fit(
 def _of_all(
     fold: Fold | None,
     number: int,
-    shape: tuple[int, int],
-    config: FitConfig,
+    n: int,
+    expression: NDArray[np.float32] | SparseRows,
     smoothing_um: float,
     processes: Processes,
 ) -> dict[str, NDArray[np.float32]]:
     """Return what is predicted of the spots of a fold, (n, n_genes), by the process that has it."""
-    shapes = {"retrieved": shape, "variance": shape, "regressed": shape, "similarity": shape[:1]}
+    shape = (n, expression.shape[1])
+    shapes = {"retrieved": shape, "variance": shape, "regressed": shape, "similarity": (n,)}
     found = {name: np.empty(size, dtype=np.float32) for name, size in shapes.items()}
     if fold is not None:
-        found = fold.predict(config, smoothing_um)
+        found = fold.predict(smoothing_um, expression)
     processes.broadcast((torch.from_numpy(found[name]) for name in shapes), number % processes.n)
     return found
+
+
+def _smoothings(groups: NDArray[np.str_], config: FitConfig, *, is_placed: bool) -> tuple[float, ...]:
+    """Return over how much tissue embeddings may be averaged, µm: as told, or one of several, if slides are asked."""
+    if config.smoothing_um is not None:
+        return (config.smoothing_um,)
+    if not is_placed or config.metric != "cosine" or len(np.unique(groups)) == 1:
+        return (0.0,)
+    return SMOOTHINGS_UM
 
 
 def _smoothing(
     parts: dict[int, Fold],
     rows_of: list[NDArray[np.intp]],
-    expression: NDArray[np.float32],
+    expression: NDArray[np.float32] | SparseRows,
     groups: NDArray[np.str_],
-    config: FitConfig,
+    smoothings_um: tuple[float, ...],
     processes: Processes,
-    *,
-    is_placed: bool,
 ) -> float:
-    """Return over how much tissue embeddings are averaged, µm: what held-out slides say, if they are asked.
+    """Return over which of some distances embeddings are averaged, µm: what held-out slides say, if there are several.
 
     ``parts`` are the folds of this process, and ``rows_of`` the spots that are predicted in each of all.
     """
-    if config.smoothing_um is not None:
-        return config.smoothing_um
-    if not is_placed or config.metric != "cosine" or len(np.unique(groups)) == 1:
-        return 0.0
+    if len(smoothings_um) == 1:
+        return smoothings_um[0]
     genes = monitored_genes(expression, groups)
-    scores = np.zeros((len(SMOOTHINGS_UM), sum(len(np.unique(groups[rows])) for rows in rows_of)))
+    monitored = columns_of(expression, genes)
+    scores = np.zeros((len(smoothings_um), sum(len(np.unique(groups[rows])) for rows in rows_of)))
     first = 0
     for number, rows in enumerate(rows_of):
-        truth, slides = expression[rows][:, genes], groups[rows]
+        truth, slides = monitored[rows], groups[rows]
         names = np.unique(slides)
-        for score, smoothing_um in zip(scores, SMOOTHINGS_UM if number in parts else (), strict=False):
-            found = parts[number].predict(config, smoothing_um, genes)
+        for score, smoothing_um in zip(scores, smoothings_um if number in parts else (), strict=False):
+            found = parts[number].predict(smoothing_um, monitored, genes)
             predicted = (found["retrieved"] + found["regressed"]) / 2
             for place, name in enumerate(names, start=first):
                 here = slides == name
                 score[place] = here.sum() * validation_score(predicted[here], truth[here])
         first += len(names)
     of_all = processes.collect(torch.from_numpy(scores)).sum(dim=0).numpy()  # each slide is in one fold
-    return SMOOTHINGS_UM[int(np.cumsum(of_all, axis=1)[:, -1].argmax())]
+    return smoothings_um[int(np.cumsum(of_all, axis=1)[:, -1].argmax())]

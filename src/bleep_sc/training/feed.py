@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bleep_sc._arrays.sparse_rows import SparseRows
 from bleep_sc.models.on_device import fits, transfer
+from bleep_sc.models.products import dense_tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,12 +40,12 @@ def _rows(batch: Tensor) -> Tensor:
 
 
 def rows_on_device(
-    arrays: Sequence[NDArray[Any]], device: torch.device
+    arrays: Sequence[NDArray[Any] | SparseRows], device: torch.device
 ) -> Callable[[Tensor], tuple[Tensor, ...]] | None:
     """Return what gathers rows of arrays on a GPU, where these are kept; None where they do not fit, or on others."""
     if not fits(sum(array.nbytes for array in arrays), device):
         return None
-    there = [torch.from_numpy(np.require(array, requirements="W")).to(device) for array in arrays]
+    there = [dense_tensor(array.stored if isinstance(array, SparseRows) else array, device) for array in arrays]
 
     def gathered(rows: Tensor) -> tuple[Tensor, ...]:
         rows = transfer(rows, device)
@@ -52,7 +54,9 @@ def rows_on_device(
     return gathered
 
 
-def some_rows_on(arrays: Sequence[NDArray[Any]], device: torch.device) -> Callable[[NDArray[np.intp]], list[Tensor]]:
+def some_rows_on(
+    arrays: Sequence[NDArray[Any] | SparseRows], device: torch.device
+) -> Callable[[NDArray[np.intp]], list[Tensor]]:
     """Return what gives rows of arrays on a device, gathered there where these are small."""
     gathered = rows_on_device(arrays, device)
 

@@ -17,6 +17,7 @@ from bleep_sc.training.seeds import seeded
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bleep_sc._arrays.sparse_rows import SparseRows
     from bleep_sc.training.baseline_configs import HisToGeneConfig
     from bleep_sc.training.pairs import Pairs
 
@@ -70,7 +71,10 @@ def fit_histogene(
 
 
 def architecture(
-    patches: NDArray[np.uint8], positions: NDArray[np.int64], expression: NDArray[np.float32], config: HisToGeneConfig
+    patches: NDArray[np.uint8],
+    positions: NDArray[np.int64],
+    expression: NDArray[np.float32] | SparseRows,
+    config: HisToGeneConfig,
 ) -> dict[str, Any]:
     """Return the arguments of :class:`HisToGene`; its position tables hold every position of the spots."""
     return {

@@ -15,6 +15,7 @@ from bleep_sc.models.map_batches import channels_first
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bleep_sc._arrays.sparse_rows import SparseRows
     from bleep_sc._arrays.unread import Unread
 
 
@@ -23,14 +24,14 @@ class Pairs:
     """Spots whose image and expression are both known.
 
     ``images`` are features (n, d) float32, or patches (n, S, S, 3) uint8, which need not be in memory;
-    ``expression`` is (n, genes) float32.
+    ``expression`` is (n, genes) float32, or what becomes that when it is read.
     """
 
     images: NDArray[np.float32] | NDArray[np.uint8] | Unread
-    expression: NDArray[np.float32]
+    expression: NDArray[np.float32] | SparseRows
 
     def __getitem__(self, rows: NDArray[np.bool_ | np.intp]) -> Pairs:
-        return Pairs(subset(self.images, rows), self.expression[rows])
+        return Pairs(subset(self.images, rows), subset(self.expression, rows))
 
     def __len__(self) -> int:
         return len(self.expression)

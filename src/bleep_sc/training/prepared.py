@@ -51,7 +51,9 @@ def prepare(
 ) -> Prepared:
     """Make the views of features of slides (``groups``, (n,)); patches are left alone."""
     # Rows are gathered for every batch: where columns are together in memory, that takes ten times as long.
-    expression = np.ascontiguousarray(pairs.expression)
+    expression = pairs.expression
+    if isinstance(expression, np.ndarray):
+        expression = np.ascontiguousarray(expression)
     if pairs.are_patches:
         return Prepared(Pairs(pairs.images, expression), [], [], {}, torch.ones(0, dtype=torch.bool))
     features = np.asarray(pairs.images)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bleep_sc._arrays.moments import moments
 from bleep_sc._output.messages import logger
 from bleep_sc.models import symmetries
 from bleep_sc.models.map_batches import channels_first
@@ -142,7 +143,7 @@ def _build(pairs: Pairs, encoder: Encoder | None) -> StNet:
         with torch.inference_mode():
             n_features = encoder.eval()(channels_first(pairs.images[:1])).shape[1]
         model = StNet(n_features, n_genes, encoder=encoder)
-    model.start_at(torch.from_numpy(pairs.expression.mean(axis=0)))
+    model.start_at(torch.from_numpy(moments(pairs.expression)[0].astype(np.float32)))
     return model
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from bleep_sc._arrays.sparse_rows import SparseRows
     from bleep_sc.training.config import FitConfig
 
 MAX_FOLDS = 5
@@ -22,9 +23,10 @@ N_PARTS, FEWEST_SPOTS = 5, 100
 """Parts of a slide that are held out where there is one slide, and spots from which it has parts."""
 
 
-def monitored_genes(expression: NDArray[np.floating], slides: NDArray[np.str_]) -> NDArray[np.intp]:
+def monitored_genes(expression: NDArray[np.floating] | SparseRows, slides: NDArray[np.str_]) -> NDArray[np.intp]:
     """Return the columns of the most variable genes of (n_spots, n_genes): most others of a panel are noise."""
-    return highest_genes(expression, slides, by="variance")
+    # Rows of the one become those of the other when they are read.
+    return highest_genes(cast("NDArray[np.floating]", expression), slides, by="variance")
 
 
 def validation_score(prediction: NDArray[np.floating], truth: NDArray[np.floating]) -> float:

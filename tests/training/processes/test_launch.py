@@ -1,3 +1,4 @@
+import mmap
 import os
 import signal
 import subprocess
@@ -10,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from torch import nn
 
+from bleep_sc._arrays.sparse_rows import SparseRows
 from bleep_sc.models.encoders import load_encoder
 from bleep_sc.slides._lazy import ComputedPatches, StoredPatches
 from bleep_sc.slides._store import write_store
@@ -44,6 +47,12 @@ def patches():
 
 def weights(model):
     return torch.cat([tensor.flatten() for tensor in model.state_dict().values()]).numpy()
+
+
+def is_mapped(array):
+    while array is not None and not isinstance(array, mmap.mmap):
+        array = getattr(array, "base", None)
+    return array is not None
 
 
 def left_behind(folder):
@@ -193,6 +202,14 @@ def test_a_task_is_read_as_it_was_written(pairs, folder):
     assert (task.config, task.encoder, task.devices, task.launcher) == (CONFIG, None, ["cpu", "cpu"], os.getpid())
     assert task.how == {"random_state": 4, "num_workers": 0}
     assert task.centers_um is None
+
+
+def test_sparse_expression_stays_sparse_on_its_way(pairs, folder):
+    values = np.maximum(pairs.expression, 0)
+    read = write(folder, Pairs(pairs.images, SparseRows(sparse.csr_matrix(values)))).pairs.expression
+    assert isinstance(read, SparseRows)
+    assert is_mapped(read.stored.data)
+    np.testing.assert_array_equal(read[:], values)
 
 
 def test_places_travel_with_a_task(pairs, folder):

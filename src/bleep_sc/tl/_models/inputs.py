@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_layer, require_obs, require_obsm, require_unique_genes
@@ -235,9 +236,16 @@ def _replay(
 
 def expression(adata: AnnData, layer: str | None, target_rep: str | None) -> tuple[NDArray[np.float32], list[str]]:
     """Return the expression to learn on, (n_obs, n_genes), and the names of its columns."""
+    values, names = stored_expression(adata, layer, target_rep)
+    return dense(values), names
+
+
+def stored_expression(adata: AnnData, layer: str | None, target_rep: str | None) -> tuple[Any, list[str]]:
+    """Return the same, as dense or sparse as it is."""
     if target_rep is None:
         matrix, genes = log_expression(adata, layer), panel(adata)
-        return dense(matrix[:, genes]), adata.var_names[genes].tolist()
+        is_whole = sparse.issparse(matrix) and genes.all()
+        return matrix if is_whole else matrix[:, genes], adata.var_names[genes].tolist()
     if layer is not None:
         raise ValueError(f"layer={layer!r} and target_rep={target_rep!r} both say what to learn on; pass one of them.")
     target = dense(require_obsm(adata, target_rep, "Run bleep_sc.pp.batch_correct(adata, batch_key=...) first."))

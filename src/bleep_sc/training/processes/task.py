@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.torch
+from scipy import sparse
 
+from bleep_sc._arrays.sparse_rows import SparseRows
 from bleep_sc._arrays.unread import batches_of
 from bleep_sc._output.disk import require_room
 from bleep_sc._output.room import room
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from bleep_sc._arrays.unread import Unread
 
 TASK, RESULT = "task.json", "result.json"
+OF_SPARSE = ("data", "indices", "indptr")
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def write_task(
 ) -> None:
     """Write all that the processes need; patches that are in a store stay there."""
     _write_images(folder, pairs.images)
-    np.save(folder / "expression.npy", pairs.expression)
+    _write_expression(folder, pairs.expression)
     np.save(folder / "groups.npy", groups)
     np.save(folder / "units.npy", units)
     if centers_um is not None:
@@ -107,7 +110,7 @@ def read_task(folder: Path) -> Task:
                 "processes cannot have it. Train on one device, devices='cuda:0', or start the script by torchrun."
             )
     return Task(
-        pairs=Pairs(images, _opened(folder / "expression.npy")),
+        pairs=Pairs(images, _read_expression(folder)),
         groups=np.load(folder / "groups.npy"),
         units=np.load(folder / "units.npy"),
         centers_um=np.load(folder / "centers_um.npy") if (folder / "centers_um.npy").is_file() else None,
@@ -144,6 +147,22 @@ def read_result(folder: Path, pairs: Pairs, config: FitConfig, encoder: Encoder 
         with np.load(folder / "held_out.npz") as arrays:
             held_out = HeldOut(**{name: each if each.ndim else each.item() for name, each in arrays.items()})
     return Trained(model.eval(), result["loss"], held_out)
+
+
+def _write_expression(folder: Path, expression: NDArray[np.float32] | SparseRows) -> None:
+    if isinstance(expression, SparseRows):
+        np.save(folder / "shape.npy", expression.shape)
+        for name in OF_SPARSE:
+            np.save(folder / f"{name}.npy", getattr(expression.stored, name))
+    else:
+        np.save(folder / "expression.npy", expression)
+
+
+def _read_expression(folder: Path) -> NDArray[np.float32] | SparseRows:
+    if not (folder / "shape.npy").is_file():
+        return _opened(folder / "expression.npy")
+    stored = tuple(_opened(folder / f"{name}.npy") for name in OF_SPARSE)
+    return SparseRows(sparse.csr_matrix(stored, tuple(np.load(folder / "shape.npy")), copy=False))
 
 
 def _write_images(folder: Path, images: NDArray[Any] | Unread) -> None:
