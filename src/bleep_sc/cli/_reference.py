@@ -18,21 +18,16 @@ if TYPE_CHECKING:
 GIVEN = "an h5ad file that bleep-sc fit trained, a folder of bleep-sc share, or the name of one that is published."
 
 
-class Reference(click.ParamType):
-    """The path of what is here; a name, as it is, where nothing is and one can be meant."""
-
-    name = "ref"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
-        """Refuse what is neither here nor a name; which names there are is asked later."""
-        if is_there(Path(value)):
-            return Path(value)
-        if not NAME.fullmatch(value):
-            self.fail(f"{value!r} does not exist.", param, ctx)
-        return value
+def reference(value: str) -> Path | str:
+    """Return the path of what is here, or a name as it is where nothing is; which names there are is asked later."""
+    if is_there(Path(value)):
+        return Path(value)
+    if not NAME.fullmatch(value):
+        raise click.BadParameter(f"{value!r} does not exist.")
+    return value
 
 
-REFERENCE = Reference()
+REFERENCE = click.types.FuncParamType(reference)
 
 
 def read_reference(ref: Path | str) -> AnnData:
