@@ -3,7 +3,7 @@
 Breast tumours and olfactory bulbs as in ``donors.py``, neighbouring sections included, and generated tissue: the fourth
 slice from the other three, by stain statistics. Runs are kept in a folder, and shared with those of ``donors.py``.
 
-    python benchmarks/what_changed.py [--cache FOLDER] [--runs FOLDER] [--seeds 5] [--data toy]
+    python benchmarks/what_changed.py [--cache FOLDER] [--runs FOLDER] [--seeds 5] [--data her2st] [--only "same donor"]
 """
 
 import argparse
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("bleep_sc_runs") / "donors")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--data", choices=["her2st", "mob", "toy"], default=None)
+    parser.add_argument("--only", default="", help="Directions of a tissue whose names hold this.")
     arguments = parser.parse_args()
     if bs.tl.FitConfig.v0_1() != FORMER:
         raise SystemExit("FitConfig.v0_1() is not what was measured as the former default.")
@@ -64,7 +65,7 @@ def main() -> None:
             print(f"\n## Generated tissue\n\n{markdown_table(generated(arguments.seeds))}", flush=True)
             continue
         adata = prepared(data, arguments.cache)
-        for direction in [each for each in DIRECTIONS if each.data == data]:
+        for direction in [each for each in DIRECTIONS if each.data == data and arguments.only in each.name]:
             parts = [Part(adata, data, *names) for names in direction.parts]
             measured = {name: measure(parts, name, every[name], arguments.seeds, arguments.runs) for name in NAMES}
             print(f"\n## {direction.name}\n\n{markdown_table(compared(measured))}", flush=True)

@@ -1,4 +1,4 @@
-"""References that are published, served on this machine."""
+"""References that are published, served on this machine, in Python and on the command line."""
 
 import hashlib
 import json
@@ -6,12 +6,17 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import anndata as ad
 import numpy as np
 import pooch
 import psutil
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
 import bleep_sc as bs
+from bleep_sc import cli
+from bleep_sc.tl import _load_reference
 
 NAME = "toy-liver"
 
@@ -77,7 +82,7 @@ def test_a_reference_bigger_than_memory_stays_on_disk(published, monkeypatch):
 
 
 def test_what_is_not_there_is_said(served):
-    with pytest.raises(ValueError, match=r"'toy-livers' is neither a folder here nor in the index of .*'toy-liver'"):
+    with pytest.raises(ValueError, match=r"'toy-livers' is neither here nor in the index of .*'toy-liver'"):
         bs.tl.load_reference("toy-livers")
     served()
     with pytest.raises(OSError, match=r"could not be downloaded .*bleep_sc.tl.load_reference\(folder\)"):
@@ -128,3 +133,95 @@ def test_an_index_that_cannot_be_is_refused(served, published, changes, said):
             bs.datasets.references()
     finally:
         index.write_text(before)
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.main, list(map(str, arguments)))
+
+
+@pytest.fixture
+def references(published, fitted, tmp_path):
+    """The same reference in all ways that ``--ref`` takes."""
+    del fitted.obsm["patches"]
+    fitted.write_h5ad(tmp_path / "ref.h5ad")
+    return {"file": tmp_path / "ref.h5ad", "folder": published / NAME, "name": NAME}
+
+
+@pytest.mark.filterwarnings("ignore")  # what spatialdata, dask and zarr say of each other
+@pytest.mark.parametrize("large", [False, True])
+def test_a_slide_is_predicted_alike_from_a_file_a_folder_and_a_name(
+    served, references, query, tmp_path, monkeypatch, large
+):
+    import spatialdata as sd
+
+    monkeypatch.setattr(_load_reference, "_is_large", lambda file: large)
+    Image.fromarray(query.uns["spatial"]["slice3"]["images"]["hires"]).save(tmp_path / "new.png", compress_level=1)
+    (tmp_path / "sheet.csv").write_text("slide,mpp\nnew.png,1\n")
+    said = {}
+    for how, ref in references.items():
+        stores = [tmp_path / f"{how}.zarr", tmp_path / how / "new.zarr"]
+        slide, sheet = (tmp_path / "new.png", "--mpp", 1), ("--sheet", tmp_path / "sheet.csv")
+        for given, out in ((slide, stores[0]), (sheet, tmp_path / how)):
+            result = run("impute", *given, "--ref", ref, "--spacing", 200, "--genes", "CYP3A4", "--out", out)
+            assert result.exit_code == 0, result.output
+        said[how] = [sd.read_zarr(store).tables["table"].X for store in stores]
+    for how in ("folder", "name"):
+        np.testing.assert_allclose(said[how], said["file"], atol=1e-4)
+
+
+def test_every_command_takes_a_file_a_folder_and_a_name(served, references, query, fitted, tmp_path):
+    bs.tl.impute(query, ref=fitted)
+    query.write_h5ad(tmp_path / "query.h5ad")
+    Image.fromarray(query.uns["spatial"]["slice3"]["images"]["hires"]).save(tmp_path / "new.png", compress_level=1)
+    for how, ref in references.items():
+        for command, slide, out in (
+            ("tile", "new.png --mpp 1 --spacing 300", f"{how}.h5ad"),
+            ("embed", "query.h5ad", how),
+            ("page", "query.h5ad", f"{how}.html"),
+        ):
+            name, *options = slide.split()
+            result = run(command, tmp_path / name, *options, "--ref", ref, "--out", tmp_path / out)
+            assert result.exit_code == 0, result.output
+        assert ad.read_h5ad(tmp_path / f"{how}.h5ad").uns["patches"]
+        embedded = ad.read_h5ad(tmp_path / how / "query.h5ad").obsm["X_bleep_image"]
+        np.testing.assert_allclose(embedded, bs.tl.embed(query, fitted, copy=True).obsm["X_bleep_image"], atol=1e-5)
+        result = run("check", ref)
+        assert result.exit_code == (how == "file"), result.output
+        assert ("is no shared reference" if how == "file" else "scores: ") in result.output
+
+
+def test_on_the_command_line_a_name_that_is_unknown_is_told_from_a_file_that_is_missing(served, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "new.png")
+    call = ["impute", tmp_path / "new.png", "--out", tmp_path / "out.zarr", "--ref"]
+    result = run(*call, "toy-livers")
+    assert result.exit_code == 1
+    assert "'toy-livers' is neither here nor in the index of" in result.output
+    assert f"(it has: '{NAME}'). Did you mean '{NAME}'?" in " ".join(result.output.split())
+    result = run(*call, "toy-liver.h5ad")
+    assert result.exit_code == 2
+    assert "'toy-liver.h5ad' does not exist" in result.output
+    result = run(*call, tmp_path)
+    assert result.exit_code == 1
+    assert "is no shared reference: reference.h5ad" in result.output
+    assert "bleep-sc share writes one" in result.output
+    served()
+    result = run(*call, "toy-livers")  # with what the index said before
+    assert f"(it has: '{NAME}')" in result.output
+
+
+def test_without_a_network_it_is_said_that_a_name_was_meant(monkeypatch, tmp_path):
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache")
+    result = run("check", "liver")
+    assert result.exit_code == 1
+    assert "could not be read" in result.output
+    assert "--ref FOLDER" in result.output
+    assert "Nothing is called 'liver' here" in result.output
+
+
+def test_what_a_shared_folder_holds_is_not_replaced(published, query, tmp_path):
+    query.write_h5ad(tmp_path / "reference.h5ad")
+    folder = published / NAME
+    result = run("embed", tmp_path / "reference.h5ad", "--ref", folder, "--out", folder, "--overwrite")
+    assert result.exit_code == 2
+    assert "would replace" in result.output
+    assert "which is read" in result.output

@@ -27,7 +27,8 @@ WAIT_S = 10
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 BY_HAND = (
     "Without a network, fetch the folder of a reference elsewhere and pass its path: "
-    f"bleep_sc.tl.load_reference(folder). {VARIABLE} names the address of another index."
+    "bleep_sc.tl.load_reference(folder), on the command line --ref FOLDER. "
+    f"{VARIABLE} names the address of another index."
 )
 
 
@@ -120,10 +121,14 @@ def index() -> list[Published]:
 
 def published(name: str) -> Published:
     """Return a reference of the index by its name."""
-    every = {each.name: each for each in index()}
+    try:
+        every = {each.name: each for each in index()}
+    except OSError as error:
+        error.add_note(f"Nothing is called {name!r} here, so that a published reference was asked for.")
+        raise
     if name not in every:
         raise ValueError(
-            f"{name!r} is neither a folder here nor in the index of {root()} (it has: {listed(every)})."
+            f"{name!r} is neither here nor in the index of {root()} (it has: {listed(every)})."
             f"{did_you_mean([name], every)} bleep_sc.datasets.references() describes them."
         )
     return every[name]

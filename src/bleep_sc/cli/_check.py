@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import bleep_sc as bs
+from bleep_sc.cli._reference import REFERENCE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 
 @click.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=REFERENCE)
 @click.option("--encoder", default=None, help="Name of a trained encoder, where it is one of a hub.")
-def check(folder: Path, encoder: str | None) -> None:
+def check(folder: Path | str, encoder: str | None) -> None:
     """Tell what is in FOLDER, a shared reference: hashes, units, donors, what identifies them, and scores once more.
 
-    A line for every question begins with ok, look (to be known) or bad; where one is bad the command fails.
+    One that is published is given by its name, and downloaded first. A line for every question begins with ok, look
+    (to be known) or bad; where one is bad the command fails.
 
     \b
     bleep-sc check liver_reference
+    bleep-sc check mouse-olfactory-bulb
     """  # noqa: D301 - click wants the character
     say(bs.tl.check_reference(folder, encoder=encoder))
 

@@ -14,11 +14,12 @@ from bleep_sc._output.disk import is_there
 from bleep_sc._output.locks import held
 from bleep_sc.cli._files import DEVICE, ENCODER, FILE, OUT_FOLDER, require_free, require_unread, write_h5ad
 from bleep_sc.cli._processes import work_through
+from bleep_sc.cli._reference import GIVEN, REFERENCE, files_of, read_reference
 
 
 @click.command()
 @click.argument("slides", type=FILE, nargs=-1, required=True, metavar="SLIDE.h5ad...")
-@click.option("--ref", type=FILE, required=True, help="Reference (h5ad) that bleep-sc fit trained.")
+@click.option("--ref", type=REFERENCE, required=True, help=f"Trained reference: {GIVEN}")
 @click.option("--out", type=OUT_FOLDER, required=True, help="Folder for the embedded slides, which keep their names.")
 @click.option("--key", default="bleep", show_default=True, help="Name of the model.")
 @click.option("--expression", is_flag=True, help="Also embed the expression, which makes the slide a reference.")
@@ -30,7 +31,7 @@ from bleep_sc.cli._processes import work_through
 @click.option("--overwrite", is_flag=True, help="Replace slides that are there.")
 def embed(
     slides: tuple[Path, ...],
-    ref: Path,
+    ref: Path | str,
     out: Path,
     key: str,
     expression: bool,
@@ -52,9 +53,9 @@ def embed(
     if twice:
         raise click.UsageError(f"Several slides are called {', '.join(twice)}, and --out has one of each name.")
     outs = [out / name for name in names]
-    require_unread(*outs, reads=[*slides, ref])
+    require_unread(*outs, reads=[*slides, *files_of(ref)])
     require_free(*outs, overwrite=True)  # those that are there are done
-    reference = read_h5ad(ref)
+    reference = read_reference(ref)
     require_model(reference, key)
 
     def work(i: int) -> None:

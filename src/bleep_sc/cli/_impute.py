@@ -13,7 +13,6 @@ import bleep_sc as bs
 from bleep_sc._adata import keys
 from bleep_sc._adata.checks import require_model
 from bleep_sc._adata.gene_ranks import distinct_genes
-from bleep_sc._adata.h5ad import read_h5ad
 from bleep_sc._output import html
 from bleep_sc._output.disk import all_appear, is_there
 from bleep_sc._output.locks import held
@@ -21,6 +20,7 @@ from bleep_sc.cli._files import DEVICE, ENCODER, FILE, OVERWRITE, beside, requir
 from bleep_sc.cli._genes import genes_of
 from bleep_sc.cli._processes import require_alone, work_through
 from bleep_sc.cli._qupath import import_script
+from bleep_sc.cli._reference import GIVEN, REFERENCE, files_of, read_reference
 from bleep_sc.cli._sheet import free_column, read_sheet, slide_name
 from bleep_sc.cli._tile import places_of, tiles_of, tiling
 from bleep_sc.io._page.cautions import in_brief
@@ -41,7 +41,7 @@ WARNED = "#b00020"
 
 @click.command()
 @click.argument("slide", type=FILE, required=False)
-@click.option("--ref", type=FILE, required=True, help="Reference (h5ad) that bleep_sc.tl.fit trained.")
+@click.option("--ref", type=REFERENCE, required=True, help=f"Trained reference: {GIVEN}")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -78,7 +78,7 @@ WARNED = "#b00020"
 @tiling
 def impute(
     slide: Path | None,
-    ref: Path,
+    ref: Path | str,
     out: Path,
     sheet: Path | None,
     only: str | None,
@@ -102,7 +102,8 @@ def impute(
 
     \b
     bleep-sc impute slide.svs --ref reference.h5ad --out slide.zarr
-    bleep-sc impute prepared.h5ad --ref reference.h5ad --out slide.zarr
+    bleep-sc impute prepared.h5ad --ref liver_reference --out slide.zarr
+    bleep-sc impute slide.svs --ref mouse-olfactory-bulb --out slide.zarr
     """  # noqa: D301 - click wants the character
     if (slide is None) == (sheet is None):
         raise click.UsageError("Pass one slide, or a sheet of slides (--sheet).")
@@ -117,7 +118,7 @@ def impute(
     from bleep_sc.models.search import check_index
 
     rows = [] if sheet is None else read_sheet(sheet, only)
-    reference = read_h5ad(ref)
+    reference = read_reference(ref)
     read_description(require_model(reference, options["key"]), options["key"])
     check_index(index)
     chosen, shown = genes_of(reference, options["key"], genes, draw)
@@ -132,7 +133,8 @@ def impute(
     }
     if slide is not None:
         require_alone("one slide")
-        require_unread(*beside(out, geojson=geojson), out, reads=(slide, ref, options["region"], options["cells"]))
+        read_too = (*files_of(ref), options["region"], options["cells"])
+        require_unread(*beside(out, geojson=geojson), out, reads=(slide, *read_too))
         require_free(*beside(out, geojson=geojson), store=out, overwrite=overwrite)
         notes = {} if donor is None else {keys.DONOR: donor}
         _impute(slide, reference, out, {**options, "library_id": slide_name(slide), "notes": notes}, **one)
@@ -140,7 +142,7 @@ def impute(
     stores = [out / f"{row.name}.zarr" for row in rows]
     if only is not None:
         require_alone("one slide")
-    read = [ref, sheet, options["region"], *(row.slide for row in rows), *(row.region for row in rows)]
+    read = [*files_of(ref), sheet, options["region"], *(row.slide for row in rows), *(row.region for row in rows)]
     others = {store: beside(store, geojson=geojson) for store in stores if overwrite or not is_there(store)}
     require_unread(*stores, out / INDEX, *(file for files in others.values() for file in files), reads=read)
     require_own_index(out / INDEX)

@@ -10,7 +10,8 @@ import click
 import bleep_sc as bs
 from bleep_sc._adata import keys
 from bleep_sc._adata.h5ad import read_h5ad
-from bleep_sc.cli._files import FILE, OUT_FILE, OVERWRITE, require_free, require_unread
+from bleep_sc.cli._files import OUT_FILE, OVERWRITE, require_free, require_unread
+from bleep_sc.cli._reference import GIVEN, REFERENCE, files_of, read_reference
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("prediction", type=click.Path(exists=True, path_type=Path))
-@click.option("--ref", type=FILE, default=None, help="Reference (h5ad) that it was predicted from, for what it shows.")
+@click.option("--ref", type=REFERENCE, default=None, help=f"What it was predicted from, for what it shows: {GIVEN}")
 @click.option("--out", type=OUT_FILE, required=True, help="The page to write (html).")
 @click.option("--genes", default="", help="Genes to list, with commas. Default: the 200 that are predicted best.")
 @click.option("--layer", default="bleep", show_default=True, help="The predicted layer.")
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @OVERWRITE
 def page(
     prediction: Path,
-    ref: Path | None,
+    ref: Path | str | None,
     out: Path,
     genes: str,
     layer: str,
@@ -40,7 +41,7 @@ def page(
     \b
     bleep-sc page slide.zarr --ref reference.h5ad --out slide.html
     """  # noqa: D301 - click wants the character
-    require_unread(out, reads=(prediction, ref))
+    require_unread(out, reads=(prediction, *files_of(ref)))
     require_free(out, overwrite=overwrite)
     adata = _read_store(prediction, layer) if prediction.is_dir() else read_h5ad(prediction)
     listed = [name.strip() for name in genes.split(",") if name.strip()]
@@ -48,7 +49,7 @@ def page(
         adata,
         out,
         layer=layer,
-        ref=None if ref is None else read_h5ad(ref),
+        ref=None if ref is None else read_reference(ref),
         genes=listed or None,
         model_key=key,
         library_id=library_id,

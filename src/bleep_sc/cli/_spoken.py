@@ -34,6 +34,7 @@ COMMANDS = {
     "pp.tile_slide": "tile",
     "tl.embed": "embed",
     "tl.fit": "fit",
+    "tl.share_reference": "share",
 }
 BOTH = r"(?:\ba mapping\b[^()]*?|\b\w+=(?:\{[^{}]*\})?)\s*\(on the command line ([^()]*)\)"
 """Python, and in brackets what is said here instead."""

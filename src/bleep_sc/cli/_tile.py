@@ -16,6 +16,7 @@ from bleep_sc._output.locks import held
 from bleep_sc._output.messages import listed
 from bleep_sc.cli._files import FILE, OUT_FILE, OVERWRITE, require_ending, require_free, require_unread, write_h5ad
 from bleep_sc.cli._processes import require_alone
+from bleep_sc.cli._reference import GIVEN, REFERENCE, files_of, read_reference
 from bleep_sc.cli._sheet import slide_name
 
 if TYPE_CHECKING:
@@ -49,20 +50,22 @@ def tiling(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("slide", type=FILE)
-@click.option("--ref", type=FILE, default=None, help="Trained reference (h5ad), whose patches the tiles will show.")
+@click.option("--ref", type=REFERENCE, default=None, help=f"Trained reference, whose patches tiles will show: {GIVEN}")
 @click.option("--out", type=OUT_FILE, required=True, help="The h5ad file to write, with OUT.png beside it.")
 @click.option("--centers", type=FILE, default=None, help="File (.h5) of TRIDENT or CLAM: tiles where its patches are.")
 @OVERWRITE
 @tiling
-def tile(slide: Path, ref: Path | None, out: Path, overwrite: bool, **options: Any) -> None:
+def tile(slide: Path, ref: Path | str | None, out: Path, overwrite: bool, **options: Any) -> None:
     """Lay tiles over the tissue of SLIDE, and write them as h5ad with a picture beside it."""
     require_alone("one slide")
     require_ending(out, ".h5ad")
     picture = out.with_name(f"{out.name.removesuffix('.h5ad')}.png")
-    require_unread(out, picture, reads=(slide, ref, *(options[name] for name in ("region", "centers", "cells"))))
+    read_too = (*files_of(ref), *(options[name] for name in ("region", "centers", "cells")))
+    require_unread(out, picture, reads=(slide, *read_too))
     require_free(out, picture, overwrite=overwrite)
     with held(out):
-        tiles = tiles_of(slide, None if ref is None else read_h5ad(ref), {**options, "library_id": slide_name(slide)})
+        reference = None if ref is None else read_reference(ref)
+        tiles = tiles_of(slide, reference, {**options, "library_id": slide_name(slide)})
         drawn = html.png(bs.pl.patches(tiles)[0].figure)
         remedy = f"{out.name} and {picture.name} were not written: make room and call again."
         with all_appear(out.parent, remedy, replace=overwrite) as drafts:

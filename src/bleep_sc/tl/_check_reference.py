@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bleep_sc._adata import keys
-from bleep_sc.tl._load_reference import CARD_FILE, REFERENCE_FILE, load_reference, require_reference
+from bleep_sc.tl._load_reference import CARD_FILE, REFERENCE_FILE, load_reference, reference_folder
 from bleep_sc.tl._models.in_uns import read_model
 from bleep_sc.tl._references.same_slide import embedding_of
 from bleep_sc.tl._sharing import findings
@@ -29,7 +29,7 @@ def check_reference(path: str | Path, *, encoder: str | nn.Module | None = None)
     Parameters
     ----------
     path
-        The folder.
+        The folder, or the name of a reference that is published, as for :func:`bleep_sc.tl.load_reference`.
     encoder
         As for :func:`bleep_sc.tl.load_model`: needed only where weights of an encoder are inside that was given as a
         module, or is one of a hub.
@@ -58,7 +58,7 @@ def check_reference(path: str | Path, *, encoder: str | nn.Module | None = None)
 
     from bleep_sc.models.saved import CHECKSUM, DESCRIPTION_FILE, WEIGHTS_FILE
 
-    folder = require_reference(path)
+    folder = reference_folder(path)
     adata = load_reference(folder, lazy=False)
     key = next(name for name, entry in adata.uns.items() if isinstance(entry, dict) and "model" in entry)
     for name in (keys.image_embedding(key), keys.expression_embedding(key)):

@@ -61,7 +61,7 @@ def load_reference(path: str | Path, *, lazy: bool | None = None) -> AnnData:
     """
     from bleep_sc.models.saved import read_folder
 
-    folder = require_reference(published(str(path)).folder() if _is_name(path) else path)
+    folder = reference_folder(path)
     description, weights = read_folder(folder)
     file = folder / REFERENCE_FILE
     adata = read_h5ad(file, lazy=_is_large(file) if lazy is None else lazy)
@@ -81,6 +81,11 @@ def _is_name(path: str | Path) -> bool:
 def _is_large(file: Path) -> bool:
     """Tell whether what is in a file takes more than half of the memory that is free."""
     return values_bytes(file) > psutil.virtual_memory().available / 2
+
+
+def reference_folder(path: str | Path) -> Path:
+    """Return the folder of a shared reference, downloaded where its name is given."""
+    return require_reference(published(str(path)).folder() if _is_name(path) else path)
 
 
 def require_reference(path: str | Path) -> Path:
