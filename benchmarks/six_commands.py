@@ -47,7 +47,6 @@ class Run:
     command: str
     seconds: float
     cpu_seconds: float
-    peak_gb: float
     said: list[str]
 
 
@@ -61,7 +60,7 @@ def run(command: str, folder: Path, environment: dict[str, str]) -> Run:
     log.unlink()
     if status != 0:
         raise SystemExit("\n".join([f"{command} failed:", *said[-20:]]))
-    return Run(command, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e6, said)
+    return Run(command, seconds, used.ru_utime + used.ru_stime, said)
 
 
 def built(folder: Path) -> Path:
@@ -127,7 +126,6 @@ def report(runs: list[Run], where: str, page: str, wheel: Path) -> None:
         "command": shown,
         "s": [round(each.seconds, 1) for each in runs],
         "s of the processor": [round(each.cpu_seconds, 1) for each in runs],
-        "GB at most": [round(each.peak_gb, 2) for each in runs],
     }
     print(f"{machine.describe()}\n\n{markdown_table(pd.DataFrame(rows))}")
     total = sum(each.seconds for each in runs)
