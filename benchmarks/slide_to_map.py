@@ -29,7 +29,7 @@ LAYOUTS = {
     PYRAMID: {"tile": True, "tile_width": 256, "tile_height": 256, "pyramid": True},
     STRIPS: {"tile_height": 16},
 }
-BATCH = 10
+BATCH, PREVIEW_PX = 10, 1000
 
 Run = dict[str, float]
 
@@ -159,7 +159,9 @@ def lazyslide(path: Path, arguments: argparse.Namespace, folder: Path) -> Run:
     clock = Clock()
     with clock.stage("tiles"):
         wsi = wsidata.open_wsi(str(path), store=None)
-        zs.pp.find_tissues(wsi)
+        # Its own choice is the finest level that memory has room for, whose outlines take minutes to intersect.
+        level = max(i for i, shape in enumerate(wsi.properties.level_shape) if i == 0 or min(shape) >= PREVIEW_PX)
+        zs.pp.find_tissues(wsi, level=level)
         zs.pp.tile_tissues(wsi, PX, **own)
     with clock.stage("features"):
         zs.tl.feature_extraction(wsi, model, transform=transform, model_name="net", device="cpu", pbar=False)
@@ -242,8 +244,9 @@ def generated(folder: Path, arguments: argparse.Namespace) -> dict[str, Path]:
     write_raw(raw, arguments.side)
     image = pyvips.Image.rawload(str(raw), arguments.side, arguments.side, 3).copy(interpretation="srgb")
     files = {label: folder / f"{number}.tif" for number, label in enumerate(LAYOUTS)}
+    resolution = {"xres": 1000 / MPP, "yres": 1000 / MPP, "resunit": "cm"}  # px per mm
     for label, path in files.items():
-        image.tiffsave(str(path), compression="jpeg", Q=80, **LAYOUTS[label])
+        image.tiffsave(str(path), compression="jpeg", Q=80, **LAYOUTS[label], **resolution)
     raw.unlink()
     return files
 
