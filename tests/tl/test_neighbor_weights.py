@@ -11,7 +11,8 @@ from bleep_sc._adata.spots import Spots
 from bleep_sc.models import retrieval
 from bleep_sc.models.anchors import anchor_weights
 from bleep_sc.models.smoothing import smoothed
-from bleep_sc.training.fold import Fold
+from bleep_sc.training import fold
+from bleep_sc.training.pairs import Pairs
 
 QUICK = bs.tl.FitConfig(max_epochs=3, n_dims=32, views=("raw",), smoothing_um=80.0)
 
@@ -102,24 +103,30 @@ def test_a_model_remembers_its_weights_and_is_calibrated_with_them(fitted, query
     assert bs.tl.load_model(tmp_path / "model").description.config["neighbor_weights"] == "anchors"
 
 
-def test_held_out_tissue_is_predicted_with_the_weights_of_the_configuration():
+def test_held_out_tissue_is_predicted_with_the_weights_of_the_configuration(monkeypatch):
     """All spots of a slide take part, and those that are kept are predicted."""
     rng = np.random.default_rng(0)
     query, images, keys = (rng.normal(size=(n, 6)).astype(np.float32) for n in (40, 50, 50))
-    expression = rng.normal(size=(50, 3)).astype(np.float32)
-    slides, kept = np.repeat(["a", "b"], 20), np.arange(0, 40, 3)
-    fold = Fold(query, kept, slides, None, images, keys, expression, torch.device("cpu"))
-    config = bs.tl.FitConfig(n_neighbors=9, regression=False)
-    found, weights = anchor_weights(query, keys, images=images, slides=slides, n_neighbors=9)
-    expected = retrieval.weight_matrix(found.index, weights, 50) @ expression
-    predicted = fold.predict(replace(config, neighbor_weights="anchors"), 0.0)
-    np.testing.assert_allclose(predicted["retrieved"], expected[kept], atol=1e-5)
-    np.testing.assert_allclose(predicted["similarity"], (found.similarity * weights).sum(dim=1)[kept], atol=1e-5)
+    expression = rng.normal(size=(90, 3)).astype(np.float32)
+    groups, kept, is_held_out = np.repeat(["a", "b", "c"], [20, 20, 50]), np.arange(0, 40, 3), np.arange(90) < 40
+    pairs = Pairs(np.concatenate([query, images]), expression)  # as if they were embedded
+    monkeypatch.setattr(fold, "embed_images", lambda model, images, *args, **kwargs: images)
+    monkeypatch.setattr(fold, "embed_expression", lambda *args, **kwargs: keys)
+
+    def predicted(weights):
+        config = bs.tl.FitConfig(n_neighbors=9, regression=False, neighbor_weights=weights)
+        found = fold.placed(None, pairs, groups, is_held_out, kept, None, (0.0,), config, torch.device("cpu"))
+        return found.predict(0.0, expression)
+
+    found, weights = anchor_weights(query, keys, images=images, slides=groups[:40], n_neighbors=9)
+    expected = retrieval.weight_matrix(found.index, weights, 50) @ expression[40:]
+    by_anchors = predicted("anchors")
+    np.testing.assert_allclose(by_anchors["retrieved"], expected[kept], atol=1e-5)
+    np.testing.assert_allclose(by_anchors["similarity"], (found.similarity * weights).sum(dim=1)[kept], atol=1e-5)
     _, index = retrieval.nearest(query, keys, n_neighbors=9)
     weights = retrieval.distance_weights(query, keys, index)
-    expected = retrieval.weight_matrix(index, weights, 50) @ expression
-    predicted = fold.predict(replace(config, neighbor_weights="distance"), 0.0)
-    np.testing.assert_allclose(predicted["retrieved"], expected[kept], atol=1e-5)
+    expected = retrieval.weight_matrix(index, weights, 50) @ expression[40:]
+    np.testing.assert_allclose(predicted("distance")["retrieved"], expected[kept], atol=1e-5)
 
 
 def test_weights_that_are_not_known_are_refused(fitted, query):

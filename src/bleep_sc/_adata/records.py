@@ -44,7 +44,7 @@ def patch_recipe(adata: AnnData, patches_key: str) -> dict[str, Any]:
 
 def _at_full_resolution(slides: dict[str, Any]) -> bool:
     """Tell whether all slides were read at full resolution: because that was asked for, or there was no choice yet."""
-    read = [bool(record.get("full_resolution", "level" not in record)) for record in slides.values()]
+    read = [bool(record.get("full_resolution", "level" not in record)) for record in of_patches_in(slides)]
     return bool(read) and all(read)
 
 
