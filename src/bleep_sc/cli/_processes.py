@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from typing import TYPE_CHECKING
 
@@ -68,5 +69,6 @@ def work_through(names: Sequence[str], work: Callable[[int], None], is_done: Cal
                 failed.append(names[i])
                 kind = "" if isinstance(error, FAILURES) else f"{type(error).__name__}: "
                 click.echo(f"{names[i]} failed: {kind}{message(error, command)}", err=True)
+            gc.collect()  # figures and tables hold themselves: large, but too few objects for Python to look for soon
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(mine)} slides failed: {', '.join(failed)}. Call again.")
