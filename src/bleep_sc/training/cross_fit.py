@@ -180,8 +180,8 @@ def _smoothing(
         truth, slides = monitored[rows], groups[rows]
         names = np.unique(slides)
         for score, smoothing_um in zip(scores, smoothings_um if number in parts else (), strict=False):
-            found = parts[number].predict(smoothing_um, monitored, genes)
-            predicted = (found["retrieved"] + found["regressed"]) / 2
+            retrieved, regressed = parts[number].means(smoothing_um, monitored, genes)
+            predicted = (retrieved + regressed) / 2
             for place, name in enumerate(names, start=first):
                 here = slides == name
                 score[place] = here.sum() * validation_score(predicted[here], truth[here])

@@ -53,21 +53,27 @@ class Fold:
     regression: Coefficients | None
     """Of all genes, where the configuration has a regression."""
 
-    def predict(self, smoothing_um: float, expression: Any, genes: Any = slice(None)) -> dict[str, NDArray[np.float32]]:
+    def predict(self, smoothing_um: float, expression: Any) -> dict[str, NDArray[np.float32]]:
         """Return what :class:`HeldOut` says of predictions, by the names of its fields.
 
-        ``expression`` is that of all spots, (n_spots, n_genes), of which genes ``genes`` are the columns.
+        ``expression`` is that of all spots, (n_spots, n_genes).
         """
         found = self.found[smoothing_um]
-        near = subset(expression, found.used)
-        retrieved = retrieval.average(found.index, found.weights, near)
-        regressed = retrieved if self.regression is None else self.regression.predict(found.query, genes)
+        retrieved, regressed = self.means(smoothing_um, expression)
         return {
             "retrieved": retrieved,
-            "variance": retrieval.variance(found.index, found.weights, near, retrieved),
+            "variance": retrieval.variance(found.index, found.weights, subset(expression, found.used), retrieved),
             "regressed": regressed,
             "similarity": found.similarity,
         }
+
+    def means(
+        self, smoothing_um: float, expression: Any, genes: Any = slice(None)
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what is retrieved and what is regressed, (n, n_genes) each, of the genes that are the columns."""
+        found = self.found[smoothing_um]
+        retrieved = retrieval.average(found.index, found.weights, subset(expression, found.used))
+        return retrieved, retrieved if self.regression is None else self.regression.predict(found.query, genes)
 
 
 def placed(
